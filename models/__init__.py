@@ -1,0 +1,1 @@
+"""What to show: candidate sources, the blend, evaluation."""

@@ -1,0 +1,1 @@
+"""The face: client, command line, importers, simulator."""

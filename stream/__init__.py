@@ -1,0 +1,1 @@
+"""The pipe: events, transport, Redis keys, settings, checkpoints, the loop."""

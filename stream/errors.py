@@ -1,0 +1,73 @@
+"""Every error Rillet raises on purpose, in one tree.
+
+::
+
+    RilletError
+    ├── SettingsError        a settings file or variable is wrong
+    ├── LogError             an event log or import source cannot be read
+    ├── BrokerError          Kafka is absent, refuses, or lacks a topic
+    ├── StoreError           Redis is absent or refuses
+    ├── CheckpointError      positions that would lose or repeat records
+    ├── EncoderError         the text encoder cannot be loaded or run
+    └── ModelError           a learner's checkpoint does not fit its model
+
+A record that cannot be decoded is not an error but a value: see
+:class:`stream.events.BadRecord`.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BrokerError",
+    "CheckpointError",
+    "EncoderError",
+    "LogError",
+    "ModelError",
+    "RilletError",
+    "SettingsError",
+    "StoreError",
+]
+
+
+class RilletError(Exception):
+    """Root of the tree; catch it to catch everything Rillet raises.
+
+    Parameters
+    ----------
+    message
+        What is wrong.
+    mend
+        What to do about it; shown on a line of its own by the command line.
+    """
+
+    def __init__(self, message: str, mend: str = "") -> None:
+        super().__init__(message)
+        self.mend = mend
+
+
+class SettingsError(RilletError):
+    """A setting is unknown, malformed or contradicts another one."""
+
+
+class LogError(RilletError):
+    """An event log or an import source cannot be read."""
+
+
+class BrokerError(RilletError):
+    """Kafka cannot be reached, refuses a request, or lacks a topic."""
+
+
+class StoreError(RilletError):
+    """Redis cannot be reached or refuses a command."""
+
+
+class CheckpointError(RilletError):
+    """Positions do not grow, or a commit was refused."""
+
+
+class EncoderError(RilletError):
+    """The text encoder cannot be loaded or run."""
+
+
+class ModelError(RilletError):
+    """A learner's checkpoint does not fit the model it is loaded into."""

@@ -1,0 +1,297 @@
+"""The events Rillet reads: typed, frozen, and one decoder that never raises.
+
+The wire format is one JSON object a record. ``item``, ``user``, ``ranking``
+and ``interaction`` are metarank's events, accepted as they are; ``search``,
+``delete`` and ``identify`` are Rillet's own. ``timestamp`` is epoch
+milliseconds (a number or a numeric string) or ISO 8601 (UTC where no zone is
+given); it is kept as whole milliseconds.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+__all__ = [
+    "BadRecord",
+    "Delete",
+    "Event",
+    "Field",
+    "Identify",
+    "Interaction",
+    "Item",
+    "Merge",
+    "Millis",
+    "Ranking",
+    "Search",
+    "ShownItem",
+    "User",
+    "decode",
+    "encode",
+    "partition_key",
+]
+
+MAX_TIME_MS: Final = 253_402_300_799_999
+"""The last millisecond of the year 9999; later times are malformed."""
+
+RESERVED_USER: Final = "*default*"
+"""The name under which the list for unknown users is stored."""
+
+_NUMERIC: Final = re.compile(r"-?\d+(\.\d*)?([eE][+-]?\d+)?")
+_PATH: Final = re.compile(r" - at `\$\.?([^`]*)`$")
+_MISSING: Final = re.compile(r"missing required field `(\w+)`")
+
+
+class Millis(int):
+    """Epoch milliseconds, normalised from any of the accepted spellings.
+
+    Examples
+    --------
+    >>> Millis.parse("1636995045000") == Millis.parse(1636995045000.0)
+    True
+    >>> Millis.parse("2021-11-15T16:50:45Z") - Millis.parse("1636995045000")
+    0
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, value: object) -> Millis:
+        """Read a number, a numeric string or an ISO 8601 date.
+
+        Raises
+        ------
+        ValueError
+            The value is none of these, or lies outside the years 1970-9999.
+        """
+        if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+            raise ValueError("expected epoch milliseconds or ISO 8601")
+        if isinstance(value, str):
+            value = _parse_text(value.strip())
+        if not 0 <= value <= MAX_TIME_MS:  # NaN and infinity fail here too
+            raise ValueError(f"time {value} is not within the years 1970 to 9999")
+        return cls(value)
+
+
+def _parse_text(text: str) -> float:
+    if _NUMERIC.fullmatch(text):
+        return float(text)
+    try:
+        moment = dt.datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ValueError(f"{text[:40]!r} is neither epoch milliseconds nor ISO 8601") from error
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=dt.UTC)
+    return round(moment.timestamp() * 1000)
+
+
+class _Frozen(Struct, frozen=True, gc=False, omit_defaults=True):
+    pass
+
+
+class Field(_Frozen):
+    """One named value of an item, a user, a list or an interaction."""
+
+    name: str
+    value: bool | float | str | list[str | float] | None = None
+
+
+class ShownItem(_Frozen):
+    """One item of a ``ranking``, with the chance it had of being shown there."""
+
+    id: str
+    fields: list[Field] = []
+    propensity: float | None = None
+
+
+class _Event(_Frozen, tag_field="event", kw_only=True):
+    timestamp: Millis
+    id: str | None = None
+    tenant: str | None = None
+    fields: list[Field] = []
+
+
+class Item(_Event, tag="item", kw_only=True):
+    """What is known about an item; a later event replaces an earlier one."""
+
+    item: str
+
+
+class User(_Event, tag="user", kw_only=True):
+    """What is known about a user besides his deeds."""
+
+    user: str
+
+
+class _ByUser(_Event, kw_only=True):
+    user: str | None = None
+    session: str | None = None
+
+    @property
+    def actor(self) -> str:
+        """The user, or where nobody is logged in the session's id."""
+        return self.user or self.session or ""
+
+
+class Ranking(_ByUser, tag="ranking", kw_only=True):
+    """A list that was shown to a user (an impression), best first."""
+
+    items: list[ShownItem]
+
+
+class Interaction(_ByUser, tag="interaction", kw_only=True):
+    """What a user did with an item; ``ranking`` names the list it came from."""
+
+    type: str
+    item: str
+    ranking: str | None = None
+    value: float | None = None
+
+
+class Search(_ByUser, tag="search", kw_only=True):
+    """A query without a list."""
+
+    query: str
+
+
+class Delete(_Event, tag="delete", kw_only=True):
+    """Forget a user, or withdraw an item: exactly one of the two is named."""
+
+    user: str | None = None
+    item: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.user is None) == (self.item is None):
+            raise ValueError("name either `user` or `item`")
+
+
+class Identify(_Event, tag="identify", kw_only=True):
+    """The visitor called ``anonymous`` until now is ``user``."""
+
+    user: str
+    anonymous: str
+
+    def __post_init__(self) -> None:
+        if self.user == self.anonymous:
+            raise ValueError("`user` and `anonymous` are the same")
+
+
+class Merge(_Event, tag="merge", kw_only=True):
+    """An anonymous session, re-published under the user's key by Rillet itself."""
+
+    user: str
+    anonymous: str
+    state: msgspec.Raw | UnsetType = UNSET
+
+
+Event = Item | User | Ranking | Interaction | Search | Delete | Identify | Merge
+
+
+class BadRecord(Struct, frozen=True):
+    """A record that is not an event, with what is wrong and where.
+
+    Attributes
+    ----------
+    reason
+        A short word for counting: ``malformed``, ``oversize``, ``future``, ``reserved``.
+    field
+        The path of the offending field (``items[2].id``), empty for the whole record.
+    message
+        What is wrong, for a person.
+    raw
+        The record as it came.
+    """
+
+    reason: str
+    field: str
+    message: str
+    raw: bytes
+
+
+def _dec_hook(kind: type, value: Any) -> Any:
+    if kind is Millis:
+        return Millis.parse(value)
+    raise TypeError(f"no decoder for {kind}")  # pragma: no cover - no other custom type
+
+
+def _enc_hook(value: Any) -> Any:
+    if isinstance(value, Millis):
+        return int(value)
+    raise TypeError(f"no encoder for {type(value)}")  # pragma: no cover
+
+
+_DECODER: Final = msgspec.json.Decoder(Event, dec_hook=_dec_hook)
+_ENCODER: Final = msgspec.json.Encoder(enc_hook=_enc_hook)
+
+
+def decode(raw: bytes, *, max_bytes: int = 1_048_576) -> Event | BadRecord:
+    """Read one record; whatever the bytes are, return and never raise.
+
+    Parameters
+    ----------
+    raw
+        One JSON object in UTF-8.
+    max_bytes
+        Longer records are refused unread.
+
+    Examples
+    --------
+    >>> decode(b'{"event":"search","timestamp":0,"user":"u","query":"tea"}').query
+    'tea'
+    >>> bad = decode(b'{"event":"search","timestamp":"noon","user":"u","query":"tea"}')
+    >>> bad.field, bad.reason
+    ('timestamp', 'malformed')
+    """
+    if len(raw) > max_bytes:
+        return BadRecord("oversize", "", f"{len(raw)} bytes, {max_bytes} are allowed", raw)
+    try:
+        event: Event = _DECODER.decode(raw)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        return _malformed(str(error), raw)
+    return _check(event, raw)
+
+
+def _malformed(message: str, raw: bytes) -> BadRecord:
+    missing, path = _MISSING.search(message), _PATH.search(message)
+    field = path.group(1) if path else ""
+    if missing:
+        field = f"{field}.{missing.group(1)}" if field else missing.group(1)
+    return BadRecord("malformed", field, message, raw)
+
+
+def _check(event: Event, raw: bytes) -> Event | BadRecord:
+    """Refuse what the types cannot say: nameless and reserved ids."""
+    if isinstance(event, _ByUser) and not event.actor:
+        return BadRecord("malformed", "user", "neither `user` nor `session` is given", raw)
+    for field in ("user", "item", "anonymous"):
+        name = getattr(event, field, None)
+        if name == "" and not (field == "user" and isinstance(event, _ByUser)):
+            return BadRecord("malformed", field, "an id may not be empty", raw)
+        if name == RESERVED_USER:
+            return BadRecord("reserved", field, f"{RESERVED_USER!r} is a reserved name", raw)
+    return event
+
+
+def encode(event: Event) -> bytes:
+    """Write an event in the wire format; the mirror of :func:`decode`."""
+    return _ENCODER.encode(event)
+
+
+def partition_key(event: Event) -> str:
+    """Return what the event is keyed by in Kafka: its item, or its user.
+
+    ``identify`` is keyed by the anonymous visitor, whose state it moves.
+    """
+    if isinstance(event, Item):
+        return event.item
+    if isinstance(event, _ByUser):
+        return event.actor
+    if isinstance(event, Identify):
+        return event.anonymous
+    if isinstance(event, Delete):
+        return event.item if event.item is not None else str(event.user)
+    return event.user

@@ -1,0 +1,293 @@
+"""One frozen Settings, read once at the door: defaults, a TOML file, the environment.
+
+The environment wins over the file, the file over the defaults. Variables begin
+with ``RILLET_`` and join nested names by two underscores:
+``RILLET_KAFKA__BOOTSTRAP=broker:9092``. An unknown name is an error in either.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
+from pydantic import Field as Setting
+
+from stream.errors import SettingsError
+
+__all__ = [
+    "BatchSettings",
+    "BlendSettings",
+    "EncoderSettings",
+    "InteractionType",
+    "KafkaSettings",
+    "NeighboursSettings",
+    "RecommendSettings",
+    "RedisSettings",
+    "SessionSettings",
+    "Settings",
+    "SourcesSettings",
+    "load_settings",
+]
+
+PREFIX: Final = "RILLET_"
+FILE_VARIABLE: Final = "RILLET_SETTINGS"
+DEFAULT_FILE: Final = "rillet.toml"
+NOT_SETTINGS: Final = ("RILLET_SETTINGS", "RILLET_TEST_")
+"""Variables with our prefix that are no settings: the file's path, the tests' servers."""
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class KafkaSettings(_Group):
+    """Where Kafka is and what the topics are called."""
+
+    bootstrap: str = Setting("127.0.0.1:9092", description="host:port, several by comma")
+    events: str = Setting("rillet.events", description="topic of what users do, keyed by user")
+    catalogue: str = Setting("rillet.catalogue", description="topic of items, keyed by item")
+    transitions: str = Setting("rillet.transitions", description="topic between consumers")
+    deadletters: str = Setting("rillet.deadletters", description="topic of bad records")
+    partitions: int = Setting(4, ge=1, description="partitions of topics that `init` creates")
+    replication: int = Setting(1, ge=1, description="replicas of topics that `init` creates")
+    group: str = Setting("rillet", description="prefix of the consumer groups' names")
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    sasl_username: str | None = None
+    sasl_password: SecretStr | None = None
+    ssl_cafile: str | None = None
+
+
+class RedisSettings(_Group):
+    """Where Redis is, what keys begin with, and how long they live."""
+
+    url: SecretStr = Setting(
+        SecretStr("redis://127.0.0.1:6379/0"),
+        description="redis://, rediss:// or unix:// URL; `embedded:DIR` starts one in DIR",
+    )
+    prefix: str = Setting("rillet", min_length=1, description="first part of every key")
+    ttl_days: float = Setting(90, gt=0, description="life of user and item keys after a write")
+    timeout_s: float = Setting(5, gt=0, description="socket timeout of one command")
+    retry_s: float = Setting(
+        300, gt=0, description="how long a consumer waits for a Redis that went away"
+    )
+
+
+class BatchSettings(_Group):
+    """How a consumer cuts the stream into micro-batches."""
+
+    max_records: int = Setting(512, ge=1, description="records in one micro-batch at the most")
+    wait_ms: int = Setting(10, ge=1, description="how long a poll waits for the first record")
+    cut: int = Setting(
+        0, ge=0, description="for tests: cut batches at multiples of this offset; 0 = off"
+    )
+    lockstep: bool = Setting(
+        False, description="for tests: wait for `neighbours` to catch up after each batch"
+    )
+    max_bytes: int = Setting(1_048_576, ge=1, description="longer records are dead letters")
+    future_s: float = Setting(
+        3600, ge=0, description="events further ahead of the clock are dead letters"
+    )
+
+
+class InteractionType(_Group):
+    """What one type of interaction means.
+
+    ``positive_from`` makes the role depend on the event's value: at or above
+    it the event is positive, below it negative.
+    """
+
+    role: Literal["positive", "negative", "neutral"] = "positive"
+    weight: float = Setting(1.0, ge=0, le=15.9375, description="in steps of 1/16")
+    positive_from: float | None = None
+
+
+def _default_types() -> dict[str, InteractionType]:
+    positive = {"view": 0.5, "click": 1.0, "like": 2.0, "cart": 2.0, "purchase": 3.0, "rating": 1.0}
+    types = {name: InteractionType(weight=weight) for name, weight in positive.items()}
+    types["dwell"] = InteractionType(positive_from=10.0)
+    for name in ("dislike", "return", "skip"):
+        types[name] = InteractionType(role="negative")
+    return types
+
+
+class SessionSettings(_Group):
+    """What is remembered of a user."""
+
+    gap_s: float = Setting(1800, gt=0, description="silence after which a new session begins")
+    history: int = Setting(100, ge=1, le=1000, description="interactions remembered, latest first")
+    owned: int = Setting(300, ge=1, description="distinct items counted for repeat consumption")
+    ignored: int = Setting(200, ge=1, description="items remembered as shown and not taken")
+
+
+class NeighboursSettings(_Group):
+    """Item-to-item statistics."""
+
+    window: int = Setting(10, ge=1, le=50, description="items of the session that point onward")
+    decay: float = Setting(0.8, gt=0, le=1, description="weight of each further item back")
+    half_life_days: float = Setting(60, gt=0, description="after which a transition counts half")
+    capacity: int = Setting(2000, ge=10, description="successors kept for an item")
+    served: int = Setting(100, ge=1, description="successors of an item in the public list")
+
+
+class EncoderSettings(_Group):
+    """The text encoder."""
+
+    model: str = Setting(
+        "builtin", description="`builtin` (all-MiniLM-L6-v2), a local folder, or a hub id"
+    )
+    max_tokens: int = Setting(96, ge=8, le=512, description="longer texts are cut")
+    fields: tuple[str, ...] = Setting(
+        ("title", "name", "categories", "category", "genres", "tags", "description"),
+        description="item fields that make its text, in this order",
+    )
+    int8: bool = Setting(True, description="ONNX int8 where it holds cosine 0.99 to fp32")
+
+
+class SourcesSettings(_Group):
+    """Candidate sources."""
+
+    enabled: tuple[str, ...] = Setting(
+        (), description="names of the sources to use; empty = all of them"
+    )
+    top: int = Setting(50, ge=1, description="candidates that each source proposes")
+
+
+class BlendSettings(_Group):
+    """The River learner that blends the sources."""
+
+    learning_rate: float = Setting(0.05, gt=0)
+    l2: float = Setting(1e-6, ge=0)
+    negatives: int = Setting(20, ge=1, description="uniform negatives for a sampled positive")
+    sample: float = Setting(0.25, gt=0, le=1, description="share of positives learned from")
+    join_s: float = Setting(60, gt=0, description="how long a shown list waits for its clicks")
+    seed: int = 0
+
+
+class RecommendSettings(_Group):
+    """The finished list."""
+
+    length: int = Setting(50, ge=1, le=1000)
+    diversity: float = Setting(0.1, ge=0, le=1, description="MMR: 0 = by score alone")
+    repeats: Literal["auto", "allow", "exclude"] = Setting(
+        "auto", description="items the user already took; `auto` learns it from the stream"
+    )
+    explore: int = Setting(1, ge=0, description="slots of the list given to new items")
+    exclude_types: tuple[str, ...] = Setting(
+        (), description="interaction types after which an item is never shown again"
+    )
+
+
+class Settings(_Group):
+    """All settings; frozen. Build it with :func:`load_settings`."""
+
+    kafka: KafkaSettings = KafkaSettings()
+    redis: RedisSettings = RedisSettings()
+    batch: BatchSettings = BatchSettings()
+    session: SessionSettings = SessionSettings()
+    neighbours: NeighboursSettings = NeighboursSettings()
+    encoder: EncoderSettings = EncoderSettings()
+    sources: SourcesSettings = SourcesSettings()
+    blend: BlendSettings = BlendSettings()
+    recommend: RecommendSettings = RecommendSettings()
+    interactions: dict[str, InteractionType] = Setting(
+        default_factory=_default_types, description="type of interaction -> what it means"
+    )
+
+
+def load_settings(file: Path | None = None, **overrides: Any) -> Settings:
+    """Read the settings file and the environment, and freeze them.
+
+    Parameters
+    ----------
+    file
+        A TOML file; where None, ``$RILLET_SETTINGS``, else ``rillet.toml`` in
+        the current folder if there is one.
+    overrides
+        Groups that win over both, as nested dicts: ``redis={"url": ...}``.
+
+    Raises
+    ------
+    SettingsError
+        The file is missing or malformed, or a name or value is wrong; the
+        message names the setting and, for a misspelt one, the nearest.
+    """
+    layers = [_from_file(file), _from_environment(), overrides]
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        _merge(merged, layer)
+    types = {name: kind.model_dump() for name, kind in _default_types().items()}
+    merged["interactions"] = types | merged.get("interactions", {})
+    try:
+        return Settings.model_validate(merged)
+    except ValidationError as error:
+        raise SettingsError(_explain(error), "see `rillet init --help` for all settings") from error
+
+
+def _from_file(file: Path | None) -> dict[str, Any]:
+    named = file or (Path(p) if (p := os.environ.get(FILE_VARIABLE)) else None)
+    path = named or Path(DEFAULT_FILE)
+    if not path.exists():
+        if named is None:
+            return {}
+        raise SettingsError(f"there is no settings file {path}", "`rillet init` writes one")
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise SettingsError(f"{path}: {error}") from error
+
+
+def _from_environment() -> dict[str, Any]:
+    layer: dict[str, Any] = {}
+    for name, value in sorted(os.environ.items()):
+        if not name.startswith(PREFIX) or name.startswith(NOT_SETTINGS):
+            continue
+        path = name[len(PREFIX) :].lower().split("__")
+        place = layer
+        for part in path[:-1]:
+            place = place.setdefault(part, {})
+        place[path[-1]] = _value(path, value)
+    return layer
+
+
+def _value(path: list[str], text: str) -> Any:
+    """Split lists by comma; pydantic reads numbers and booleans itself."""
+    group = Settings.model_fields.get(path[0])
+    kind = group.annotation if group else None
+    field = getattr(kind, "model_fields", {}).get(path[-1])
+    if field is not None and Ellipsis in get_args(field.annotation):
+        return [part.strip() for part in text.split(",") if part.strip()]
+    return text
+
+
+def _merge(into: dict[str, Any], layer: dict[str, Any]) -> None:
+    for name, value in layer.items():
+        if isinstance(value, dict) and isinstance(into.get(name), dict):
+            _merge(into[name], value)
+        else:
+            into[name] = value
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors():
+        name = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(name, _names(), n=1)
+            lines.append(f"unknown setting {name}" + (f"; is {near[0]} meant?" if near else ""))
+        else:
+            lines.append(f"{name}: {problem['msg']}")
+    return "; ".join(lines)
+
+
+def _names() -> list[str]:
+    names = []
+    for group, field in Settings.model_fields.items():
+        for name in getattr(field.annotation, "model_fields", {}):
+            names.append(f"{group}.{name}")
+        names.append(group)
+    return names
