@@ -23,6 +23,7 @@ __all__ = [
     "BlendSettings",
     "EncoderSettings",
     "InteractionType",
+    "ItemsSettings",
     "KafkaSettings",
     "NeighboursSettings",
     "RecommendSettings",
@@ -146,6 +147,43 @@ class EncoderSettings(_Group):
         description="item fields that make its text, in this order",
     )
     int8: bool = Setting(True, description="ONNX int8 where it holds cosine 0.99 to fp32")
+    threads: int = Setting(1, ge=1, description="threads of one process for encoding")
+    cache_dir: str = Setting(
+        "", description="folder of exported encoders; empty = rillet in the user's cache folder"
+    )
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where exported encoders are kept: as set, else by the XDG rules."""
+        if self.cache_dir:
+            return Path(self.cache_dir).expanduser()
+        base = os.environ.get("XDG_CACHE_HOME", "")
+        return (Path(base) if base else Path.home() / ".cache") / "rillet" / "encoders"
+
+
+class ItemsSettings(_Group):
+    """What the fields of an item mean, and how much of an item is kept."""
+
+    title: tuple[str, ...] = Setting(("title", "name"), description="the first present is the title")
+    texts: tuple[str, ...] = Setting(
+        ("description", "summary", "overview", "synopsis", "body"),
+        description="prose, never compared word for word between items",
+    )
+    categories: tuple[str, ...] = Setting(
+        ("category", "categories", "genres", "genre"), description="together the item's categories"
+    )
+    brand: tuple[str, ...] = Setting(
+        ("brand", "author", "director", "artist", "manufacturer", "publisher", "channel"),
+        description="who made it; the first present",
+    )
+    price: tuple[str, ...] = Setting(("price",), description="the first present is the price")
+    max_fields: int = Setting(64, ge=1, description="fields kept of an item; further ones are cut")
+    max_values: int = Setting(64, ge=1, description="values kept of a list; further ones are cut")
+    max_chars: int = Setting(4000, ge=100, description="longer texts of a field are cut")
+    own_vectors: float = Setting(
+        0.5, ge=0, le=1, description="share of an item's own vectors beside its text's"
+    )
+    ttl_days: float = Setting(365, gt=0, description="life of cards and vectors after a write")
 
 
 class SourcesSettings(_Group):
@@ -191,6 +229,7 @@ class Settings(_Group):
     session: SessionSettings = SessionSettings()
     neighbours: NeighboursSettings = NeighboursSettings()
     encoder: EncoderSettings = EncoderSettings()
+    items: ItemsSettings = ItemsSettings()
     sources: SourcesSettings = SourcesSettings()
     blend: BlendSettings = BlendSettings()
     recommend: RecommendSettings = RecommendSettings()
