@@ -1,0 +1,31 @@
+"""What was shown to a user and left alone: fatigue."""
+
+from __future__ import annotations
+
+from features.parts.base import Moment, Part, Rules
+from stream.events import Event, Interaction, Ranking
+
+__all__ = ["Ignored"]
+
+
+class Ignored(Part):
+    """Items shown and not taken since.
+
+    Attributes
+    ----------
+    items
+        Item id to [times shown, last time]; least recently shown first.
+    """
+
+    items: dict[str, list[int]] = {}
+
+    def fold(self, event: Event, moment: Moment, rules: Rules) -> None:
+        """Count a shown list; an item the user touches is ignored no more."""
+        if isinstance(event, Interaction):
+            self.items.pop(event.item, None)
+        elif isinstance(event, Ranking):
+            for shown in event.items:
+                entry = self.items.pop(shown.id, [0, 0])
+                self.items[shown.id] = [entry[0] + 1, max(entry[1], moment.time)]
+            for item in list(self.items)[: max(0, len(self.items) - rules.session.ignored)]:
+                del self.items[item]

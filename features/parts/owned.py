@@ -1,0 +1,35 @@
+"""What a user has taken before, and how often: the basis of repeat consumption."""
+
+from __future__ import annotations
+
+from features.parts.base import Moment, Part, Rules
+from stream.events import Event, Interaction
+
+__all__ = ["Owned"]
+
+
+class Owned(Part):
+    """Counts of positive interactions by item.
+
+    Attributes
+    ----------
+    items
+        Item id to [visits in which it was taken, first time, last time, last visit];
+        least recently taken first.
+    """
+
+    items: dict[str, list[int]] = {}
+
+    def fold(self, event: Event, moment: Moment, rules: Rules) -> None:
+        """Count a positive interaction once a visit; forget the least recent item."""
+        if not isinstance(event, Interaction) or moment.sign <= 0:
+            return
+        entry = self.items.pop(event.item, None)
+        if entry is None:
+            entry = [0, moment.time, moment.time, -1]
+        if entry[3] != moment.visit:
+            entry[0] += 1
+        entry[2:] = [max(entry[2], moment.time), moment.visit]
+        self.items[event.item] = entry
+        while len(self.items) > rules.session.owned:
+            del self.items[next(iter(self.items))]

@@ -1,0 +1,65 @@
+"""Counts and rates by window: how much a user does, and how often he takes what is shown."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from features.parts.base import DAY_MS, Moment, Part, Rules
+from stream.events import Event, Interaction, Ranking, Search
+
+__all__ = ["KEPT_DAYS", "Windows"]
+
+KEPT_DAYS: Final = 30
+
+
+class Windows(Part):
+    """Whole counts by type and day over the last 30 days, and over all time.
+
+    Attributes
+    ----------
+    days
+        Name to {day since the epoch (as text): count}. Names are the types of
+        interaction, ``shown`` (items in lists), ``taken`` (positives) and ``search``.
+    totals
+        Name to the count over all time.
+
+    Examples
+    --------
+    >>> windows = Windows(days={"click": {"10": 2, "19": 1}}, totals={"shown": 8, "taken": 3})
+    >>> windows.count("click", days=7, now_ms=20 * DAY_MS)
+    1
+    >>> windows.rate(prior=0.1, strength=10)
+    0.2222222222222222
+    """
+
+    days: dict[str, dict[str, int]] = {}
+    totals: dict[str, int] = {}
+
+    def fold(self, event: Event, moment: Moment, rules: Rules) -> None:
+        """Count the event under its names; drop days out of the longest window."""
+        if isinstance(event, Interaction):
+            self._add(event.type, 1, moment)
+            if moment.sign > 0:
+                self._add("taken", 1, moment)
+        elif isinstance(event, Ranking):
+            self._add("shown", len(event.items), moment)
+        elif isinstance(event, Search):
+            self._add("search", 1, moment)
+
+    def _add(self, name: str, count: int, moment: Moment) -> None:
+        self.totals[name] = self.totals.get(name, 0) + count
+        days = self.days.setdefault(name, {})
+        day = moment.time // DAY_MS
+        days[str(day)] = days.get(str(day), 0) + count
+        if len(days) > KEPT_DAYS:
+            del days[min(days, key=int)]
+
+    def count(self, name: str, *, days: int, now_ms: int) -> int:
+        """Return how often ``name`` was counted in the last ``days`` days, today included."""
+        first = now_ms // DAY_MS - days + 1
+        return sum(n for day, n in self.days.get(name, {}).items() if int(day) >= first)
+
+    def rate(self, *, prior: float, strength: float) -> float:
+        """Return taken / shown, drawn to ``prior`` as if ``strength`` more had been shown."""
+        taken, shown = self.totals.get("taken", 0), self.totals.get("shown", 0)
+        return (min(taken, shown) + prior * strength) / (shown + strength)

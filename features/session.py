@@ -1,0 +1,231 @@
+"""A user's state: one record, changed by a pure fold over his events in partition order.
+
+The state holds what the events say and nothing else. Whatever needs the
+catalogue (category and price affinities, content vectors of a taste) is
+computed when it is read, from the history and the catalogue as it then is
+(:mod:`features.contexts`); so the same events end in the same bytes whether
+the catalogue came first or last.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from features.parts.base import Moment, Rules
+from features.parts.history import History
+from features.parts.ignored import Ignored
+from features.parts.owned import Owned
+from features.parts.situation import Situation
+from features.parts.windows import Windows
+from stream.events import Delete, Event, Identify, Interaction, Merge, Millis
+
+__all__ = ["AsOf", "Session", "decode_session", "encode_session", "fold", "moment_of"]
+
+REMEMBERED_IDS: Final = 32
+REMEMBERED_MERGES: Final = 8
+
+
+class AsOf(Struct, frozen=True):
+    """The last event that a record reflects.
+
+    Attributes
+    ----------
+    partition, offset
+        Its place on the events topic.
+    event_time
+        The latest event time folded so far, epoch milliseconds.
+    """
+
+    partition: int
+    offset: int
+    event_time: int = 0
+
+
+class Session(Struct, omit_defaults=True):
+    """Everything remembered of one user; one value in Redis.
+
+    Attributes
+    ----------
+    as_of
+        Stamp of the last event folded in.
+    visit, visit_id, visit_start
+        Ordinal, id and start of the present session (visit).
+    events, positives
+        How many events, and how many positive ones, were folded.
+    recent_ids
+        Ids of the last 32 events, against duplicates.
+    merged
+        Anonymous visitor to the stamp of the last merge taken from him.
+    forgotten
+        Events at or before this time (epoch ms) are not folded: the user was forgotten.
+    """
+
+    as_of: AsOf
+    user: str
+    visit: int = 0
+    visit_id: str = ""
+    visit_start: int = 0
+    events: int = 0
+    positives: int = 0
+    history: History = msgspec.field(default_factory=History)
+    owned: Owned = msgspec.field(default_factory=Owned)
+    ignored: Ignored = msgspec.field(default_factory=Ignored)
+    windows: Windows = msgspec.field(default_factory=Windows)
+    situation: Situation = msgspec.field(default_factory=Situation)
+    recent_ids: list[str] = []
+    merged: dict[str, list[int]] = {}
+    forgotten: int = 0
+
+
+PARTS: Final = ("history", "owned", "ignored", "windows", "situation")
+"""The features, in fold order; a new one is a field of Session and a name here."""
+
+_DECODER: Final = msgspec.json.Decoder(Session)
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+def decode_session(raw: bytes) -> Session:
+    """Read a state record.
+
+    Raises
+    ------
+    msgspec.ValidationError
+        The bytes are not a session of this schema.
+    """
+    return _DECODER.decode(raw)
+
+
+def encode_session(session: Session) -> bytes:
+    """Write a state record; equal states give equal bytes."""
+    return _ENCODER.encode(session)
+
+
+def is_new(session: Session, partition: int, offset: int) -> bool:
+    """Tell whether the event at this place is not folded in yet."""
+    as_of = session.as_of
+    return as_of.partition != partition or offset > as_of.offset
+
+
+def moment_of(session: Session, event: Event, rules: Rules) -> Moment:
+    """Place an event in the user's life: in the present visit, or opening the next.
+
+    A visit ends when the event names another session, or after
+    ``session.gap_s`` of silence. A late event belongs to the present visit.
+    """
+    time = int(event.timestamp)
+    named = getattr(event, "session", None) or ""
+    late = time < session.as_of.event_time
+    silent = time - session.as_of.event_time > rules.session.gap_s * 1000
+    same = bool(named) and named == session.visit_id
+    other = bool(named) and bool(session.visit_id) and not same
+    opens = session.visit == 0 or (not late and (other or (silent and not same)))
+    visit = session.visit + 1 if opens else session.visit
+    sign, weight = rules.role(event) if isinstance(event, Interaction) else (0, 0.0)
+    return Moment(time=time, visit=visit, sign=sign, weight=weight)
+
+
+def fold(session: Session, event: Event, place: tuple[int, int], rules: Rules) -> Moment | None:
+    """Change a state by one event.
+
+    Parameters
+    ----------
+    session
+        The state, changed in place; pure otherwise: no clock, no randomness.
+    event
+        The user's next event in partition order.
+    place
+        Its (partition, offset); an event that is not newer changes nothing.
+    rules
+        Settings of the fold.
+
+    Returns
+    -------
+    Moment or None
+        When it happened; None where it was skipped: redelivered, a duplicate
+        by id, or older than the moment the user was forgotten at.
+    """
+    if not is_new(session, *place):
+        return None
+    stamp = AsOf(*place, max(session.as_of.event_time, int(event.timestamp)))
+    if isinstance(event, Delete):
+        _forget(session, event, stamp)
+        return None
+    if event.timestamp <= session.forgotten or _duplicate(session, event):
+        session.as_of = AsOf(*place, session.as_of.event_time)
+        return None
+    moment = moment_of(session, event, rules)
+    if isinstance(event, Merge):
+        _merge(session, event, rules)
+    elif isinstance(event, Identify):
+        _forget(session, event, stamp)
+        return None
+    if moment.visit != session.visit:
+        session.visit, session.visit_start = moment.visit, moment.time
+        session.visit_id = getattr(event, "session", None) or ""
+    session.as_of = stamp
+    session.events += 1
+    session.positives += moment.sign > 0
+    for name in PARTS:
+        getattr(session, name).fold(event, moment, rules)
+    return moment
+
+
+def _duplicate(session: Session, event: Event) -> bool:
+    if event.id is None:
+        return False
+    if event.id in session.recent_ids:
+        return True
+    session.recent_ids.append(event.id)
+    del session.recent_ids[:-REMEMBERED_IDS]
+    return False
+
+
+def _forget(session: Session, event: Event, stamp: AsOf) -> None:
+    """Empty the state; the stamp and the time stay, so that nothing late revives it."""
+    empty = Session(as_of=stamp, user=session.user, forgotten=int(event.timestamp))
+    for name in Session.__struct_fields__:
+        setattr(session, name, getattr(empty, name))
+
+
+def _merge(session: Session, event: Merge, rules: Rules) -> None:
+    """Take over an anonymous session, once: its interactions join this user's history."""
+    if not event.state:
+        return
+    other = decode_session(bytes(event.state))
+    source = [other.as_of.partition, other.as_of.offset]
+    if session.merged.get(event.anonymous, [-1, -1]) >= source:
+        return
+    session.merged[event.anonymous] = source
+    for name in list(session.merged)[:-REMEMBERED_MERGES]:
+        del session.merged[name]
+    columns: list[Any] = [session.history, other.history]
+    rows = sorted(
+        (row for part in columns for row in zip(part.times, part.items, part.types, strict=True)),
+        key=lambda row: row[0],
+    )
+    merged = Session(as_of=session.as_of, user=session.user)
+    for time, item, kind in rows:
+        past = Interaction(timestamp=Millis(time), user=session.user, item=item, type=kind)
+        fold(merged, past, (-1, merged.events), rules)
+    session.history, session.visit = merged.history, max(session.visit, merged.visit)
+    session.positives += other.positives
+    _merge_counts(session, other)
+
+
+def _merge_counts(session: Session, other: Session) -> None:
+    for item, entry in other.owned.items.items():
+        mine = session.owned.items.pop(item, [0, entry[1], 0, entry[3]])
+        session.owned.items[item] = [
+            mine[0] + entry[0], min(mine[1], entry[1]), max(mine[2], entry[2]), session.visit,
+        ]
+    for item, shown in other.ignored.items.items():
+        present = session.ignored.items.pop(item, [0, 0])
+        session.ignored.items[item] = [present[0] + shown[0], max(present[1], shown[1])]
+    if other.situation.query_time > session.situation.query_time:
+        session.situation.query = other.situation.query
+        session.situation.query_time = other.situation.query_time
+    for key, text in other.situation.context.items():
+        session.situation.context.setdefault(key, text)

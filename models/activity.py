@@ -1,0 +1,184 @@
+"""What `personalize` tells `neighbours`: which item followed which, what was shown and taken.
+
+One record holds a micro-batch's rows for one partition of the transitions
+topic, in columns; rows carry the offset of the event they come from, so that
+a row that is told twice is counted once.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from features.parts.base import Moment
+from features.session import Session
+from stream.events import Event, Interaction, Ranking
+from stream.partition import partition_of
+from stream.records import Outgoing
+from stream.settings import NeighboursSettings
+
+__all__ = ["Activity", "ActivityWriter", "decode_activity"]
+
+UNIT: Final = 64
+"""Weights travel as whole 64ths."""
+
+
+class Activity(Struct, omit_defaults=True):
+    """Rows for the items of one partition of the transitions topic.
+
+    Attributes
+    ----------
+    source
+        Partition of the events topic that the offsets refer to.
+    items
+        Ids; the other columns hold indices into it.
+    followed, follower, weight, follow_time, follow_offset
+        Follower came after followed, weighing so many 64ths, at this time.
+    counted, name, count, count_time, count_offset
+        An item's ``shown``, ``taken`` (positives) or ``clicked`` (positives on a
+        shown list) grew by so much.
+    """
+
+    source: int
+    items: list[str] = []
+    followed: list[int] = []
+    follower: list[int] = []
+    weight: list[int] = []
+    follow_time: list[int] = []
+    follow_offset: list[int] = []
+    counted: list[int] = []
+    name: list[str] = []
+    count: list[int] = []
+    count_time: list[int] = []
+    count_offset: list[int] = []
+
+
+_DECODER: Final = msgspec.json.Decoder(Activity)
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+def decode_activity(raw: bytes) -> Activity:
+    """Read one record of the transitions topic.
+
+    Raises
+    ------
+    msgspec.ValidationError
+        The bytes were not written by :class:`ActivityWriter`.
+    """
+    return _DECODER.decode(raw)
+
+
+class _Columns:
+    """An Activity being filled, with the index of its ids."""
+
+    def __init__(self, source: int) -> None:
+        self.record = Activity(source=source)
+        self._index: dict[str, int] = {}
+
+    def id(self, item: str) -> int:
+        place = self._index.get(item)
+        if place is None:
+            place = self._index[item] = len(self.record.items)
+            self.record.items.append(item)
+        return place
+
+    def follow(self, item: str, follower: str, weight: int, place: tuple[int, int]) -> None:
+        record = self.record
+        record.followed.append(self.id(item))
+        record.follower.append(self.id(follower))
+        record.weight.append(weight)
+        record.follow_time.append(place[0])
+        record.follow_offset.append(place[1])
+
+    def add(self, item: str, name: str, place: tuple[int, int]) -> None:
+        record = self.record
+        record.counted.append(self.id(item))
+        record.name.append(name)
+        record.count.append(1)
+        record.count_time.append(place[0])
+        record.count_offset.append(place[1])
+
+
+class ActivityWriter:
+    """Collects a micro-batch's rows and cuts them into records by item.
+
+    Parameters
+    ----------
+    settings
+        Window and decay of the transitions.
+    topic, partitions
+        Where the records go; an item's rows all go to its partition.
+    """
+
+    def __init__(self, settings: NeighboursSettings, topic: str, partitions: int) -> None:
+        self._settings = settings
+        self._topic = topic
+        self._partitions = partitions
+        self._columns: dict[tuple[int, int], _Columns] = {}
+        self._home: dict[str, int] = {}
+
+    def _of(self, source: int, item: str) -> _Columns:
+        home = self._home.get(item)
+        if home is None:
+            home = self._home[item] = partition_of(item, self._partitions)
+        key = (source, home)
+        if key not in self._columns:
+            self._columns[key] = _Columns(source)
+        return self._columns[key]
+
+    def add(self, before: Session, event: Event, moment: Moment, place: tuple[int, int]) -> None:
+        """Tell of one event, given the user's state *before* it was folded in."""
+        source, offset = place
+        when = (moment.time, offset)
+        if isinstance(event, Ranking):
+            for shown in event.items:
+                self._of(source, shown.id).add(shown.id, "shown", when)
+        elif isinstance(event, Interaction) and moment.sign > 0:
+            self._of(source, event.item).add(event.item, "taken", when)
+            if event.ranking is not None:
+                self._of(source, event.item).add(event.item, "clicked", when)
+            for item, share in self._preceding(before, event.item, moment.visit):
+                weight = round(UNIT * moment.weight * share)
+                if weight:
+                    self._of(source, item).follow(item, event.item, weight, when)
+
+    def _preceding(self, before: Session, item: str, visit: int) -> list[tuple[str, float]]:
+        """Return the last distinct items of this visit, latest first, with their shares."""
+        found: dict[str, float] = {}
+        share = 1.0
+        history = before.history
+        for past, its_visit in zip(reversed(history.items), reversed(history.visits), strict=True):
+            if its_visit != visit or len(found) >= self._settings.window:
+                break
+            if past != item and past not in found:
+                found[past] = share
+                share *= self._settings.decay
+        return list(found.items())
+
+    def drain(self) -> list[Outgoing]:
+        """Return the records collected since the last call, and start anew."""
+        records = [
+            Outgoing(self._topic, _ENCODER.encode(columns.record), partition=home)
+            for (_, home), columns in sorted(self._columns.items())
+        ]
+        self._columns = {}
+        return records
+
+
+def rows_by_item(record: Activity) -> dict[str, tuple[list[int], list[int]]]:
+    """Return for each item of a record the rows (follow rows, count rows) that concern it."""
+    found: dict[int, tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
+    for row, item in enumerate(record.followed):
+        found[item][0].append(row)
+    for row, item in enumerate(record.counted):
+        found[item][1].append(row)
+    return {record.items[item]: rows for item, rows in found.items()}
+
+
+def touched(records: Sequence[Activity]) -> list[str]:
+    """Return the items whose statistics these records change, in order of first mention."""
+    return list(dict.fromkeys(item for record in records for item in rows_by_item(record)))

@@ -1,0 +1,202 @@
+"""An item's statistics: what follows it, how often it was shown and taken, by time.
+
+The fold is exact and does not depend on the order in which rows of different
+partitions arrive, up to ``neighbours.capacity`` successors; beyond that the
+faintest are dropped, and which these are may depend on the order.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from features.parts.base import DAY_MS
+from features.session import AsOf
+from models.activity import Activity
+from models.exact import decayed_unit, epoch_of, rebase
+from stream.settings import NeighboursSettings
+
+__all__ = [
+    "HALF_LIVES_MS",
+    "ItemState",
+    "ItemView",
+    "decode_item_state",
+    "encode_item_state",
+    "fold_rows",
+    "view",
+]
+
+HOUR_MS: Final = 3_600_000
+KEPT_HOURS: Final = 48
+KEPT_DAYS: Final = 60
+
+HALF_LIVES_MS: Final = {
+    "hour": 3 * HOUR_MS,
+    "day": DAY_MS,
+    "week": 7 * DAY_MS,
+    "month": 30 * DAY_MS,
+}
+"""The decayed popularities kept of every item, by name."""
+
+
+class ItemState(Struct, omit_defaults=True):
+    """Everything `neighbours` remembers of one item; one value in Redis.
+
+    Attributes
+    ----------
+    as_of
+        Stamp on the transitions topic.
+    seen
+        Partition of the events topic (as text) to the last offset counted.
+    landmark, next
+        Successor to its exact decayed weight relative to the landmark epoch.
+    hours, days
+        Positives by hour and by day since the epoch (as text).
+    totals
+        ``taken``, ``shown`` and ``clicked`` over all time.
+    newest
+        Latest event time seen, epoch milliseconds.
+    """
+
+    as_of: AsOf
+    item: str
+    seen: dict[str, int] = {}
+    landmark: int = 0
+    next: dict[str, float] = {}
+    hours: dict[str, int] = {}
+    days: dict[str, int] = {}
+    totals: dict[str, int] = {}
+    newest: int = 0
+
+
+class ItemView(Struct):
+    """What readers get of an item: the strongest successors and the counts.
+
+    Attributes
+    ----------
+    next
+        [item, weight] pairs, strongest first; weights are relative to ``time``.
+    popularity
+        Decayed positives at ``time`` by half-life (hour: 3 h, day, week: 7 d, month: 30 d).
+    shown, clicked, taken
+        Times in a list, positives on a list, positives in all.
+    """
+
+    as_of: AsOf
+    item: str
+    time: int
+    next: list[tuple[str, float]]
+    popularity: dict[str, float]
+    shown: int
+    clicked: int
+    taken: int
+
+
+_DECODER: Final = msgspec.json.Decoder(ItemState)
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+def decode_item_state(raw: bytes) -> ItemState:
+    """Read a state record; raises msgspec.ValidationError where it is none."""
+    return _DECODER.decode(raw)
+
+
+def encode_item_state(state: ItemState) -> bytes:
+    """Write a state record with its maps in key order: equal states, equal bytes."""
+    for name in ("seen", "next", "hours", "days", "totals"):
+        setattr(state, name, dict(sorted(getattr(state, name).items())))
+    return _ENCODER.encode(state)
+
+
+def fold_rows(
+    state: ItemState,
+    record: Activity,
+    rows: tuple[list[int], list[int]],
+    settings: NeighboursSettings,
+) -> None:
+    """Add one record's rows on this item, leaving out those counted before.
+
+    Parameters
+    ----------
+    state
+        Changed in place.
+    record, rows
+        The record, and the indices of its follow rows and count rows on this item.
+    settings
+        Half-life and capacity.
+    """
+    source = str(record.source)
+    seen = state.seen.get(source, -1)
+    last = seen
+    half_life = int(settings.half_life_days * DAY_MS)
+    for row in rows[0]:
+        if record.follow_offset[row] > seen:
+            last = max(last, record.follow_offset[row])
+            _follow(state, record, row, half_life)
+    for row in rows[1]:
+        if record.count_offset[row] > seen:
+            last = max(last, record.count_offset[row])
+            _count(state, record.name[row], record.count[row], record.count_time[row])
+    state.seen[source] = last
+    if len(state.next) > settings.capacity * 5 // 4:
+        strongest = sorted(state.next.items(), key=lambda pair: (-pair[1], pair[0]))
+        state.next = dict(strongest[: settings.capacity])
+
+
+def _follow(state: ItemState, record: Activity, row: int, half_life: int) -> None:
+    time = record.follow_time[row]
+    state.newest = max(state.newest, time)
+    state.landmark = rebase(state.next, state.landmark, epoch_of(time, half_life)[0])
+    follower = record.items[record.follower[row]]
+    gain = decayed_unit(record.weight[row], time, half_life, state.landmark)
+    state.next[follower] = state.next.get(follower, 0.0) + gain
+
+
+def _count(state: ItemState, name: str, count: int, time: int) -> None:
+    state.totals[name] = state.totals.get(name, 0) + count
+    state.newest = max(state.newest, time)
+    if name != "taken":
+        return
+    for buckets, width, kept in (
+        (state.hours, HOUR_MS, KEPT_HOURS),
+        (state.days, DAY_MS, KEPT_DAYS),
+    ):
+        bucket = time // width
+        buckets[str(bucket)] = buckets.get(str(bucket), 0) + count
+        oldest = state.newest // width - kept
+        for old in [b for b in buckets if int(b) <= oldest]:
+            del buckets[old]
+
+
+def view(state: ItemState, settings: NeighboursSettings) -> ItemView:
+    """Return what readers get of this state: trimmed, decayed to its newest event."""
+    half_life = int(settings.half_life_days * DAY_MS)
+    unit = decayed_unit(64, state.newest, half_life, state.landmark)
+    strongest = sorted(state.next.items(), key=lambda pair: (-pair[1], pair[0]))
+    return ItemView(
+        as_of=state.as_of,
+        item=state.item,
+        time=state.newest,
+        next=[(item, weight / unit) for item, weight in strongest[: settings.served]],
+        popularity={name: _decayed(state, life) for name, life in HALF_LIVES_MS.items()},
+        shown=state.totals.get("shown", 0),
+        clicked=state.totals.get("clicked", 0),
+        taken=state.totals.get("taken", 0),
+    )
+
+
+def _decayed(state: ItemState, half_life_ms: int) -> float:
+    """Sum the buckets, each decayed from its middle to the newest event.
+
+    Hours serve the half-lives of a day and less; days the longer ones. Buckets
+    are summed oldest first, so that equal counts give equal bytes.
+    """
+    hourly = half_life_ms <= DAY_MS
+    buckets, width = (state.hours, HOUR_MS) if hourly else (state.days, DAY_MS)
+    newest = state.newest
+    return sum(
+        buckets[bucket] * 2.0 ** (min(0.0, int(bucket) * width + width / 2 - newest) / half_life_ms)
+        for bucket in sorted(buckets, key=int)
+    )
