@@ -217,10 +217,10 @@ def _merge(session: Session, event: Merge, rules: Rules) -> None:
 
 def _merge_counts(session: Session, other: Session) -> None:
     for item, entry in other.owned.items.items():
-        mine = session.owned.items.pop(item, [0, entry[1], 0, entry[3]])
-        session.owned.items[item] = [
-            mine[0] + entry[0], min(mine[1], entry[1]), max(mine[2], entry[2]), session.visit,
-        ]
+        mine = session.owned.items.pop(item, [0, entry[1], 0, 0, session.visit])
+        first, last = min(mine[1], entry[1]), max(mine[3], entry[3])
+        earlier = min(mine[3], entry[3]) or max(mine[2], entry[2])
+        session.owned.items[item] = [mine[0] + entry[0], first, earlier, last, session.visit]
     for item, shown in other.ignored.items.items():
         present = session.ignored.items.pop(item, [0, 0])
         session.ignored.items[item] = [present[0] + shown[0], max(present[1], shown[1])]

@@ -140,6 +140,7 @@ def fold_rows(
             last = max(last, record.count_offset[row])
             _count(state, record.name[row], record.count[row], record.count_time[row])
     state.seen[source] = last
+    _drop_old(state)
     if len(state.next) > settings.capacity * 5 // 4:
         strongest = sorted(state.next.items(), key=lambda pair: (-pair[1], pair[0]))
         state.next = dict(strongest[: settings.capacity])
@@ -157,16 +158,20 @@ def _follow(state: ItemState, record: Activity, row: int, half_life: int) -> Non
 def _count(state: ItemState, name: str, count: int, time: int) -> None:
     state.totals[name] = state.totals.get(name, 0) + count
     state.newest = max(state.newest, time)
-    if name != "taken":
-        return
+    if name == "taken":
+        for buckets, width in ((state.hours, HOUR_MS), (state.days, DAY_MS)):
+            bucket = str(time // width)
+            buckets[bucket] = buckets.get(bucket, 0) + count
+
+
+def _drop_old(state: ItemState) -> None:
+    """Drop buckets out of the window before the newest event, whichever came first."""
     for buckets, width, kept in (
         (state.hours, HOUR_MS, KEPT_HOURS),
         (state.days, DAY_MS, KEPT_DAYS),
     ):
-        bucket = time // width
-        buckets[str(bucket)] = buckets.get(str(bucket), 0) + count
         oldest = state.newest // width - kept
-        for old in [b for b in buckets if int(b) <= oldest]:
+        for old in [bucket for bucket in buckets if int(bucket) <= oldest]:
             del buckets[old]
 
 
