@@ -164,7 +164,9 @@ class EncoderSettings(_Group):
 class ItemsSettings(_Group):
     """What the fields of an item mean, and how much of an item is kept."""
 
-    title: tuple[str, ...] = Setting(("title", "name"), description="the first present is the title")
+    title: tuple[str, ...] = Setting(
+        ("title", "name"), description="the first present is the title"
+    )
     texts: tuple[str, ...] = Setting(
         ("description", "summary", "overview", "synopsis", "body"),
         description="prose, never compared word for word between items",
