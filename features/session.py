@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
+from features.card import AsOf
 from features.parts.base import Moment, Rules
 from features.parts.history import History
 from features.parts.ignored import Ignored
@@ -22,26 +23,10 @@ from features.parts.situation import Situation
 from features.parts.windows import Windows
 from stream.events import Delete, Event, Identify, Interaction, Merge, Millis
 
-__all__ = ["AsOf", "Session", "decode_session", "encode_session", "fold", "moment_of"]
+__all__ = ["Session", "decode_session", "encode_session", "fold", "moment_of"]
 
 REMEMBERED_IDS: Final = 32
 REMEMBERED_MERGES: Final = 8
-
-
-class AsOf(Struct, frozen=True):
-    """The last event that a record reflects.
-
-    Attributes
-    ----------
-    partition, offset
-        Its place on the events topic.
-    event_time
-        The latest event time folded so far, epoch milliseconds.
-    """
-
-    partition: int
-    offset: int
-    event_time: int = 0
 
 
 class Session(Struct, omit_defaults=True):

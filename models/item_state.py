@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from features.parts.base import DAY_MS
-from features.session import AsOf
+from features.card import AsOf
 from models.activity import Activity
 from models.exact import decayed_unit, epoch_of, rebase
 from stream.settings import NeighboursSettings

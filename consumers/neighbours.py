@@ -1,0 +1,119 @@
+"""The consumer that keeps items' statistics: what follows what, how often shown and taken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from features.card import AsOf
+from models.activity import Activity, decode_activity, rows_by_item
+from models.item_state import (
+    ItemState,
+    decode_item_state,
+    encode_item_state,
+    fold_rows,
+    view,
+)
+from stream.deadletters import dead_letter
+from stream.events import BadRecord
+from stream.keys import Keys
+from stream.metrics import metrics
+from stream.records import Outgoing, Record, TopicPartition
+from stream.settings import Settings
+from stream.store import Store
+from stream.writes import Stamped, Writes
+
+__all__ = ["Neighbours"]
+
+CACHED: Final = 50_000
+"""Item states kept in the process between batches."""
+
+
+class Neighbours:
+    """Folds the transitions topic into item statistics.
+
+    Parameters
+    ----------
+    settings
+        All settings.
+    store
+        Where states are read from; writes go through the checkpoint.
+    """
+
+    name = "neighbours"
+
+    def __init__(self, settings: Settings, store: Store) -> None:
+        self.topics = (settings.kafka.transitions,)
+        self._settings = settings
+        self._store = store
+        self._keys = Keys(settings.redis.prefix)
+        self._ttl_ms = int(settings.redis.ttl_days * 86_400_000)
+        self._states: dict[str, ItemState] = {}
+
+    def assigned(
+        self, partitions: Mapping[TopicPartition, int]
+    ) -> Mapping[TopicPartition, int]:
+        """Forget what was cached: another process may have written since."""
+        self._states.clear()
+        return partitions
+
+    def revoked(self, partitions: Sequence[TopicPartition]) -> None:
+        """Forget what was cached."""
+        self._states.clear()
+
+    def committed(self) -> None:
+        """Keep the cache within its bound."""
+        for item in list(self._states)[: max(0, len(self._states) - CACHED)]:
+            del self._states[item]
+
+    def handle(self, records: Sequence[Record]) -> Writes:
+        """Fold a batch; return the states and public views of every item it touches."""
+        writes = Writes()
+        with metrics.step("decode"):
+            decoded = self._decode(records, writes.produced)
+        work = [(record, activity, rows_by_item(activity)) for record, activity in decoded]
+        touched = list(dict.fromkeys(item for _, _, rows in work for item in rows))
+        with metrics.step("read"):
+            self._load(touched)
+        with metrics.step("fold"):
+            for record, activity, rows in work:
+                for item, its_rows in rows.items():
+                    state = self._states[item]
+                    fold_rows(state, activity, its_rows, self._settings.neighbours)
+                    state.as_of = AsOf(record.partition, record.offset, state.newest)
+        with metrics.step("encode"):
+            for item in touched:
+                self._write(self._states[item], writes)
+        if touched:
+            writes.changes.append(msgspec.json.encode({"stats": touched}))
+        return writes
+
+    def _decode(
+        self, records: Sequence[Record], produced: list[Outgoing]
+    ) -> list[tuple[Record, Activity]]:
+        decoded = []
+        for record in records:
+            try:
+                decoded.append((record, decode_activity(record.value)))
+            except (msgspec.MsgspecError, RecursionError) as error:
+                bad = BadRecord("malformed", "", str(error), record.value)
+                produced.append(dead_letter(self._settings.kafka.deadletters, bad, record))
+        return decoded
+
+    def _load(self, items: Sequence[str]) -> None:
+        missing = [item for item in items if item not in self._states]
+        found = self._store.get_many([self._keys.item_state(item) for item in missing])
+        for item, raw in zip(missing, found, strict=True):
+            state = decode_item_state(raw) if raw else ItemState(AsOf(-1, -1, 0), item)
+            self._states[item] = state
+
+    def _write(self, state: ItemState, writes: Writes) -> None:
+        partition, offset = state.as_of.partition, state.as_of.offset
+        public = msgspec.json.encode(view(state, self._settings.neighbours))
+        for key, value in (
+            (self._keys.item_state(state.item), encode_item_state(state)),
+            (self._keys.neighbours(state.item), public),
+        ):
+            writes.stamped.append(Stamped(key, value, partition, offset, self._ttl_ms))

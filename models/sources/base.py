@@ -1,0 +1,76 @@
+"""What every candidate source is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.catalogue import Catalogue
+from features.contexts import Contexts
+from models.item_stats import ItemStats
+
+__all__ = ["F32", "Positive", "Source", "World"]
+
+F32 = NDArray[np.float32]
+
+
+class QueryVectors(Protocol):
+    """Where the vectors of queries come from."""
+
+    def vectors(self, texts: Sequence[str]) -> F32:
+        """Return unit rows (n, dim)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What the sources know besides the user: the catalogue, the statistics, the encoder."""
+
+    catalogue: Catalogue
+    stats: ItemStats
+    queries: QueryVectors
+
+
+@dataclass(frozen=True, slots=True)
+class Positive:
+    """One positive interaction to learn from.
+
+    Attributes
+    ----------
+    item
+        Row of the item taken.
+    history
+        Rows of the items before it, latest first.
+    """
+
+    item: int
+    history: tuple[int, ...]
+
+
+class Source(Protocol):
+    """Proposes items.
+
+    A source is registered by one line in :mod:`models.sources.registry`.
+
+    Attributes
+    ----------
+    name
+        What it is called in reasons, reports and settings.
+    """
+
+    name: str
+
+    def score(self, contexts: Contexts) -> F32:
+        """Return (B, N) scores: 0 says nothing about an item, more is better, never negative.
+
+        Called once a micro-batch; must not loop over items or keep the contexts.
+        """
+        ...
+
+    def learn(self, positives: Sequence[Positive]) -> None:
+        """Learn from a micro-batch, after it was scored. Most sources have nothing to learn."""
+        ...
