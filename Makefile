@@ -1,0 +1,68 @@
+# Rillet's chores. `make` alone lists them.
+
+PYTHON ?= python3
+# PyTorch's index of wheels without CUDA; used where there is no NVIDIA GPU, and skipped where it
+# cannot be reached. `make venv TORCH_INDEX=` takes the plain wheel.
+TORCH_INDEX ?= $(if $(shell command -v nvidia-smi),,https://download.pytorch.org/whl/cpu)
+
+BIN := .venv/bin
+SERVICES := $(PYTHON) scripts/services.py
+DEMO := build/demo
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test test-fast check format services services-stop services-status bench clean
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+venv: .venv/.installed  ## make .venv with Rillet and its tools, once per change of pyproject.toml
+
+.venv/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Rillet needs Python 3.11 or newer: make $(MAKECMDGOALS) PYTHON=/path/to/it" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -c 'import ensurepip' 2>/dev/null \
+	  || { test "$$(id -u)" = 0 && apt-get update -q && apt-get install -yq python3-venv; } \
+	  || { echo "Python's venv module is missing: install python3-venv" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -c 'import importlib.util as u, sys; sys.exit(u.find_spec("torch") is None)' \
+	  || { test -n "$(TORCH_INDEX)" \
+	       && $(BIN)/pip install -q --retries 0 --timeout 20 --index-url $(TORCH_INDEX) torch 2>/dev/null; } \
+	  || $(BIN)/pip install -q torch
+	$(BIN)/pip install -q -e '.[dev]'
+	@touch $@
+
+demo: venv  ## simulate a shop, replay it, read a user's recommendations; no services needed
+	$(BIN)/rillet simulate -o $(DEMO)/events.jsonl.gz
+	$(BIN)/rillet replay $(DEMO)/events.jsonl.gz --plot $(DEMO)/metrics.png
+	$(BIN)/rillet recommend u1
+
+test: check  ## check, then every test, with a real Kafka and a real Redis that it starts and stops
+	$(SERVICES) run -- $(BIN)/python -m pytest -q
+
+test-fast: venv  ## the tests that need no service
+	$(BIN)/python -m pytest -q -m 'not integration'
+
+check: venv  ## format, lint and types; changes nothing
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+format: venv  ## rewrite the code in the project's format
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+services:  ## start a real Kafka and a real Redis on loopback, if they do not run yet
+	$(SERVICES) start
+
+services-stop:  ## stop what `make services` started, and drop its data
+	$(SERVICES) stop
+
+services-status:  ## show whether they run, and where
+	$(SERVICES) status
+
+bench: venv  ## measure speed, freshness and quality; prints tables, writes build/bench
+	$(SERVICES) run -- $(BIN)/python -m benchmarks
+
+clean:  ## stop the services and remove what was built; keeps .venv
+	$(SERVICES) stop
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
