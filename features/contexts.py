@@ -15,11 +15,11 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from features.parts.base import DAY_MS, NEUTRAL
+from features.parts.base import DAY_MS
 from features.session import Session
 from stream.settings import InteractionType
 
-__all__ = ["Contexts", "ItemIndex", "Question", "Ragged", "build_contexts"]
+__all__ = ["Contexts", "ItemIndex", "Question", "Ragged", "ask", "build_contexts", "signed_weights"]
 
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
@@ -40,24 +40,37 @@ class ItemIndex(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One user at one moment.
+    """What is known of one user at one moment, taken out of his state by :func:`ask`.
 
     Attributes
     ----------
-    session
-        His state.
     now
         Epoch milliseconds.
     visit
-        Ordinal of the visit that the answer is for; the present one where 0.
-    before
-        Hide what happened at or after this time; None hides nothing.
+        Ordinal of the visit that the answer is for.
+    items, times, signed, visits
+        The history as columns, latest first: rows, times, signed weights, visits.
+    positives
+        Positive interactions known, over all time.
+    owned, ignored
+        Rows of (item, count, days since the last time, days from first to last).
+    query
+        The last query, empty where it is too old.
+    rate
+        Smoothed share of shown items that he takes.
     """
 
-    session: Session
     now: int
-    visit: int = 0
-    before: int | None = None
+    visit: int
+    items: list[int]
+    times: list[int]
+    signed: list[float]
+    visits: list[int]
+    positives: int
+    owned: list[tuple[int, int, float, float]]
+    ignored: list[tuple[int, int, float, float]]
+    query: str
+    rate: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,111 +147,126 @@ class Contexts:
 QUERY_LIFE_MS: Final = 30 * 60 * 1000
 
 
-def build_contexts(
-    questions: Sequence[Question], index: ItemIndex, types: Mapping[str, InteractionType]
-) -> Contexts:
-    """Turn questions into arrays.
+def signed_weights(types: Mapping[str, InteractionType]) -> dict[str, float]:
+    """Return each type's weight, negative for a negative role, 0 for a neutral one."""
+    sign = {"positive": 1.0, "negative": -1.0, "neutral": 0.0}
+    return {name: sign[kind.role] * kind.weight for name, kind in types.items()}
+
+
+def ask(
+    session: Session,
+    now: int,
+    index: ItemIndex,
+    signed: Mapping[str, float],
+    *,
+    visit: int = 0,
+    before: int | None = None,
+) -> Question:
+    """Take a question out of a user's state, which may change afterwards.
 
     Parameters
     ----------
-    questions
-        B users at their moments.
+    session
+        The user's state.
+    now
+        The moment, epoch milliseconds.
     index
-        Gives item ids their places.
-    types
-        What each type of interaction means.
-
-    Returns
-    -------
-    Contexts
-        Arrays over the catalogue as ``index`` knows it after the call.
+        Gives item ids their rows.
+    signed
+        From :func:`signed_weights`.
+    visit
+        Ordinal of the visit that the answer is for; the present one where 0.
+    before
+        Hide what happened at or after this time; None hides nothing.
     """
+    history = session.history
+    end = len(history.times)
+    if before is not None:
+        seen = [k for k in range(end - 1, -1, -1) if history.times[k] < before]
+    else:
+        seen = list(range(end - 1, -1, -1))
+    ensure = index.ensure
+    return Question(
+        now=now,
+        visit=visit or session.visit,
+        items=[ensure(history.items[k]) for k in seen],
+        times=[history.times[k] for k in seen],
+        signed=[signed.get(history.types[k], 0.0) for k in seen],
+        visits=[history.visits[k] for k in seen],
+        positives=max(0, session.positives - (end - len(seen))),
+        owned=_owned(session, now, index, before),
+        ignored=[
+            (ensure(item), count, max(0, now - last) / DAY_MS, 0.0)
+            for item, (count, last) in session.ignored.items.items()
+            if before is None or last < before
+        ],
+        query=_query(session, now, before),
+        rate=session.windows.rate(prior=0.1, strength=20),
+    )
+
+
+def _owned(
+    session: Session, now: int, index: ItemIndex, before: int | None
+) -> list[tuple[int, int, float, float]]:
+    rows = []
+    for item, (count, first, earlier, last, _) in session.owned.items.items():
+        if before is None or last < before:
+            known, times = last, count
+        elif earlier and earlier < before:  # undo the visit that is hidden
+            known, times = earlier, count - 1
+        else:
+            continue
+        age, span = max(0, now - known) / DAY_MS, max(0, known - first) / DAY_MS
+        rows.append((index.ensure(item), times, age, span))
+    return rows
+
+
+def _query(session: Session, now: int, before: int | None) -> str:
+    situation = session.situation
+    fresh = now - situation.query_time <= QUERY_LIFE_MS
+    hidden = before is not None and situation.query_time >= before
+    return situation.query if fresh and not hidden else ""
+
+
+def build_contexts(questions: Sequence[Question]) -> Contexts:
+    """Turn questions into arrays, one row each."""
     now = np.array([question.now for question in questions], dtype=np.int64)
-    keep = [_visible(question) for question in questions]
-    longest = max((len(rows) for rows in keep), default=0)
-    shape = (len(questions), max(1, longest))
+    lengths = np.array([len(question.items) for question in questions], dtype=np.int32)
+    shape = (len(questions), max(1, int(lengths.max(initial=0))))
+    filled = np.arange(shape[1]) < lengths[:, None]
     items = np.full(shape, ABSENT, np.int32)
     times = np.zeros(shape, np.int64)
     weight = np.zeros(shape, np.float32)
-    back = np.zeros(shape, np.int32)
-    signed = {name: _signed(kind) for name, kind in types.items()}
-    for row, (question, rows) in enumerate(zip(questions, keep, strict=True)):
-        n, history = len(rows), question.session.history
-        if n:
-            items[row, :n] = [index.ensure(history.items[k]) for k in rows]
-            times[row, :n] = [history.times[k] for k in rows]
-            weight[row, :n] = [signed.get(history.types[k], 0.0) for k in rows]
-            back[row, :n] = [history.visits[k] for k in rows]
-    visits = np.array([q.visit or q.session.visit for q in questions], dtype=np.int32)
-    hidden = np.array(
-        [len(q.session.history.items) - len(rows) for q, rows in zip(questions, keep, strict=True)]
-    )
-    positives = np.array([q.session.positives for q in questions]) - hidden
+    visits = np.zeros(shape, np.int32)
+    items[filled] = [item for question in questions for item in question.items]
+    times[filled] = [time for question in questions for time in question.times]
+    weight[filled] = [sign for question in questions for sign in question.signed]
+    visits[filled] = [visit for question in questions for visit in question.visits]
+    visit = np.array([question.visit for question in questions], dtype=np.int32)
     return Contexts(
         now=now,
         items=items,
         age=(np.maximum(now[:, None] - times, 0) / DAY_MS).astype(np.float32),
         weight=weight,
-        back=np.maximum(visits[:, None] - back, 0),
-        length=np.array([len(rows) for rows in keep], dtype=np.int32),
-        positives=np.maximum(positives, 0).astype(np.int32),
-        owned=_owned(questions, index),
-        ignored=_ignored(questions, index),
-        queries=[_query(question) for question in questions],
-        rate=np.array(
-            [q.session.windows.rate(prior=0.1, strength=20) for q in questions], dtype=np.float32
-        ),
+        back=np.maximum(visit[:, None] - visits, 0).astype(np.int32),
+        length=lengths,
+        positives=np.array([q.positives for q in questions], dtype=np.int32),
+        owned=_ragged([question.owned for question in questions]),
+        ignored=_ragged([question.ignored for question in questions]),
+        queries=[question.query for question in questions],
+        rate=np.array([question.rate for question in questions], dtype=np.float32),
         hour=((now // 3_600_000) % 24).astype(np.int32),
     )
 
 
-def _signed(kind: InteractionType) -> float:
-    return {"positive": 1, "negative": -1, "neutral": 0}[kind.role] * kind.weight or NEUTRAL.weight
-
-
-def _visible(question: Question) -> list[int]:
-    """Return the places in the history that the question may see, latest first."""
-    times = question.session.history.times
-    if question.before is None:
-        return list(range(len(times) - 1, -1, -1))
-    return [k for k in range(len(times) - 1, -1, -1) if times[k] < question.before]
-
-
-def _owned(questions: Sequence[Question], index: ItemIndex) -> Ragged:
-    rows: list[tuple[int, int, int, int, int]] = []
-    for row, question in enumerate(questions):
-        limit = question.before
-        for item, (count, first, earlier, last, _) in question.session.owned.items.items():
-            if limit is None or last < limit:
-                rows.append((row, index.ensure(item), count, question.now - last, last - first))
-            elif earlier and earlier < limit:
-                age, span = question.now - earlier, earlier - first
-                rows.append((row, index.ensure(item), count - 1, age, span))
-    return _ragged(rows)
-
-
-def _ignored(questions: Sequence[Question], index: ItemIndex) -> Ragged:
-    rows: list[tuple[int, int, int, int, int]] = []
-    for row, question in enumerate(questions):
-        for item, (count, last) in question.session.ignored.items.items():
-            if question.before is None or last < question.before:
-                rows.append((row, index.ensure(item), count, question.now - last, 0))
-    return _ragged(rows)
-
-
-def _ragged(rows: list[tuple[int, int, int, int, int]]) -> Ragged:
-    table = np.array(rows, dtype=np.float64).reshape(-1, 5)
+def _ragged(lists: Sequence[list[tuple[int, int, float, float]]]) -> Ragged:
+    table = np.array([entry for entries in lists for entry in entries], dtype=np.float64)
+    table = table.reshape(-1, 4)
+    counts = [len(entries) for entries in lists]
     return Ragged(
-        row=table[:, 0].astype(np.int32),
-        item=table[:, 1].astype(np.int32),
-        count=table[:, 2].astype(np.float32),
-        age=(np.maximum(table[:, 3], 0) / DAY_MS).astype(np.float32),
-        span=(np.maximum(table[:, 4], 0) / DAY_MS).astype(np.float32),
+        row=np.repeat(np.arange(len(lists), dtype=np.int32), counts),
+        item=table[:, 0].astype(np.int32),
+        count=table[:, 1].astype(np.float32),
+        age=table[:, 2].astype(np.float32),
+        span=table[:, 3].astype(np.float32),
     )
-
-
-def _query(question: Question) -> str:
-    situation = question.session.situation
-    fresh = question.now - situation.query_time <= QUERY_LIFE_MS
-    hidden = question.before is not None and situation.query_time >= question.before
-    return situation.query if situation.query and fresh and not hidden else ""

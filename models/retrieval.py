@@ -1,0 +1,107 @@
+"""A micro-batch's scores from all sources, and the candidates that they propose."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.contexts import Contexts
+from models.sources.base import Source
+
+__all__ = ["Pairs", "Retrieval", "retrieve"]
+
+F32 = NDArray[np.float32]
+I32 = NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """M (question, item) pairs, ordered by question."""
+
+    row: I32
+    item: I32
+
+    def __len__(self) -> int:
+        """Return M."""
+        return len(self.row)
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieval:
+    """S sources' view of B questions over N items.
+
+    Attributes
+    ----------
+    contexts
+        The questions.
+    scores
+        (S, B, N), 0 where a source says nothing, -1 where an item is not allowed.
+    top
+        (S, B, K) rows of the best items of each source, best first; -1 beyond the last
+        one with a positive score.
+    rank
+        (S, B, N) rank within the source from 0; K for items out of its top K.
+    peak
+        (S, B) largest score, at least a tiny positive number.
+    """
+
+    contexts: Contexts
+    scores: F32
+    top: I32
+    rank: NDArray[np.int16]
+    peak: F32
+
+    def candidates(self) -> Pairs:
+        """Return the union of all sources' top K as pairs."""
+        n_sources, n_rows, k = self.top.shape
+        proposed = np.zeros(self.scores.shape[1:], dtype=bool)
+        flat = self.top.transpose(1, 0, 2).reshape(n_rows, n_sources * k)
+        row = np.broadcast_to(np.arange(n_rows)[:, None], flat.shape)
+        valid = flat >= 0
+        proposed[row[valid], flat[valid]] = True
+        rows, items = np.nonzero(proposed)
+        return Pairs(rows.astype(np.int32), items.astype(np.int32))
+
+    def at(self, pairs: Pairs) -> tuple[F32, NDArray[np.int16]]:
+        """Return each source's score over its peak, and rank, of each pair: both (S, M)."""
+        share = self.scores[:, pairs.row, pairs.item] / self.peak[:, pairs.row]
+        return np.maximum(share, 0), self.rank[:, pairs.row, pairs.item]
+
+
+def retrieve(
+    sources: Sequence[Source], contexts: Contexts, blocked: NDArray[np.bool_], k: int
+) -> Retrieval:
+    """Ask all sources.
+
+    Parameters
+    ----------
+    sources
+        S sources.
+    contexts
+        B questions.
+    blocked
+        (B, N) items that may not be recommended.
+    k
+        How many items each source proposes.
+    """
+    n_rows, n_items = blocked.shape
+    scores = np.empty((len(sources), n_rows, n_items), dtype=np.float32)
+    for place, source in enumerate(sources):
+        scores[place] = source.score(contexts)
+    scores[:, blocked] = -1
+    k = min(k, n_items)
+    top = np.argpartition(scores, n_items - k, axis=2)[:, :, n_items - k :]
+    best = np.take_along_axis(scores, top, axis=2)
+    # equal scores are ordered by row, so that equal input gives equal lists
+    order = np.lexsort((top, -best), axis=2)
+    top = np.take_along_axis(top, order, axis=2).astype(np.int32)
+    best = np.take_along_axis(best, order, axis=2)
+    top[best <= 0] = -1
+    rank = np.full(scores.shape, k, dtype=np.int16)
+    source_at, row_at, place_at = np.nonzero(top >= 0)
+    rank[source_at, row_at, top[source_at, row_at, place_at]] = place_at
+    peak = np.maximum(best[:, :, 0], np.float32(1e-12))
+    return Retrieval(contexts, scores, top, rank, peak)
