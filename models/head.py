@@ -1,0 +1,171 @@
+"""One River learner with a weight vector for each segment of users.
+
+The chance of a positive is a logistic regression over the features of a
+(user, item) pair. Every feature has one shared weight and one deviation per
+segment (no history, first item of a visit, ...), all learned by River, one
+example at a time; scoring reads them as one matrix and is one product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+from river import linear_model, optim, utils
+
+from stream.errors import ModelError
+
+__all__ = ["Head", "HeadState"]
+
+F64 = NDArray[np.float64]
+F32 = NDArray[np.float32]
+I32 = NDArray[np.int32]
+
+
+class HeadState(Struct, frozen=True):
+    """What a learner's checkpoint holds: nothing that needs unpickling.
+
+    Attributes
+    ----------
+    weights, squares
+        Weight and AdaGrad's sum of squared gradients, by feature name.
+    examples
+        Examples learned from.
+    """
+
+    weights: dict[str, float]
+    squares: dict[str, float]
+    examples: int
+
+
+class _Regression(linear_model.LogisticRegression):  # type: ignore[misc]
+    """River's logistic regression, restorable from plain numbers."""
+
+    def restore(self, weights: Mapping[str, float], squares: Mapping[str, float]) -> None:
+        """Continue from these weights and squared gradients."""
+        self._weights = utils.VectorDict(dict(weights))
+        self.optimizer.g2.update(squares)
+
+
+class Head:
+    """A logistic regression over named features with segments.
+
+    Parameters
+    ----------
+    names
+        F feature names.
+    segments
+        Number of segments G.
+    learning_rate, l2
+        AdaGrad's step and the ridge penalty.
+    prior
+        Initial shared weights by feature name, so that the first lists make sense.
+
+    Examples
+    --------
+    >>> head = Head(["near", "bias"], segments=2, learning_rate=0.1, l2=0.0)
+    >>> x, y = np.array([[1.0, 1.0], [0.0, 1.0]] * 50, np.float32), [True, False] * 50
+    >>> head.learn(x, np.zeros(100, np.int32), y)
+    >>> chance = 1 / (1 + np.exp(-head.score(x[:2], np.zeros(2, np.int32))))
+    >>> bool(chance[0] > 0.7 and chance[1] < 0.3)
+    True
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        *,
+        segments: int,
+        learning_rate: float,
+        l2: float,
+        prior: Mapping[str, float] | None = None,
+    ) -> None:
+        self.names = tuple(names)
+        self.segments = segments
+        self.examples = 0
+        self._own = [tuple(f"{g}|{name}" for name in self.names) for g in range(segments)]
+        self._model = _Regression(optim.AdaGrad(learning_rate), l2=l2, intercept_lr=0.0)
+        self._model.restore(prior or {}, {})
+
+    def learn(self, x: F32, segment: I32, y: Sequence[bool], w: Sequence[float] | None = None) -> None:
+        """Learn from n examples in order.
+
+        Parameters
+        ----------
+        x
+            (n, F) features.
+        segment
+            (n,) segment of each example.
+        y
+            n labels.
+        w
+            n weights; 1 each where None.
+        """
+        weights = w if w is not None else [1.0] * len(y)
+        for values, group, label, weight in zip(
+            x.tolist(), segment.tolist(), y, weights, strict=True
+        ):
+            self._model.learn_one(self._example(values, group), bool(label), w=weight)
+        self.examples += len(y)
+
+    def _example(self, values: Sequence[float], group: int) -> dict[str, float]:
+        example = {n: v for n, v in zip(self.names, values, strict=True) if v}
+        example.update({n: v for n, v in zip(self._own[group], values, strict=True) if v})
+        return example
+
+    def chance(self, values: Sequence[float], group: int) -> float:
+        """Return River's own prediction for one example."""
+        return float(self._model.predict_proba_one(self._example(values, group))[True])
+
+    def matrix(self) -> F64:
+        """Return the effective weights, (G, F)."""
+        weights = self._model.weights
+        shared = np.array([weights.get(name, 0.0) for name in self.names])
+        own = [[weights.get(name, 0.0) for name in names] for names in self._own]
+        return shared + np.array(own).reshape(self.segments, len(self.names))
+
+    def score(self, x: F32, segment: I32) -> F64:
+        """Return the log-odds of n pairs: (n,)."""
+        return np.einsum("nf,nf->n", x.astype(np.float64), self.matrix()[segment])
+
+    def state(self) -> HeadState:
+        """Return what a checkpoint needs."""
+        squares = {name: float(value) for name, value in self._model.optimizer.g2.items()}
+        weights = {name: float(value) for name, value in self._model.weights.items()}
+        return HeadState(weights, squares, self.examples)
+
+    def restore(self, state: HeadState) -> None:
+        """Continue from a checkpoint.
+
+        Raises
+        ------
+        ModelError
+            The checkpoint knows features that this head lacks.
+        """
+        known = set(self.names).union(*self._own)
+        unknown = sorted(set(state.weights) - known)
+        if unknown:
+            raise ModelError(
+                f"the learner's checkpoint has unknown features: {', '.join(unknown[:5])}",
+                "it was written by another version; delete the key and let it learn anew",
+            )
+        self._model.restore(state.weights, state.squares)
+        self.examples = state.examples
+
+
+def average(heads: Sequence[tuple[F64, int]]) -> F64:
+    """Return the mean of weight matrices, weighted by the examples behind each."""
+    total = sum(examples for _, examples in heads)
+    if not total:
+        return heads[0][0]
+    mean: F64 = sum((matrix * (examples / total) for matrix, examples in heads), np.zeros(()))
+    return mean
+
+
+def decode_state(raw: bytes, kind: type[Any]) -> Any:
+    """Read a checkpoint written as JSON."""
+    return msgspec.json.decode(raw, type=kind)
