@@ -67,7 +67,7 @@ class Head:
 
     Examples
     --------
-    >>> head = Head(["near", "bias"], segments=2, learning_rate=0.1, l2=0.0)
+    >>> head = Head(["near", "bias"], segments=2, learning_rate=0.5, l2=0.0)
     >>> x, y = np.array([[1.0, 1.0], [0.0, 1.0]] * 50, np.float32), [True, False] * 50
     >>> head.learn(x, np.zeros(100, np.int32), y)
     >>> chance = 1 / (1 + np.exp(-head.score(x[:2], np.zeros(2, np.int32))))

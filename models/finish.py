@@ -1,0 +1,145 @@
+"""From scored candidates to the list: best first, diverse at the top, room for the new."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.retrieval import Pairs
+
+__all__ = ["best_of_each", "diversify", "give_slots"]
+
+F32 = NDArray[np.float32]
+I32 = NDArray[np.int32]
+
+DIVERSE_SLOTS: Final = 20
+"""Places at the top of the list that MMR fills; further down the score decides alone."""
+
+DIVERSE_POOL: Final = 50
+"""Best candidates that MMR chooses from."""
+
+
+def best_of_each(
+    pairs: Pairs, scores: NDArray[np.floating], n_rows: int, n: int
+) -> tuple[I32, I32]:
+    """Return each question's n best pairs.
+
+    Parameters
+    ----------
+    pairs
+        M pairs, ordered by question.
+    scores
+        (M,) more is better; ties are broken by item row.
+    n_rows
+        Number of questions B.
+    n
+        Length of the lists.
+
+    Returns
+    -------
+    item, place
+        Both (B, n): item rows, and places in ``pairs``; -1 where there are fewer.
+    """
+    order = np.lexsort((pairs.item, -scores, pairs.row))
+    counts = np.bincount(pairs.row, minlength=n_rows)
+    within = np.arange(len(pairs)) - np.repeat(np.cumsum(counts) - counts, counts)
+    keep = within < n
+    item = np.full((n_rows, n), -1, dtype=np.int32)
+    place = np.full((n_rows, n), -1, dtype=np.int32)
+    rows = pairs.row[order][keep]
+    item[rows, within[keep]] = pairs.item[order][keep]
+    place[rows, within[keep]] = order[keep]
+    return item, place
+
+
+def diversify(item: I32, scores: F32, vectors: F32, strength: float) -> I32:
+    """Reorder the top of each list by maximal marginal relevance.
+
+    Source: Carbonell and Goldstein 1998, doi:10.1145/290941.291025. Relevance
+    is the score scaled to 0..1 within the pool; likeness is the cosine.
+
+    Parameters
+    ----------
+    item, scores
+        (B, n) lists, best first, -1 beyond their end, and their scores.
+    vectors
+        (N, dim) unit rows or zero.
+    strength
+        0 keeps the order by score, 1 looks at likeness alone.
+
+    Returns
+    -------
+    order
+        (B, n) places in the old lists.
+    """
+    n_rows, n = item.shape
+    order = np.tile(np.arange(n, dtype=np.int32), (n_rows, 1))
+    pool, slots = min(n, DIVERSE_POOL), min(n, DIVERSE_SLOTS)
+    if strength <= 0 or n_rows == 0 or pool < 2:  # noqa: PLR2004
+        return order
+    there = item[:, :pool] >= 0
+    content = vectors[np.maximum(item[:, :pool], 0)]
+    alike = content @ content.transpose(0, 2, 1)
+    value = (1 - strength) * _scaled(scores[:, :pool], there)
+    value[~there] = -np.inf
+    nearest = np.zeros_like(value)
+    rows = np.arange(n_rows)
+    chosen = np.empty((n_rows, slots), dtype=np.int32)
+    for slot in range(slots):
+        at = np.argmax(value - strength * nearest, axis=1)
+        chosen[:, slot] = at
+        value[rows, at] = -np.inf
+        np.maximum(nearest, alike[rows, at], out=nearest)
+    _lead_with(order, chosen, there)
+    return order
+
+
+def _scaled(scores: F32, there: NDArray[np.bool_]) -> F32:
+    low = np.where(there, scores, np.inf).min(axis=1, keepdims=True)
+    high = np.where(there, scores, -np.inf).max(axis=1, keepdims=True)
+    span = np.where(np.isfinite(high - low) & (high > low), high - low, 1)
+    scaled: F32 = np.where(there, (scores - np.where(np.isfinite(low), low, 0)) / span, 0)
+    return scaled.astype(np.float32)
+
+
+def _lead_with(order: I32, chosen: I32, there: NDArray[np.bool_]) -> None:
+    """Put the chosen places first and keep the others in their order, row by row at once."""
+    n_rows, n = order.shape
+    slots = chosen.shape[1]
+    full = there.sum(axis=1) >= slots
+    first = np.full((n_rows, n), slots, dtype=np.int32)
+    np.put_along_axis(first, chosen, np.arange(slots, dtype=np.int32)[None, :], axis=1)
+    reordered = np.argsort(first, axis=1, kind="stable").astype(np.int32)
+    order[full] = reordered[full]
+
+
+def give_slots(item: I32, fresh: I32, slots: int, length: int) -> I32:
+    """Return the places of lists cut to ``length`` whose last ``slots`` go to new items.
+
+    Parameters
+    ----------
+    item
+        (B, n) lists, best first.
+    fresh
+        (B, k) the new items that could be shown, best first, -1 beyond the end.
+    slots, length
+        How many places of a list of this length explore.
+
+    Returns
+    -------
+    explored
+        (B, slots) new items that are not in the list's kept part; -1 for none.
+    """
+    n_rows = len(item)
+    explored = np.full((n_rows, slots), -1, dtype=np.int32)
+    if slots == 0 or fresh.shape[1] == 0:
+        return explored
+    kept = item[:, : length - slots]
+    listed = (fresh[:, :, None] == kept[:, None, :]).any(axis=2) | (fresh < 0)
+    order = np.argsort(listed, axis=1, kind="stable")[:, :slots]
+    found = np.take_along_axis(fresh, order, axis=1)
+    found[np.take_along_axis(listed, order, axis=1)] = -1
+    explored[:, : found.shape[1]] = found
+    return explored

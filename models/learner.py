@@ -1,0 +1,170 @@
+"""What one partition of the stream has taught: two heads and the lists still open.
+
+``next`` learns which item of the whole catalogue a user takes, from positives
+against uniform draws; ``shown`` learns which items of a shown list he takes,
+from lists and their clicks. Each partition has a learner of its own, a pure
+fold over that partition, so that redelivery and rebalances cannot count an
+example twice; a process scores with the mean of all partitions' weights.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+from river import drift
+
+from features.card import AsOf
+from models.head import Head, HeadState
+from stream.errors import ModelError
+
+__all__ = ["Learner", "LearnerState", "OpenList"]
+
+F32 = NDArray[np.float32]
+I32 = NDArray[np.int32]
+
+MAX_OPEN: Final = 20_000
+"""Shown lists that may wait for their clicks; beyond that the oldest is closed."""
+
+
+class LearnerState(Struct, frozen=True):
+    """A learner's checkpoint.
+
+    Attributes
+    ----------
+    as_of
+        Stamp on the events topic: everything up to it was learned, but for open lists.
+    oldest_open
+        Offset of the oldest list still open; where to read from to open it again.
+    heads
+        Head name to its state.
+    """
+
+    as_of: AsOf
+    oldest_open: int
+    heads: dict[str, HeadState]
+
+
+@dataclass(slots=True)
+class OpenList:
+    """A shown list that waits for its clicks.
+
+    Attributes
+    ----------
+    time, offset
+        When and where it was shown.
+    items
+        n item ids, in shown order.
+    x, segment
+        (n, F) features as they were at that moment, and (n,) segments.
+    taken
+        Ids taken so far.
+    """
+
+    time: int
+    offset: int
+    items: list[str]
+    x: F32
+    segment: I32
+    taken: set[str] = field(default_factory=set)
+
+
+class Learner:
+    """The fold of one partition's lessons.
+
+    Parameters
+    ----------
+    heads
+        ``next`` and ``shown``.
+    join_ms
+        How long a list waits for its clicks, in event time of the partition.
+    """
+
+    def __init__(self, heads: dict[str, Head], join_ms: int) -> None:
+        self.heads = heads
+        self.offset = -1
+        self.drifts = 0
+        self._join_ms = join_ms
+        self._open: dict[str, OpenList] = {}
+        self._watermark = 0
+        self._adwin = drift.ADWIN()
+
+    def teach(self, head: str, x: F32, segment: I32, taken: Sequence[bool]) -> None:
+        """Let a head learn one lesson (a list of n examples) and watch its loss for drift."""
+        learner = self.heads[head]
+        odds = learner.score(x[:64], segment[:64])
+        signs = np.where(np.asarray(taken[:64], dtype=bool), -odds, odds)
+        self._adwin.update(float(np.logaddexp(0, signs).mean()))
+        self.drifts += bool(self._adwin.drift_detected)
+        learner.learn(x, segment, taken)
+
+    def show(self, name: str, shown: OpenList) -> None:
+        """Open a list; its clicks will name it."""
+        self._open[name] = shown
+        if len(self._open) > MAX_OPEN:
+            self._close(next(iter(self._open)))
+
+    def take(self, name: str, item: str) -> None:
+        """Mark an item of an open list as taken; a closed list learns no more."""
+        if (shown := self._open.get(name)) is not None:
+            shown.taken.add(item)
+
+    def advance(self, time_ms: int, offset: int) -> None:
+        """Move on to an event: close what has waited long enough."""
+        self._watermark = max(self._watermark, time_ms)
+        while self._open:
+            name, oldest = next(iter(self._open.items()))
+            if self._watermark - oldest.time < self._join_ms:
+                break
+            self._close(name)
+        self.offset = max(self.offset, offset)
+
+    def close_all(self) -> None:
+        """Close every open list: the log is at its end."""
+        for name in list(self._open):
+            self._close(name)
+
+    def _close(self, name: str) -> None:
+        shown = self._open.pop(name)
+        if shown.taken:
+            taken = [item in shown.taken for item in shown.items]
+            self.teach("shown", shown.x, shown.segment, taken)
+
+    def state(self, partition: int, event_time: int) -> LearnerState:
+        """Return what a checkpoint needs."""
+        oldest = min((shown.offset for shown in self._open.values()), default=self.offset + 1)
+        return LearnerState(
+            AsOf(partition, self.offset, event_time),
+            oldest,
+            {name: head.state() for name, head in self.heads.items()},
+        )
+
+    def restore(self, state: LearnerState) -> None:
+        """Continue from a checkpoint.
+
+        Raises
+        ------
+        ModelError
+            It was written by a version with other heads or features.
+        """
+        if state.heads.keys() != self.heads.keys():
+            raise ModelError(f"the checkpoint has the heads {sorted(state.heads)}")
+        for name, head in self.heads.items():
+            head.restore(state.heads[name])
+        self.offset = state.as_of.offset
+
+
+def decode_learner(raw: bytes) -> LearnerState:
+    """Read a checkpoint; raises msgspec.ValidationError where it is none."""
+    return msgspec.json.decode(raw, type=LearnerState)
+
+
+def finite(state: LearnerState) -> bool:
+    """Tell whether all weights of a checkpoint are finite numbers."""
+    return all(math.isfinite(w) for head in state.heads.values() for w in head.weights.values())
