@@ -1,0 +1,94 @@
+"""Decayed popularity: what is taken now, at four half-lives, and within the user's categories."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from features.contexts import Contexts
+from models.item_state import HALF_LIVES_MS
+from models.sources.base import F32, Positive, World
+
+__all__ = ["CategoryTrend", "Popular"]
+
+LIVES = list(HALF_LIVES_MS)
+
+
+class Popular:
+    """Positives decayed with one half-life, the same for everybody.
+
+    Parameters
+    ----------
+    world
+        Catalogue and statistics.
+    life
+        ``hour``, ``day``, ``week`` or ``month``.
+    """
+
+    def __init__(self, world: World, life: str) -> None:
+        self.name = f"trending_{life}"
+        self._world = world
+        self._life = LIVES.index(life)
+
+    def score(self, contexts: Contexts) -> F32:
+        """Return log(1 + decayed positives) as of the latest question."""
+        popularity = self._world.stats.popularity(int(contexts.now.max()))[self._life]
+        row = np.log1p(popularity).astype(np.float32)
+        return np.broadcast_to(row, (len(contexts), len(row)))
+
+    def learn(self, positives: Sequence[Positive]) -> None:
+        """Learn nothing: `neighbours` counts."""
+
+
+class CategoryTrend:
+    """What is taken in the categories of the user's last items, by how much he uses each."""
+
+    name = "trending_category"
+
+    def __init__(self, world: World, half_life: float = 8.0) -> None:
+        self._world = world
+        self._half_life = half_life
+
+    def score(self, contexts: Contexts) -> F32:
+        """Return affinity x popularity share within the category, summed over categories."""
+        catalogue = self._world.catalogue
+        n_items, n_categories = len(catalogue), len(catalogue.category_names)
+        if n_categories == 0:
+            return np.zeros((len(contexts), n_items), dtype=np.float32)
+        week = self._world.stats.popularity(int(contexts.now.max()))[LIVES.index("week")]
+        category = catalogue.category
+        place, column = np.nonzero(category >= 0)
+        member = np.zeros((n_categories, n_items), dtype=np.float32)
+        member[category[place, column], place] = week[place]
+        total = member.sum(axis=1, keepdims=True)
+        member /= np.maximum(total, 1e-9)
+        return np.sqrt(affinity(contexts, category, n_categories, self._half_life) @ member)
+
+    def learn(self, positives: Sequence[Positive]) -> None:
+        """Learn nothing: `neighbours` counts."""
+
+
+def affinity(contexts: Contexts, labels: np.ndarray, n_labels: int, half_life: float) -> F32:
+    """Return each user's share of interest by label, decayed by position: (B, labels).
+
+    Parameters
+    ----------
+    contexts
+        B questions.
+    labels
+        (N, k) labels of the items, -1 where none.
+    n_labels
+        Number of labels.
+    half_life
+        Interactions after which interest counts half.
+    """
+    n_rows, length = contexts.items.shape
+    weight = np.maximum(contexts.weight, 0) * np.exp2(-np.arange(length) / half_life)
+    found = labels[np.maximum(contexts.items, 0)]
+    valid = (found >= 0) & (contexts.items >= 0)[:, :, None]
+    flat = (np.arange(n_rows)[:, None, None] * n_labels + found)[valid]
+    spread = np.broadcast_to(weight[:, :, None], found.shape)[valid]
+    table = np.bincount(flat, spread, n_rows * n_labels).reshape(n_rows, n_labels)
+    total = table.sum(axis=1, keepdims=True)
+    return (table / np.maximum(total, 1e-9)).astype(np.float32)
