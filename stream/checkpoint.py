@@ -1,0 +1,162 @@
+"""When a batch counts as done: one order of writing, and where to begin again.
+
+A crash between any two steps repeats records and loses none; the stamps in
+the state (:class:`stream.writes.Stamped`) keep the repetition harmless.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
+
+from stream import metrics
+from stream.errors import CheckpointError
+from stream.records import Sink, Source, TopicPartition
+from stream.store import DAY_MS, Store
+from stream.writes import Plain, Refused, Writes
+
+__all__ = ["Checkpoint", "Outcome", "start_position"]
+
+log = logging.getLogger(__name__)
+
+POSITION_TTL_MS: Final = 400 * DAY_MS
+"""Longer than any state lives: a forgotten position means reading everything again."""
+
+
+class Outcome(NamedTuple):
+    """What became of a checkpoint.
+
+    ``kept`` is False where the group has gone on without this member; the
+    records will be read again, here or elsewhere.
+    """
+
+    refused: list[Refused]
+    kept: bool
+
+
+class Checkpoint:
+    """Writes batches in the order that loses nothing; see :meth:`commit`."""
+
+    def __init__(self, source: Source, sink: Sink, store: Store) -> None:
+        self._source, self._sink, self._store = source, sink, store
+        self._at: dict[TopicPartition, int] = {}
+        self._floor: dict[TopicPartition, int] = {}
+
+    def begin(self, place: TopicPartition, seek: int, start: int) -> None:
+        """Begin a partition at ``seek``, which may lie before its ``start`` position.
+
+        What is read again up to ``start`` does not move positions back.
+        """
+        self._at[place], self._floor[place] = seek, start
+
+    def forget(self, places: Iterable[TopicPartition]) -> None:
+        """End partitions that were lost."""
+        for place in places:
+            self._at.pop(place, None)
+            self._floor.pop(place, None)
+
+    @property
+    def positions(self) -> Mapping[TopicPartition, int]:
+        """Partition -> next-to-read offset, as of the last checkpoint."""
+        return self._at
+
+    def commit(self, writes: Writes, positions: Mapping[TopicPartition, int]) -> Outcome:
+        """Write a batch, then say that it was read.
+
+        1. state, which no crash after this can undo (stamped writes);
+        2. recommendations and whatever else follows from state; the changes feed;
+        3. produced records, waited for;
+        4. positions in Redis, so that they are lost together with the state they stand for;
+        5. positions in Kafka, synchronously.
+
+        Parameters
+        ----------
+        writes
+            What the batch changes.
+        positions
+            Next-to-read offset of every partition in the batch.
+
+        Raises
+        ------
+        CheckpointError
+            A position does not grow; nothing was written.
+        StoreError
+            Redis refuses, or stays away too long.
+        BrokerError
+            Kafka refuses a record or the positions.
+        """
+        final = self._grown(positions)
+        with metrics.step("checkpoint.state"):  # 1
+            refused = self._store.write_stamped(writes.stamped)
+        with metrics.step("checkpoint.recommendations"):  # 2
+            self._store.write_plain(writes.plain)
+            self._store.add_changes(writes.changes)
+        with metrics.step("checkpoint.produce"):  # 3
+            self._produce(writes)
+        with metrics.step("checkpoint.positions"):  # 4
+            self._store.write_plain([self._position(*item) for item in final.items()])
+        with metrics.step("checkpoint.commit"):  # 5
+            kept = self._source.commit(final)
+        self._at.update(positions)
+        return Outcome(refused, kept)
+
+    def _grown(self, positions: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        for place, position in positions.items():
+            if position <= self._at.get(place, -1):
+                raise CheckpointError(
+                    f"{place} would go from {self._at[place]} to {position}",
+                    "report this: a batch was handled twice or out of order",
+                )
+        return {place: max(at, self._floor.get(place, 0)) for place, at in positions.items()}
+
+    def _produce(self, writes: Writes) -> None:
+        if writes.produced:
+            for record in writes.produced:
+                self._sink.send(record)
+            self._sink.flush()
+
+    def _position(self, place: TopicPartition, offset: int) -> Plain:
+        key = self._store.keys.position(self._source.group, place.topic, place.partition)
+        return Plain(key, b"%d" % offset, POSITION_TTL_MS)
+
+
+def start_position(source: Source, store: Store, place: TopicPartition) -> int:
+    """Return the offset to read first: the older of what Kafka and Redis know.
+
+    Redis may have lost its last seconds (a restart without persistence, a
+    failover); its position went with them. Where it knows none at all but
+    Kafka does, the state is gone, and everything is read again.
+
+    Examples
+    --------
+    Kafka committed 120, Redis was restored from a snapshot at 90: 90.
+    """
+    group = source.group
+    committed = source.committed(place)
+    raw = store.get(store.keys.position(group, place.topic, place.partition))
+    written = int(raw) if raw is not None else None
+    beginning, end = source.beginning(place), source.end(place)
+    if written is None:
+        if committed is not None and committed > beginning:
+            log.warning(
+                "%s of %s: Redis knows no position though Kafka does (%d); its state is rebuilt "
+                "from the beginning of the log (%d)",
+                *(place, group, committed, beginning),
+            )
+        return beginning
+    start = written if committed is None else min(committed, written)
+    if start > end:
+        log.warning(
+            "%s of %s: the position %d lies past the log's end (%d); was the topic created anew? "
+            "It is read from its beginning (%d), and older state in Redis may shadow it",
+            *(place, group, start, end, beginning),
+        )
+        return beginning
+    if start < beginning:
+        log.warning(
+            "%s of %s: the records %d to %d were deleted before they were read",
+            *(place, group, start, beginning - 1),
+        )
+        return beginning
+    return start

@@ -1,0 +1,222 @@
+"""What a process has done and how long each step took: counters, histograms, a heartbeat.
+
+One registry per process. A step costs about a microsecond to measure, so it
+is put around batches, never around single records.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Final, Self
+
+import msgspec
+from msgspec import Struct
+
+__all__ = [
+    "Heart",
+    "Pulse",
+    "Step",
+    "StepFigures",
+    "count",
+    "counters",
+    "reset",
+    "snapshot",
+    "step",
+]
+
+_SUB: Final = 8
+"""Buckets per doubling: a percentile is right to about 6 percent."""
+
+
+class StepFigures(Struct, frozen=True):
+    """How often a step ran and what it took, in microseconds."""
+
+    count: int
+    wall_us: float
+    cpu_us: float
+    p50_us: float
+    p99_us: float
+
+
+class Step:
+    """Measures what runs within ``with``; steps of one name may be nested."""
+
+    __slots__ = ("_buckets", "_starts", "count", "cpu_ns", "wall_ns")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.wall_ns = 0
+        self.cpu_ns = 0
+        self._buckets = [0] * (64 * _SUB)
+        self._starts: list[tuple[int, int]] = []
+
+    def __enter__(self) -> Self:
+        self._starts.append((time.perf_counter_ns(), time.thread_time_ns()))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        wall, cpu = self._starts.pop()
+        taken = time.perf_counter_ns() - wall
+        self.cpu_ns += time.thread_time_ns() - cpu
+        self.wall_ns += taken
+        self.count += 1
+        self._buckets[_bucket(taken)] += 1
+
+    def percentile_us(self, share: float) -> float:
+        """Return the wall time below which this share of the runs stayed, 0 without runs."""
+        wanted = share * self.count
+        seen = 0
+        for bucket, times in enumerate(self._buckets):
+            seen += times
+            if times and seen >= wanted:
+                return _middle_ns(bucket) / 1000
+        return 0.0
+
+    def figures(self) -> StepFigures:
+        """Return the step's figures so far."""
+        return StepFigures(
+            count=self.count,
+            wall_us=self.wall_ns / 1000,
+            cpu_us=self.cpu_ns / 1000,
+            p50_us=self.percentile_us(0.5),
+            p99_us=self.percentile_us(0.99),
+        )
+
+
+def _bucket(ns: int) -> int:
+    size = ns.bit_length()
+    return size * _SUB + (ns >> (size - 4) & 7) if size >= 4 else ns
+
+
+def _middle_ns(bucket: int) -> float:
+    size, sub = divmod(bucket, _SUB)
+    return float(2 ** (size - 4) * (8 + sub + 0.5)) if size >= 4 else float(bucket)
+
+
+_steps: dict[str, Step] = {}
+_counters: dict[str, int] = {}
+
+
+def step(name: str) -> Step:
+    """Return the step of this name, for ``with metrics.step("decode"):``.
+
+    Examples
+    --------
+    >>> with step("example"):
+    ...     pass
+    >>> snapshot()["example"].count
+    1
+    """
+    found = _steps.get(name)
+    if found is None:
+        found = _steps[name] = Step()
+    return found
+
+
+def count(name: str, more: int = 1) -> None:
+    """Add to a counter."""
+    _counters[name] = _counters.get(name, 0) + more
+
+
+def counters() -> dict[str, int]:
+    """Return all counters."""
+    return dict(_counters)
+
+
+def snapshot() -> dict[str, StepFigures]:
+    """Return the figures of all steps."""
+    return {name: one.figures() for name, one in _steps.items()}
+
+
+def reset() -> None:
+    """Forget everything: for the begin of a benchmark or a test."""
+    _steps.clear()
+    _counters.clear()
+
+
+class Pulse(Struct, frozen=True):
+    """What a running consumer says of itself under ``keys.heartbeat(name)``.
+
+    Times are epoch milliseconds; ``events_per_s`` is since the pulse before.
+    """
+
+    name: str
+    host: str
+    pid: int
+    group: str
+    started_at: int
+    at: int
+    events: int
+    events_per_s: float
+    lag: int
+    partitions: list[str]
+    counters: dict[str, int]
+    steps: dict[str, StepFigures]
+
+
+class Heart:
+    """Says when the next pulse is due, and writes it.
+
+    Parameters
+    ----------
+    name
+        The consumer's name.
+    group
+        Its consumer group.
+    every_s
+        Seconds between two pulses.
+    """
+
+    LIFE_MS: Final = 10_000
+    """A consumer not heard of for so long is gone."""
+
+    def __init__(self, name: str, group: str, every_s: float = 1.0) -> None:
+        self.name, self.group = name, group
+        self.host, self.pid = socket.gethostname(), os.getpid()
+        self._every_s = every_s
+        self._started_at = _now_ms()
+        self._last = time.monotonic()
+        self._events = 0
+
+    @property
+    def process(self) -> str:
+        """The name by which this process is told from others: ``name:host:pid``."""
+        return f"{self.name}:{self.host}:{self.pid}"
+
+    def due(self) -> bool:
+        """Return whether a pulse is due."""
+        return time.monotonic() - self._last >= self._every_s
+
+    def pulse(self, events: int, lag: int, partitions: Mapping[str, int]) -> bytes:
+        """Return the pulse as JSON; ``partitions`` is name -> next offset."""
+        now = time.monotonic()
+        rate = (events - self._events) / max(now - self._last, 1e-9)
+        self._last, self._events = now, events
+        pulse = Pulse(
+            name=self.name,
+            host=self.host,
+            pid=self.pid,
+            group=self.group,
+            started_at=self._started_at,
+            at=_now_ms(),
+            events=events,
+            events_per_s=round(rate, 1),
+            lag=lag,
+            partitions=[f"{name}@{offset}" for name, offset in sorted(partitions.items())],
+            counters=counters(),
+            steps=snapshot(),
+        )
+        return msgspec.json.encode(pulse)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
