@@ -16,10 +16,10 @@ from models.item_state import (
     fold_rows,
     view,
 )
+from stream import metrics
 from stream.deadletters import dead_letter
 from stream.events import BadRecord
 from stream.keys import Keys
-from stream.metrics import metrics
 from stream.records import Outgoing, Record, TopicPartition
 from stream.settings import Settings
 from stream.store import Store
@@ -99,7 +99,7 @@ class Neighbours:
                 decoded.append((record, decode_activity(record.value)))
             except (msgspec.MsgspecError, RecursionError) as error:
                 bad = BadRecord("malformed", "", str(error), record.value)
-                produced.append(dead_letter(self._settings.kafka.deadletters, bad, record))
+                produced.append(dead_letter(bad, record, self._settings.kafka.deadletters))
         return decoded
 
     def _load(self, items: Sequence[str]) -> None:

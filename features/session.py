@@ -23,7 +23,18 @@ from features.parts.situation import Situation
 from features.parts.windows import Windows
 from stream.events import Delete, Event, Identify, Interaction, Merge, Millis
 
-__all__ = ["Session", "decode_session", "encode_session", "fold", "moment_of"]
+__all__ = [
+    "PARTS",
+    "Session",
+    "admit",
+    "advance",
+    "decode_session",
+    "encode_session",
+    "fold",
+    "is_new",
+    "moment_of",
+    "new_session",
+]
 
 REMEMBERED_IDS: Final = 32
 REMEMBERED_MERGES: Final = 8
@@ -88,6 +99,11 @@ def encode_session(session: Session) -> bytes:
     return _ENCODER.encode(session)
 
 
+def new_session(user: str) -> Session:
+    """Return the state of a user nobody has heard of."""
+    return Session(as_of=AsOf(-1, -1, 0), user=user)
+
+
 def is_new(session: Session, partition: int, offset: int) -> bool:
     """Tell whether the event at this place is not folded in yet."""
     as_of = session.as_of
@@ -112,8 +128,12 @@ def moment_of(session: Session, event: Event, rules: Rules) -> Moment:
     return Moment(time=time, visit=visit, sign=sign, weight=weight)
 
 
-def fold(session: Session, event: Event, place: tuple[int, int], rules: Rules) -> Moment | None:
-    """Change a state by one event.
+def admit(session: Session, event: Event, place: tuple[int, int], rules: Rules) -> Moment | None:
+    """Tell whether an event is to be folded in, and when it happened in the user's life.
+
+    Events that are not folded leave their trace here: a redelivered one none,
+    a duplicate by id and one from before the user was forgotten move the
+    stamp, ``delete`` and ``identify`` empty the state.
 
     Parameters
     ----------
@@ -129,32 +149,41 @@ def fold(session: Session, event: Event, place: tuple[int, int], rules: Rules) -
     Returns
     -------
     Moment or None
-        When it happened; None where it was skipped: redelivered, a duplicate
-        by id, or older than the moment the user was forgotten at.
+        What :func:`advance` wants to know; None where there is nothing to fold.
     """
     if not is_new(session, *place):
         return None
-    stamp = AsOf(*place, max(session.as_of.event_time, int(event.timestamp)))
-    if isinstance(event, Delete):
-        _forget(session, event, stamp)
+    if isinstance(event, (Delete, Identify)):
+        time = max(session.as_of.event_time, int(event.timestamp))
+        _empty(session, AsOf(*place, time), forgotten=int(event.timestamp))
         return None
     if event.timestamp <= session.forgotten or _duplicate(session, event):
         session.as_of = AsOf(*place, session.as_of.event_time)
         return None
-    moment = moment_of(session, event, rules)
+    return moment_of(session, event, rules)
+
+
+def advance(
+    session: Session, event: Event, moment: Moment, place: tuple[int, int], rules: Rules
+) -> None:
+    """Fold an admitted event into the state, in place."""
     if isinstance(event, Merge):
         _merge(session, event, rules)
-    elif isinstance(event, Identify):
-        _forget(session, event, stamp)
-        return None
-    if moment.visit != session.visit:
+    elif moment.visit != session.visit:
         session.visit, session.visit_start = moment.visit, moment.time
         session.visit_id = getattr(event, "session", None) or ""
-    session.as_of = stamp
+    session.as_of = AsOf(*place, max(session.as_of.event_time, moment.time))
     session.events += 1
     session.positives += moment.sign > 0
     for name in PARTS:
         getattr(session, name).fold(event, moment, rules)
+
+
+def fold(session: Session, event: Event, place: tuple[int, int], rules: Rules) -> Moment | None:
+    """Admit an event and fold it in; return its moment, or None where it was not folded."""
+    moment = admit(session, event, place, rules)
+    if moment is not None:
+        advance(session, event, moment, place, rules)
     return moment
 
 
@@ -168,9 +197,9 @@ def _duplicate(session: Session, event: Event) -> bool:
     return False
 
 
-def _forget(session: Session, event: Event, stamp: AsOf) -> None:
+def _empty(session: Session, as_of: AsOf, *, forgotten: int) -> None:
     """Empty the state; the stamp and the time stay, so that nothing late revives it."""
-    empty = Session(as_of=stamp, user=session.user, forgotten=int(event.timestamp))
+    empty = Session(as_of=as_of, user=session.user, forgotten=forgotten)
     for name in Session.__struct_fields__:
         setattr(session, name, getattr(empty, name))
 

@@ -10,7 +10,7 @@ example twice; a process scores with the mean of all partitions' weights.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -27,6 +27,7 @@ from stream.errors import ModelError
 __all__ = ["Learner", "LearnerState", "OpenList"]
 
 F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
 I32 = NDArray[np.int32]
 
 MAX_OPEN: Final = 20_000
@@ -63,6 +64,8 @@ class OpenList:
         n item ids, in shown order.
     x, segment
         (n, F) features as they were at that moment, and (n,) segments.
+    odds
+        (n,) what the blend said of them then.
     taken
         Ids taken so far.
     """
@@ -72,7 +75,11 @@ class OpenList:
     items: list[str]
     x: F32
     segment: I32
+    odds: F64
     taken: set[str] = field(default_factory=set)
+
+
+Closed = Callable[[OpenList, Sequence[bool]], None]
 
 
 class Learner:
@@ -84,10 +91,15 @@ class Learner:
         ``next`` and ``shown``.
     join_ms
         How long a list waits for its clicks, in event time of the partition.
+    closed
+        Called with every list that got a click and what was taken, before it is learned from.
     """
 
-    def __init__(self, heads: dict[str, Head], join_ms: int) -> None:
+    def __init__(
+        self, heads: dict[str, Head], join_ms: int, closed: Closed | None = None
+    ) -> None:
         self.heads = heads
+        self._closed = closed
         self.offset = -1
         self.drifts = 0
         self._join_ms = join_ms
@@ -134,6 +146,8 @@ class Learner:
         shown = self._open.pop(name)
         if shown.taken:
             taken = [item in shown.taken for item in shown.items]
+            if self._closed is not None:
+                self._closed(shown, taken)
             self.teach("shown", shown.x, shown.segment, taken)
 
     def state(self, partition: int, event_time: int) -> LearnerState:

@@ -1,0 +1,200 @@
+"""The pure middle: questions in, scored candidates and finished lists out; no I/O, no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.contexts import Contexts, Question, build_contexts
+from models.finish import best_of_each, diversify, give_slots
+from models.head import Head
+from models.retrieval import Pairs, Retrieval, retrieve
+from models.signals import SEGMENTS, Signals, segment_of
+from models.sources.base import Positive, World
+from models.sources.registry import build_sources
+from stream.settings import Settings
+
+__all__ = ["Chunk", "Engine", "Lists"]
+
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+I32 = NDArray[np.int32]
+
+CELLS: Final = 2_000_000
+"""Scores that one source may hold at once; larger micro-batches are cut into chunks."""
+
+REPEAT_FLOOR: Final = 0.05
+"""Share of repeats among positives from which `repeats = "auto"` allows them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Some questions, seen by all sources.
+
+    Attributes
+    ----------
+    first
+        Place of the first question in the micro-batch.
+    retrieval
+        The sources' view of them.
+    segment
+        (B,) segment of each.
+    """
+
+    first: int
+    retrieval: Retrieval
+    segment: I32
+
+    def __len__(self) -> int:
+        """Return the number of questions."""
+        return len(self.segment)
+
+
+@dataclass(frozen=True, slots=True)
+class Lists:
+    """Finished lists of B users, best first.
+
+    Attributes
+    ----------
+    item
+        (B, n) item rows, -1 beyond the end.
+    chance
+        (B, n) chance of a positive.
+    part
+        (B, n, S) contribution of each source or signal to the log-odds.
+    """
+
+    item: I32
+    chance: F64
+    part: F32
+
+
+class Engine:
+    """Sources, signals and the blend's weights over one catalogue.
+
+    Parameters
+    ----------
+    settings
+        All settings.
+    world
+        Catalogue, statistics, query encoder.
+    """
+
+    def __init__(self, settings: Settings, world: World) -> None:
+        self.settings = settings
+        self.world = world
+        self.sources = build_sources(world, settings.sources.enabled)
+        self.signals = Signals(world, self.sources)
+        heads = self.new_heads()
+        self.weights = {name: head.matrix() for name, head in heads.items()}
+        self.repeats, self.positives = 0.0, 0.0
+        owners = list(dict.fromkeys(self.signals.owner))
+        self.owners = owners
+        self._owned_by = np.zeros((len(self.signals.names), len(owners)), dtype=np.float32)
+        for place, owner in enumerate(self.signals.owner):
+            self._owned_by[place, owners.index(owner)] = 1
+
+    def new_heads(self) -> dict[str, Head]:
+        """Return untaught heads of this engine's features."""
+        blend = self.settings.blend
+        return {
+            name: Head(
+                self.signals.names,
+                segments=len(SEGMENTS),
+                learning_rate=blend.learning_rate,
+                l2=blend.l2,
+                prior=self.signals.prior,
+            )
+            for name in ("next", "shown")
+        }
+
+    def look(self, questions: Sequence[Question]) -> Iterator[Chunk]:
+        """Ask all sources; yield the micro-batch in chunks that fit in memory."""
+        step = max(1, CELLS // max(1, len(self.world.catalogue)))
+        for first in range(0, len(questions), step):
+            contexts = build_contexts(questions[first : first + step])
+            retrieval = retrieve(
+                self.sources, contexts, self._blocked(contexts), self.settings.sources.top
+            )
+            yield Chunk(first, retrieval, segment_of(contexts))
+
+    def _blocked(self, contexts: Contexts) -> NDArray[np.bool_]:
+        alive = self.world.catalogue.alive
+        blocked = np.broadcast_to(~alive, (len(contexts), len(alive))).copy()
+        if self.repeats_excluded():
+            blocked[contexts.owned.row, contexts.owned.item] = True
+        return blocked
+
+    def repeats_excluded(self) -> bool:
+        """Tell whether items that a user took already are kept from his list."""
+        rule = self.settings.recommend.repeats
+        if rule == "auto":
+            return self.repeats < REPEAT_FLOOR * self.positives
+        return rule == "exclude"
+
+    def note_positive(self, *, repeat: bool) -> None:
+        """Count a positive towards the share of repeats, which fades over 10,000 of them."""
+        fade = 1 - 1e-4
+        self.repeats = self.repeats * fade + repeat
+        self.positives = self.positives * fade + 1
+
+    def score(self, head: str, chunk: Chunk, pairs: Pairs) -> tuple[F64, F32]:
+        """Return the log-odds (M,) and the features (M, F) of pairs of a chunk."""
+        x = self.signals.of(chunk.retrieval, pairs)
+        weights = self.weights[head][chunk.segment[pairs.row]]
+        return np.einsum("nf,nf->n", x.astype(np.float64), weights), x
+
+    def finish(self, chunk: Chunk) -> Lists:
+        """Return the finished list of every question of a chunk."""
+        rules = self.settings.recommend
+        pairs = chunk.retrieval.candidates()
+        odds, x = self.score("next", chunk, pairs)
+        pool = rules.length
+        item, place = best_of_each(pairs, odds, len(chunk), pool)
+        safe = np.maximum(place, 0)
+        if not len(pairs):
+            empty = np.zeros((len(chunk), 0))
+            return Lists(item[:, :0], empty, np.zeros((len(chunk), 0, len(self.owners)), np.float32))
+        order = diversify(
+            item, odds[safe].astype(np.float32), self.world.catalogue.vectors, rules.diversity
+        )
+        item = np.take_along_axis(item, order, axis=1)
+        place = np.take_along_axis(place, order, axis=1)[:, : rules.length]
+        item = self._explore(chunk, item[:, : rules.length])
+        return self._explained(chunk, item, place, odds, x)
+
+    def _explore(self, chunk: Chunk, item: I32) -> I32:
+        """Give the last slots of full lists to new items that are not listed yet."""
+        names = [source.name for source in self.sources]
+        slots = self.settings.recommend.explore
+        if "new" not in names or not slots or slots >= item.shape[1]:
+            return item
+        fresh = chunk.retrieval.top[names.index("new")]
+        explored = give_slots(item, fresh, slots, item.shape[1])
+        found = explored >= 0
+        item = item.copy()
+        item[:, -slots:][found] = explored[found]
+        return item
+
+    def _explained(self, chunk: Chunk, item: I32, place: I32, odds: F64, x: F32) -> Lists:
+        rows, columns = np.nonzero(item >= 0)
+        pairs = Pairs(rows.astype(np.int32), item[rows, columns])
+        odds, x = self.score("next", chunk, pairs)
+        weights = self.weights["next"][chunk.segment[rows]].astype(np.float32)
+        part = np.zeros((*item.shape, len(self.owners)), dtype=np.float32)
+        part[rows, columns] = (x * weights) @ self._owned_by
+        chance = np.zeros(item.shape)
+        chance[rows, columns] = 1 / (1 + np.exp(-odds))
+        return Lists(item, chance, part)
+
+    def learn(self, positives: Sequence[Positive]) -> None:
+        """Let the sources learn from a micro-batch's positives."""
+        if positives:
+            for source in self.sources:
+                source.learn(positives)
+
+

@@ -1,0 +1,238 @@
+"""What a micro-batch teaches: questions taken before each event, and what came of them.
+
+The personalize consumer notes every event here before it is folded in. Then
+all questions are answered by the sources at once, and the learners of the
+partitions are taught in event order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.contexts import Question, ask, signed_weights
+from features.parts.base import Moment
+from features.session import Session
+from models.draw import chance, draws
+from models.engine import Chunk, Engine
+from models.learner import Learner, OpenList
+from models.retrieval import Pairs
+from models.sources.base import Positive
+from stream.events import Event, Interaction, Ranking
+
+__all__ = ["Click", "Lessons", "Observer", "Shown", "Taken"]
+
+F32 = NDArray[np.float32]
+Place = tuple[int, int]
+
+
+@dataclass(slots=True)
+class Taken:
+    """A positive interaction: the item taken, and the question it answers.
+
+    Attributes
+    ----------
+    place, time
+        Where the event is, and when it happened.
+    user
+        Who took it.
+    item
+        Row of the item.
+    question
+        Place of the question in the micro-batch.
+    strict
+        Whether events of the same timestamp are hidden from the question.
+    learn
+        Whether it was drawn for learning.
+    x, segment
+        Features of the item and of its negatives, filled in by the learning pass.
+    """
+
+    place: Place
+    time: int
+    user: str
+    item: int
+    question: int
+    strict: bool
+    learn: bool
+    x: F32 | None = None
+    segment: int = 0
+
+
+@dataclass(slots=True)
+class Shown:
+    """A shown list, and the question it answers."""
+
+    place: Place
+    time: int
+    name: str
+    items: list[str]
+    rows: list[int]
+    question: int
+    opened: OpenList | None = None
+
+
+@dataclass(slots=True)
+class Click:
+    """A positive on a shown list."""
+
+    place: Place
+    time: int
+    name: str
+    item: str
+
+
+class Observer(Protocol):
+    """Who watches the predictions before they are learned from: the replay's evaluation."""
+
+    def watches(self, time_ms: int) -> bool:
+        """Tell whether events of this time are watched."""
+        ...
+
+    def taken(self, engine: Engine, chunk: Chunk, taken: Sequence[Taken]) -> None:
+        """Look at the predictions for the items taken in a chunk."""
+        ...
+
+    def closed(self, shown: OpenList, taken: Sequence[bool]) -> None:
+        """Look at a shown list that got its clicks."""
+        ...
+
+
+@dataclass(slots=True)
+class Lessons:
+    """One micro-batch's lessons; make a new one for each.
+
+    Parameters
+    ----------
+    engine
+        Asks the sources and scores.
+    observer
+        Who watches; None in a live run.
+    """
+
+    engine: Engine
+    observer: Observer | None = None
+    questions: list[Question] = field(default_factory=list)
+    steps: list[Taken | Shown | Click] = field(default_factory=list)
+    positives: list[Positive] = field(default_factory=list)
+    ends: dict[int, tuple[int, int]] = field(default_factory=dict)
+    _hidden: dict[tuple[str, int], int] = field(default_factory=dict)
+    _signed: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._signed = signed_weights(self.engine.settings.interactions)
+
+    def note(self, before: Session, event: Event, moment: Moment, place: Place) -> None:
+        """Note an event, given the user's state before it is folded in."""
+        if isinstance(event, Ranking) and event.id and event.items:
+            names = [shown.id for shown in event.items]
+            rows = [self.engine.world.catalogue.ensure(name) for name in names]
+            question = self._ask(before, moment)
+            self.steps.append(Shown(place, moment.time, event.id, names, rows, question))
+        elif isinstance(event, Interaction) and moment.sign > 0:
+            self._note_positive(before, event, moment, place)
+        partition, offset = place
+        time = max(moment.time, self.ends.get(partition, (0, 0))[0])
+        self.ends[partition] = (time, offset)
+
+    def _note_positive(
+        self, before: Session, event: Interaction, moment: Moment, place: Place
+    ) -> None:
+        engine, time = self.engine, moment.time
+        row = engine.world.catalogue.ensure(event.item)
+        engine.note_positive(repeat=event.item in before.owned.items)
+        if event.ranking is not None:
+            self.steps.append(Click(place, time, event.ranking, event.item))
+        blend = engine.settings.blend
+        learn = chance(blend.seed, place) < blend.sample
+        watched = self.observer is not None and self.observer.watches(time)
+        if learn or watched:
+            user, question = before.user, self._ask(before, moment)
+            self.steps.append(Taken(place, time, user, row, question, False, learn))
+            times = before.history.times
+            if times and times[-1] >= time:
+                question = self._ask_hidden(before, moment)
+                self.steps.append(Taken(place, time, user, row, question, True, learn))
+            elif watched:
+                self.steps.append(Taken(place, time, user, row, question, True, False))
+        history = before.history.items[-10:][::-1]
+        rows = tuple(engine.world.catalogue.ensure(item) for item in history)
+        self.positives.append(Positive(row, rows))
+
+    def _ask(self, session: Session, moment: Moment) -> int:
+        catalogue = self.engine.world.catalogue
+        question = ask(session, moment.time, catalogue, self._signed, visit=moment.visit)
+        self.questions.append(question)
+        return len(self.questions) - 1
+
+    def _ask_hidden(self, session: Session, moment: Moment) -> int:
+        key = (session.user, moment.time)
+        if key not in self._hidden:
+            catalogue, now = self.engine.world.catalogue, moment.time
+            self.questions.append(
+                ask(session, now, catalogue, self._signed, visit=moment.visit, before=now)
+            )
+            self._hidden[key] = len(self.questions) - 1
+        return self._hidden[key]
+
+    def study(self) -> None:
+        """Answer all questions, show the predictions to the observer, keep the features."""
+        for chunk in self.engine.look(self.questions):
+            last = chunk.first + len(chunk)
+            mine = [s for s in self.steps if not isinstance(s, Click)]
+            mine = [s for s in mine if chunk.first <= s.question < last]
+            taken = [s for s in mine if isinstance(s, Taken)]
+            if self.observer is not None:
+                watched = [s for s in taken if self.observer.watches(s.time)]
+                self.observer.taken(self.engine, chunk, watched)
+            self._study_taken(chunk, [s for s in taken if s.learn])
+            self._study_shown(chunk, [s for s in mine if isinstance(s, Shown)])
+
+    def _study_taken(self, chunk: Chunk, taken: list[Taken]) -> None:
+        if not taken:
+            return
+        blend, n_items = self.engine.settings.blend, len(self.engine.world.catalogue)
+        words = draws(blend.seed + 1, np.array([s.place for s in taken]), blend.negatives)
+        negatives = (words % np.uint64(n_items)).astype(np.int32)
+        items = np.column_stack([np.array([s.item for s in taken], dtype=np.int32), negatives])
+        rows = np.array([s.question - chunk.first for s in taken], dtype=np.int32)
+        pairs = Pairs(np.repeat(rows, items.shape[1]), items.ravel())
+        x = self.engine.signals.of(chunk.retrieval, pairs).reshape(*items.shape, -1)
+        for place, step in enumerate(taken):
+            step.x, step.segment = x[place], int(chunk.segment[rows[place]])
+
+    def _study_shown(self, chunk: Chunk, shown: list[Shown]) -> None:
+        if not shown:
+            return
+        counts = [len(s.rows) for s in shown]
+        rows = np.repeat([s.question - chunk.first for s in shown], counts).astype(np.int32)
+        items = np.array([row for s in shown for row in s.rows], dtype=np.int32)
+        odds, x = self.engine.score("shown", chunk, Pairs(rows, items))
+        ends = np.cumsum(counts)
+        for step, first, end in zip(shown, ends - counts, ends, strict=True):
+            segment = chunk.segment[rows[first:end]]
+            step.opened = OpenList(
+                step.time, step.place[1], step.items, x[first:end], segment, odds[first:end]
+            )
+
+    def teach(self, learners: Mapping[int, Learner]) -> None:
+        """Teach each partition's learner, in event order."""
+        for step in self.steps:
+            learner = learners[step.place[0]]
+            if step.place[1] <= learner.offset and not isinstance(step, Shown):
+                continue
+            learner.advance(step.time, step.place[1] - 1)
+            if isinstance(step, Click):
+                learner.take(step.name, step.item)
+            elif isinstance(step, Shown) and step.opened is not None:
+                learner.show(step.name, step.opened)
+            elif isinstance(step, Taken) and step.x is not None:
+                segment = np.full(len(step.x), step.segment, dtype=np.int32)
+                learner.teach("next", step.x, segment, [True] + [False] * (len(step.x) - 1))
+        for partition, (time, offset) in self.ends.items():
+            learners[partition].advance(time, offset)
+        self.engine.learn(self.positives)
