@@ -54,32 +54,7 @@ def main() -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument(
-        "--only", action="append", choices=NAMES, help="this service alone (may be repeated)"
-    )
-    shared.add_argument(
-        "--home",
-        type=Path,
-        default=Path(os.environ.get("RILLET_TEST_SERVICES", _DEFAULT_HOME)),
-        help="folder of logs, data, state.json (default: $RILLET_TEST_SERVICES or build/services)",
-    )
-    starting = argparse.ArgumentParser(add_help=False)
-    for name, port in _DEFAULT_PORTS.items():
-        variable = f"RILLET_TEST_{name.upper()}_PORT"
-        starting.add_argument(
-            f"--{name}-port",
-            type=int,
-            default=os.environ.get(variable) or None,
-            metavar="PORT",
-            help=f"default: ${variable}, else {port}, else any free one",
-        )
-    starting.add_argument(
-        "--docker", action="store_true", help="use containers from docker-compose.yml"
-    )
-    printing = argparse.ArgumentParser(add_help=False)
-    printing.add_argument("--json", action="store_true", help="print the result as JSON")
-
+    shared, starting, printing = _options()
     top = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -96,10 +71,41 @@ def parser() -> argparse.ArgumentParser:
         "status", parents=[shared, printing], help="show each service; exit status 1 if one is down"
     )
     running = commands.add_parser(
-        "run", parents=[shared, starting], help="run a command with the services up"
+        "run",
+        parents=[shared, starting],
+        help="run a command with the services up",
+        usage="%(prog)s [options] -- CMD [ARG ...]",
     )
-    running.add_argument("argv", nargs="+", metavar="-- CMD", help="the command and its arguments")
+    running.add_argument("argv", nargs="+", metavar="CMD", help="the command and its arguments")
     return top
+
+
+def _options() -> list[argparse.ArgumentParser]:
+    """Return the options that all commands share, those of starting and those of printing."""
+    shared, starting, printing = (argparse.ArgumentParser(add_help=False) for _ in range(3))
+    shared.add_argument(
+        "--only", action="append", choices=NAMES, help="this service alone (may be repeated)"
+    )
+    shared.add_argument(
+        "--home",
+        type=Path,
+        default=Path(os.environ.get("RILLET_TEST_SERVICES", _DEFAULT_HOME)),
+        help="folder of logs, data, state.json (default: $RILLET_TEST_SERVICES or build/services)",
+    )
+    for name, port in _DEFAULT_PORTS.items():
+        variable = f"RILLET_TEST_{name.upper()}_PORT"
+        starting.add_argument(
+            f"--{name}-port",
+            type=int,
+            default=os.environ.get(variable) or None,
+            metavar="PORT",
+            help=f"default: ${variable}, else {port}, else any free one",
+        )
+    starting.add_argument(
+        "--docker", action="store_true", help="use containers from docker-compose.yml"
+    )
+    printing.add_argument("--json", action="store_true", help="print the result as JSON")
+    return [shared, starting, printing]
 
 
 def start(home: Home, names: list[str], arguments: argparse.Namespace) -> int:

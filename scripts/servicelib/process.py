@@ -184,12 +184,12 @@ def apt_install(packages: Sequence[str], log: Path) -> bool:
     """
     if not hasattr(os, "geteuid") or os.geteuid() != 0 or shutil.which("apt-get") is None:
         return False
-    say(f"installing {packages[0]} with apt-get")
     environment = ["env", "DEBIAN_FRONTEND=noninteractive"]
     run_quietly([*environment, "apt-get", "update", "-q"], "refresh apt's lists", log, 300)
     for package in packages:
         known = subprocess.run(["apt-cache", "show", package], capture_output=True, check=False)
         if known.returncode == 0:
+            say(f"installing {package} with apt-get")
             command = ["apt-get", "install", "-yq", "--no-install-recommends", package]
             run_quietly([*environment, *command], f"install {package}", log, 600)
             return True
