@@ -8,6 +8,7 @@ TORCH_INDEX ?= $(if $(shell command -v nvidia-smi),,https://download.pytorch.org
 BIN := .venv/bin
 SERVICES := $(PYTHON) scripts/services.py
 DEMO := build/demo
+DEMO_USER ?= u01467
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-fast check format services services-stop services-status bench clean
@@ -31,10 +32,12 @@ venv: .venv/.installed  ## make .venv with Rillet and its tools, once per change
 	$(BIN)/pip install -q -e '.[dev]'
 	@touch $@
 
-demo: venv  ## simulate a shop, replay it, read a user's recommendations; no services needed
+demo: export RILLET_REDIS__URL := embedded:$(DEMO)/redis
+demo: venv  ## simulate a shop, replay it, read a visitor's recommendations; no services needed
+	rm -rf $(DEMO) && mkdir -p $(DEMO)
 	$(BIN)/rillet simulate -o $(DEMO)/events.jsonl.gz
 	$(BIN)/rillet replay $(DEMO)/events.jsonl.gz --plot $(DEMO)/metrics.png
-	$(BIN)/rillet recommend u1
+	$(BIN)/rillet recommend $(DEMO_USER)
 
 test: check  ## check, then every test, with a real Kafka and a real Redis that it starts and stops
 	$(SERVICES) run -- $(BIN)/python -m pytest -q
