@@ -1,0 +1,224 @@
+"""The consumer that turns what a user does into his next recommendations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from consumers.kept import KeptLearners, KeptSessions
+from consumers.view import LiveView
+from features.contexts import ask, signed_weights
+from features.parts.base import Rules
+from features.session import Session, admit, advance, encode_session
+from models.activity import ActivityWriter
+from models.answer import Answer, encode_answer
+from models.engine import Engine
+from models.explain import compose
+from models.lessons import Lessons, Observer
+from stream import metrics
+from stream.clock import Clock
+from stream.deadletters import dead_letter
+from stream.events import (
+    BadRecord,
+    Delete,
+    Event,
+    Identify,
+    Item,
+    Merge,
+    Millis,
+    decode,
+    encode,
+    partition_key,
+)
+from stream.keys import DEFAULT_USER, Keys
+from stream.records import Outgoing, Record, TopicPartition
+from stream.settings import Settings
+from stream.store import Store
+from stream.writes import Plain, Stamped, Writes
+
+__all__ = ["Personalize"]
+
+DEFAULT_EVERY_MS = 10_000
+"""Event time between two refreshes of the list for unknown users."""
+
+Arrived = tuple[Record, Event]
+
+
+class Personalize:
+    """Folds users' states, learns from what they do, writes what to show them next.
+
+    Parameters
+    ----------
+    settings
+        All settings.
+    store
+        Where states are read from; writes go through the checkpoint.
+    view
+        The catalogue and the statistics as this process sees them.
+    clock
+        Stamps the answers, and refuses events from the future; None follows the events.
+    observer
+        Watches predictions before they are learned from.
+    """
+
+    name = "personalize"
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        view: LiveView,
+        *,
+        clock: Clock | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        self.topics = (settings.kafka.events,)
+        self.engine = Engine(settings, view.world)
+        self._settings, self._view, self._clock, self._observer = settings, view, clock, observer
+        self._keys = Keys(settings.redis.prefix)
+        self._ttl_ms = int(settings.redis.ttl_days * 86_400_000)
+        self._rules = Rules(settings.session, settings.interactions)
+        self._signed = signed_weights(settings.interactions)
+        self._sessions = KeptSessions(store, self._keys)
+        self.learners = KeptLearners(settings, store, self._keys, self.engine, observer)
+        self._default_at = 0
+
+    def assigned(self, partitions: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
+        """Load the catalogue and the partitions' learners; reread what lists wait for."""
+        self._sessions.clear()
+        self._view.begin()
+        return self.learners.begin(partitions)
+
+    def revoked(self, partitions: Sequence[TopicPartition]) -> None:
+        """Drop states and learners: they may change elsewhere from now on."""
+        self._sessions.clear()
+        self.learners.drop(partitions)
+
+    def committed(self) -> None:
+        """Keep the cache of states within its bound."""
+        self._sessions.trim()
+
+    def handle(self, records: Sequence[Record]) -> Writes:
+        """Fold a batch, learn from it, and answer every user it touches."""
+        writes = Writes()
+        with metrics.step("decode"):
+            events = self._decode(records, writes)
+        with metrics.step("read"):
+            self._view.refresh()
+            self._sessions.load([partition_key(event) for _, event in events])
+        lessons = Lessons(self.engine, self._observer)
+        with metrics.step("fold"):
+            touched = self._fold(events, lessons, writes)
+        with metrics.step("study"):
+            lessons.study()
+        with metrics.step("learn"):
+            self.learners.teach(lessons)
+        with metrics.step("answer"):
+            answers = self._answer(touched)
+        with metrics.step("encode"):
+            self._write(touched, answers, writes)
+        return writes
+
+    def _decode(self, records: Sequence[Record], writes: Writes) -> list[Arrived]:
+        limit = self._settings.batch.max_bytes
+        latest = None
+        if self._clock is not None:
+            latest = self._clock.now_ms() + self._settings.batch.future_s * 1000
+        events: list[Arrived] = []
+        for record in records:
+            event = decode(record.value, max_bytes=limit)
+            if not isinstance(event, BadRecord):
+                event = _fit(event, record, latest)
+            if isinstance(event, BadRecord):
+                writes.produced.append(dead_letter(event, record, self._settings.kafka.deadletters))
+            else:
+                events.append((record, event))
+        return events
+
+    def _fold(
+        self, events: Sequence[Arrived], lessons: Lessons, writes: Writes
+    ) -> dict[str, Session]:
+        """Fold the events in order; note lessons and transitions before each."""
+        topics = self._settings.kafka
+        activity = ActivityWriter(
+            self._settings.neighbours, topics.transitions, self._view.transition_partitions
+        )
+        touched: dict[str, Session] = {}
+        for record, event in events:
+            place = (record.partition, record.offset)
+            session = self._sessions[partition_key(event)]
+            touched[session.user] = session
+            if isinstance(event, Identify):
+                writes.produced += self._hand_over(session, event)
+            moment = admit(session, event, place, self._rules)
+            if moment is None:
+                metrics.count("skipped")
+                continue
+            lessons.note(session, event, moment, place)
+            activity.add(session, event, moment, place)
+            advance(session, event, moment, place, self._rules)
+        writes.produced += activity.drain()
+        return touched
+
+    def _hand_over(self, session: Session, event: Identify) -> list[Outgoing]:
+        """Re-publish an anonymous session under the key of the user he turned out to be."""
+        if not session.events:
+            return []
+        merge = Merge(
+            timestamp=Millis(event.timestamp),
+            user=event.user,
+            anonymous=event.anonymous,
+            state=msgspec.Raw(encode_session(session)),
+        )
+        return [Outgoing(self._settings.kafka.events, encode(merge), key=event.user.encode())]
+
+    def _answer(self, touched: Mapping[str, Session]) -> list[Answer]:
+        """Return the fresh lists of everyone touched, and now and then the default list."""
+        known = [s for s in touched.values() if s.events]
+        questions, users = [], []
+        for session in known:
+            now = session.as_of.event_time
+            questions.append(ask(session, now, self._view.world.catalogue, self._signed))
+            users.append((session.user, session.as_of))
+        newest = max((s.as_of for s in touched.values()), key=lambda a: a.event_time, default=None)
+        if newest is not None and newest.event_time - self._default_at >= DEFAULT_EVERY_MS:
+            self._default_at = newest.event_time
+            nobody = Session(as_of=newest, user=DEFAULT_USER)
+            catalogue = self._view.world.catalogue
+            questions.append(ask(nobody, newest.event_time, catalogue, self._signed))
+            users.append((DEFAULT_USER, newest))
+        answers: list[Answer] = []
+        now = self._clock.now_ms() if self._clock is not None else self._default_at
+        for chunk in self.engine.look(questions):
+            mine = users[chunk.first : chunk.first + len(chunk)]
+            answers += compose(self.engine, chunk, mine, self.learners.version, now)
+        return answers
+
+    def _write(
+        self, touched: Mapping[str, Session], answers: Sequence[Answer], writes: Writes
+    ) -> None:
+        for user, session in touched.items():
+            place = (session.as_of.partition, session.as_of.offset)
+            key, raw = self._keys.session(user), encode_session(session)
+            writes.stamped.append(Stamped(key, raw, *place, self._ttl_ms))
+            if not session.events:
+                writes.plain.append(Plain(self._keys.recs(user), None))
+        for answer in answers:
+            raw, as_of = encode_answer(answer), answer.as_of
+            key = self._keys.recs(answer.user)
+            if answer.user == DEFAULT_USER:
+                writes.plain.append(Plain(key, raw, self._ttl_ms))
+            else:
+                place = (as_of.partition, as_of.offset)
+                writes.stamped.append(Stamped(key, raw, *place, self._ttl_ms))
+        writes.stamped += self.learners.due(self._ttl_ms)
+
+
+def _fit(event: Event, record: Record, latest: float | None) -> Event | BadRecord:
+    """Refuse events that do not belong on this topic, or come from the future."""
+    if isinstance(event, Item) or (isinstance(event, Delete) and event.item is not None):
+        return BadRecord("misplaced", "event", "items belong on the catalogue topic", record.value)
+    if latest is not None and event.timestamp > latest:
+        return BadRecord("future", "timestamp", "too far ahead of the clock", record.value)
+    return event
