@@ -86,7 +86,7 @@ def _open(path: str | Path) -> IO[bytes]:
     if str(path) == STDIO:
         return io.FileIO(sys.stdin.fileno(), closefd=False)
     try:
-        return open(path, "rb", buffering=0)  # noqa: SIM115 - the caller closes it
+        return open(path, "rb", buffering=0)
     except FileNotFoundError as error:
         mend = "check the path; `rillet simulate -o events.jsonl.gz` writes a log to play with"
         raise LogError(f"there is no log {path}", mend) from error
@@ -185,7 +185,7 @@ class _ZstdFrames(io.RawIOBase):
 
 def _zstandard() -> Any:
     try:
-        import zstandard  # noqa: PLC0415 - wanted by few, so not asked of all
+        import zstandard
     except ImportError as error:
         message = "zstandard logs need the package `zstandard`"
         raise LogError(message, "`pip install zstandard`, or use .jsonl.gz") from error
@@ -250,7 +250,7 @@ class LogWriter:
             raise LogError(f"{target} is a folder", f"name a file: -o {target}/events.jsonl.gz")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            return open(self._temporary, "wb", buffering=0)  # noqa: SIM115 - closed below
+            return open(self._temporary, "wb", buffering=0)
         except OSError as error:
             mend = "choose another place with -o"
             raise LogError(f"{target} cannot be written: {error.strerror}", mend) from error

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from rillet.cli.progress import progress
+from rillet.cli.progress import progress, reading
 
-__all__ = ["simulate"]
+__all__ = ["simulate", "validate"]
 
 Output = Annotated[
     str,
@@ -47,7 +48,7 @@ def simulate(  # noqa: PLR0913 - the options are the interface
 
       rillet simulate -o world.jsonl.gz --measure   (the best anybody could do)
     """
-    from rillet.simulate import Plan, World  # noqa: PLC0415 - numpy is slow to import
+    from rillet.simulate import Plan, World
 
     began = time.perf_counter()
     world = World(Plan(seed=seed, users=users, items=items, days=days))
@@ -59,8 +60,8 @@ def simulate(  # noqa: PLR0913 - the options are the interface
 
 
 def _write(world: Any, output: str) -> int:
-    from stream.events import encode  # noqa: PLC0415
-    from stream.log import LogWriter  # noqa: PLC0415
+    from stream.events import encode
+    from stream.log import LogWriter
 
     start, every = world.plan.start_ms, 1024
     with LogWriter(output) as log, progress("simulating", world.span_ms) as done:
@@ -72,7 +73,7 @@ def _write(world: Any, output: str) -> int:
 
 
 def _measure(world: Any) -> dict[str, object]:
-    from rillet.simulate import oracle_hit_rates  # noqa: PLC0415
+    from rillet.simulate import oracle_hit_rates
 
     with progress("measuring", None):
         return oracle_hit_rates(world, sample=0.1).as_dict()
@@ -97,3 +98,39 @@ def _tell_rates(found: dict[str, Any], quiet: bool) -> None:
         typer.echo(text, err=quiet)
     cold = f"{found['cold_users']:.1%} by new users, {found['cold_items']:.1%} on new items"
     typer.echo(f"  {found['positives']:,} positive interactions: {cold}", err=quiet)
+
+
+def validate(
+    log: Annotated[str, typer.Argument(help="The log: .jsonl, .jsonl.gz, .jsonl.zst, or -")],
+    settings_file: Annotated[
+        Path | None, typer.Option("--settings", help="The settings file (rillet.toml).")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read a whole event log and say what is wrong with it.
+
+    For each problem: how often, on which lines, what it will do to your
+    recommendations, and how to mend it. Exits with 1 if a record cannot be read.
+
+    [bold]Examples[/bold]
+
+      rillet validate events.jsonl.gz
+
+      zcat old/*.gz | rillet validate -
+
+      rillet validate events.jsonl.gz --json | jq '.problems[].code'
+    """
+    from rillet.validate import validate as read
+    from stream.settings import load_settings
+
+    settings = load_settings(settings_file)
+    with reading("reading", log) as done:
+        report = read(log, settings, on_bytes=done)
+    if as_json:
+        typer.echo(json.dumps(report.as_dict()))
+    else:
+        from rillet.cli.report import show
+
+        show(report)
+    if not report.ok:
+        raise typer.Exit(1)

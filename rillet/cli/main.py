@@ -89,7 +89,7 @@ app = typer.Typer(cls=_LazyGroup, no_args_is_help=True, pretty_exceptions_enable
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - slow
+        from importlib.metadata import PackageNotFoundError, version
 
         try:
             typer.echo(f"rillet {version('rillet')}")

@@ -156,7 +156,7 @@ class World:
 
     def steps(self) -> Iterator[Step]:
         """Run the world: every event in time order, with what only the world knows."""
-        from rillet.simulate.sessions import run  # noqa: PLC0415 - it builds upon this file
+        from rillet.simulate.sessions import run
 
         return run(self)
 
