@@ -126,7 +126,7 @@ class Encoder:
     ) -> None:
         self._version = version
         self._tokenizer, self._hidden, self._shape, self._batch = tokenizer, hidden, shape, batch
-        self._dim = self._pool([[shape.pad]]).shape[1]
+        self._dim = int(self._pool([[shape.pad]]).shape[1])
 
     @property
     def version(self) -> str:

@@ -1,0 +1,87 @@
+"""Reads item cards and their vectors back out of Redis, in bulk."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Final, Protocol
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from features.card import ItemCard, decode_card
+from features.vectors import from_bytes
+from stream.keys import Keys
+
+__all__ = ["CardStore", "StoreReader"]
+
+log = logging.getLogger(__name__)
+
+BATCH: Final = 1000
+"""Cards in one batch of a scan."""
+
+Read = tuple[Sequence[ItemCard], NDArray[np.float32]]
+
+
+class CardStore(Protocol):
+    """What the reader needs of :class:`stream.store.Store`."""
+
+    def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Return the values of the keys, None where there is none."""
+        ...
+
+    def scan(self, kind: str) -> Iterator[tuple[str, bytes]]:
+        """Yield name and value of every key of a kind."""
+        ...
+
+
+class StoreReader:
+    """A :class:`features.catalogue.CardReader` over Redis.
+
+    Parameters
+    ----------
+    store
+        Where cards and vectors lie.
+    keys
+        Builds their keys.
+    version, dim
+        Of the text encoder: whose vectors are read. A text that this encoder
+        has not seen yet has none.
+    """
+
+    def __init__(self, store: CardStore, keys: Keys, *, version: str, dim: int) -> None:
+        self._store, self._keys = store, keys
+        self._version, self._dim = version, dim
+
+    def scan(self) -> Iterator[tuple[Read, int]]:
+        """Yield all cards in batches ordered by id, and the number of all there are.
+
+        The order of Redis differs from run to run; that of ids does not.
+        """
+        ids = sorted({item for item, _ in self._store.scan("item")})
+        for start in range(0, len(ids), BATCH):
+            yield self.fetch(ids[start : start + BATCH]), len(ids)
+
+    def fetch(self, ids: Sequence[str]) -> Read:
+        """Return the cards of these items, those without one left out, and their vectors."""
+        raws = self._store.get_many([self._keys.item(item) for item in ids])
+        cards = [card for raw in raws if raw and (card := _decode(raw)) is not None]
+        return cards, self._vectors(cards)
+
+    def _vectors(self, cards: Sequence[ItemCard]) -> NDArray[np.float32]:
+        out = np.zeros((len(cards), self._dim), np.float32)
+        rows = [row for row, card in enumerate(cards) if card.text_hash]
+        keys = [self._keys.vector(self._version, cards[row].text_hash) for row in rows]
+        for row, raw in zip(rows, self._store.get_many(keys) if keys else [], strict=True):
+            if raw and len(raw) == 2 * self._dim:
+                out[row] = from_bytes(raw)
+        return out
+
+
+def _decode(raw: bytes) -> ItemCard | None:
+    try:
+        return decode_card(raw)
+    except msgspec.MsgspecError as error:
+        log.warning("an item card cannot be read and is left out: %s", error)
+        return None
