@@ -120,9 +120,7 @@ class Loop:
             replay that is still being fed says False.
         """
         try:
-            self._settle()
             records = self._next(self._batch.wait_ms if wait_ms is None else wait_ms, flush)
-            self._settle()
             if records:
                 self._do(records)
             if self._heart is not None and self._heart.due():
@@ -151,18 +149,24 @@ class Loop:
             self.source.close()
 
     def _next(self, wait_ms: int, flush: bool) -> list[Record]:
-        cutter = self._cutter
-        if cutter is not None and (whole := cutter.take()):
-            return whole
-        with metrics.step("poll"):
-            records = self.source.poll(self._batch.max_records, wait_ms)
-        if self._lost:
-            records = [one for one in records if one.place not in self._lost]
-        if cutter is None:
-            return records
-        cutter.forget(self._lost)
-        cutter.add(records)
-        return cutter.take(self._ended if flush and not records else None)
+        """Return the next batch, [] where there is none for now."""
+        while True:
+            self._settle()
+            if self._cutter is not None and (whole := self._cutter.take()):
+                return whole
+            with metrics.step("poll"):
+                records = self.source.poll(self._batch.max_records, wait_ms)
+            # Gained partitions come paused: begin them, then ask again.
+            again = bool(self._gained)
+            if self._lost:
+                records = [one for one in records if one.place not in self._lost]
+            self._settle()
+            if self._cutter is not None:
+                self._cutter.add(records)
+                again = again or bool(records)
+                records = [] if again or not flush else self._cutter.take(self._ended)
+            if records or not again:
+                return records
 
     def _ended(self, place: TopicPartition, following: int) -> bool:
         return self.source.end(place) <= following

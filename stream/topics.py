@@ -1,0 +1,106 @@
+"""Rillet's topics: created by ``init``, looked at by ``doctor`` and ``status``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+from stream.kafka import admin
+from stream.records import TopicPartition
+from stream.settings import KafkaSettings
+
+__all__ = ["Cluster", "Lag", "TopicState", "describe", "ensure_topics", "group_lag"]
+
+LATEST: Final = -1
+EARLIEST: Final = -2
+"""The protocol's own numbers for a partition's two ends."""
+
+
+class TopicState(NamedTuple):
+    """A topic as it is; ``note`` says what was done or is odd."""
+
+    name: str
+    partitions: int
+    note: str
+
+
+class Lag(NamedTuple):
+    """How far a group is behind in one partition; no position where it never committed."""
+
+    place: TopicPartition
+    position: int | None
+    end: int
+    lag: int
+
+
+class Cluster(NamedTuple):
+    """What ``doctor`` shows of a Kafka."""
+
+    brokers: list[str]
+    topics: list[TopicState]
+
+
+def _names(settings: KafkaSettings) -> list[str]:
+    return [settings.events, settings.catalogue, settings.transitions, settings.deadletters]
+
+
+def ensure_topics(settings: KafkaSettings) -> list[TopicState]:
+    """Create the topics that are missing; existing ones are left as they are.
+
+    The catalogue is compacted: it keeps the newest state of every item for good.
+    """
+    with admin(settings, "create topics") as client:
+        missing = [one.name for one in _states(client, _names(settings)) if not one.partitions]
+        wanted = {
+            name: {
+                "num_partitions": settings.partitions,
+                "replication_factor": settings.replication,
+                "configs": {"cleanup.policy": "compact"} if name == settings.catalogue else {},
+            }
+            for name in missing
+        }
+        if wanted:
+            # Somebody else may create them at the same moment, which is as good; what is
+            # missing afterwards the notes say.
+            client.create_topics(wanted, raise_errors=False, wait_for_metadata=True)
+        made = [(one, one.name in missing) for one in _states(client, _names(settings))]
+    return [_noted(state, settings.partitions, created) for state, created in made]
+
+
+def _noted(state: TopicState, partitions: int, created: bool) -> TopicState:
+    if created:
+        return state._replace(note="created" if state.partitions else "could not be created")
+    odd = state.partitions and state.partitions != partitions
+    return state._replace(note=f"{partitions} are set" if odd else state.note)
+
+
+def _states(client: Any, names: Sequence[str]) -> list[TopicState]:
+    found = {topic["name"]: topic for topic in client.describe_topics(list(names))}
+    counts = {name: len(found[name]["partitions"]) if name in found else 0 for name in names}
+    return [TopicState(name, n, "" if n else "missing") for name, n in counts.items()]
+
+
+def describe(settings: KafkaSettings) -> Cluster:
+    """Return the brokers that can be reached and the state of our topics."""
+    with admin(settings, "describe the cluster") as client:
+        brokers = [f"{one['host']}:{one['port']}" for one in client.describe_cluster()["brokers"]]
+        return Cluster(brokers, _states(client, _names(settings)))
+
+
+def group_lag(settings: KafkaSettings, group: str, topics: Sequence[str]) -> list[Lag]:
+    """Return how far a group is behind, partition by partition, without joining it."""
+    with admin(settings, f"ask for the lag of {group}") as client:
+        states = _states(client, topics)
+        places = [
+            TopicPartition(one.name, number) for one in states for number in range(one.partitions)
+        ]
+        ends = client.list_partition_offsets(dict.fromkeys(places, LATEST))
+        oldest = client.list_partition_offsets(dict.fromkeys(places, EARLIEST))
+        found = client.list_group_offsets({group: places}).get(group, {})
+    lags = []
+    for place in places:
+        committed = found[place].offset if place in found and found[place].offset >= 0 else None
+        end, first = ends[place].offset, oldest[place].offset
+        behind = end - max(first, committed if committed is not None else first)
+        lags.append(Lag(place, committed, end, max(0, behind)))
+    return lags
