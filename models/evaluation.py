@@ -1,0 +1,119 @@
+"""The replay's observer: prequential metrics of the blend and of each source alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.engine import Chunk, Engine
+from models.evaluate import NextMeter, RerankMeter
+from models.learner import OpenList
+from models.lessons import Taken
+
+__all__ = ["Evaluation"]
+
+F32 = NDArray[np.float32]
+
+MODES: Final = ("strict", "order")
+TOP: Final = 10
+
+
+class Evaluation:
+    """Measures predictions before they are learned from.
+
+    Parameters
+    ----------
+    from_ms
+        Events before this time are learned from and not measured.
+    names
+        Names of the sources, in the order of a Retrieval's scores.
+    """
+
+    def __init__(self, from_ms: int, names: Sequence[str]) -> None:
+        self.from_ms = from_ms
+        self.names = ["blend", *names]
+        self.next = {mode: {name: NextMeter() for name in self.names} for mode in MODES}
+        self.rerank = {name: RerankMeter() for name in ["shown", *self.names]}
+
+    def watches(self, time_ms: int) -> bool:
+        """Tell whether events of this time are measured."""
+        return time_ms >= self.from_ms
+
+    def taken(self, engine: Engine, chunk: Chunk, taken: Sequence[Taken]) -> None:
+        """Rank the whole catalogue for each item taken."""
+        if not taken:
+            return
+        rows = np.array([s.question - chunk.first for s in taken])
+        items = np.array([s.item for s in taken])
+        scores, contexts = chunk.retrieval.scores, chunk.retrieval.contexts
+        blend = _blend_scores(engine, chunk)
+        tables = [blend, *scores]
+        for name, table in zip(self.names, tables, strict=True):
+            ranks = _ranks(table, rows, items)
+            for step, row, rank in zip(taken, rows.tolist(), ranks.tolist(), strict=True):
+                mode = "strict" if step.strict else "order"
+                length = int(contexts.length[row])
+                self.next[mode][name].add(rank, step.user, length, step.time)
+        self._note_listed(chunk, taken, rows, blend)
+
+    def _note_listed(
+        self, chunk: Chunk, taken: Sequence[Taken], rows: NDArray[np.intp], blend: F32
+    ) -> None:
+        """Note the items of the top lists, for coverage."""
+        strict = np.array([s.strict for s in taken])
+        best = np.argpartition(blend, -TOP, axis=1)[:, -TOP:] if blend.shape[1] > TOP else None
+        for mode, mine in (("strict", rows[strict]), ("order", rows[~strict])):
+            used = np.unique(mine)
+            size = blend.shape[1]
+            if best is not None:
+                self.next[mode]["blend"].listed(best[used], size)
+            for name, top in zip(self.names[1:], chunk.retrieval.top, strict=True):
+                self.next[mode][name].listed(top[used, :TOP], size)
+
+    def closed(self, shown: OpenList, taken: Sequence[bool]) -> None:
+        """Measure a shown list that got at least one positive."""
+        if not self.watches(shown.time):
+            return
+        marks = np.array(taken)
+        self.rerank["shown"].add(-np.arange(len(marks)), marks, shown.time)
+        self.rerank["blend"].add(shown.odds, marks, shown.time)
+        for place, name in enumerate(self.names[1:]):
+            self.rerank[name].add(shown.x[:, place], marks, shown.time)
+
+    def report(self) -> dict[str, Any]:
+        """Return the metrics as plain values: ``rerank``, ``next``, ``by_history``."""
+        return {
+            "rerank": _each(self.rerank, RerankMeter.summary),
+            "next": {mode: _each(meters, NextMeter.summary) for mode, meters in self.next.items()},
+            "by_history": {
+                mode: _each(meters, NextMeter.by_history) for mode, meters in self.next.items()
+            },
+        }
+
+
+def _each(meters: dict[str, Any], what: Callable[[Any], Any]) -> dict[str, Any]:
+    return {name: what(meter) for name, meter in meters.items() if len(meter)}
+
+
+def _blend_scores(engine: Engine, chunk: Chunk) -> F32:
+    """Return the blend's log-odds as a table (B, N); -inf where it is no candidate."""
+    pairs = chunk.retrieval.candidates()
+    odds, _ = engine.score("next", chunk, pairs)
+    table = np.full(chunk.retrieval.scores.shape[1:], -np.inf, dtype=np.float32)
+    table[pairs.row, pairs.item] = odds
+    return table
+
+
+def _ranks(table: F32, rows: NDArray[np.intp], items: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Return the 1-based rank of each (row, item) in its row, ties sharing their mean rank."""
+    ranks = np.empty(len(rows))
+    for first in range(0, len(rows), 256):
+        part = slice(first, first + 256)
+        scores = table[rows[part]]
+        target = scores[np.arange(len(scores)), items[part]][:, None]
+        above = np.count_nonzero(scores > target, axis=1)
+        ranks[part] = above + (np.count_nonzero(scores == target, axis=1) + 1) / 2
+    return ranks
