@@ -18,6 +18,9 @@ from kafka.consumer import KafkaConsumer  # type: ignore[import-untyped]
 from kafka.consumer.subscription_state import (  # type: ignore[import-untyped]
     ConsumerRebalanceListener,
 )
+from kafka.coordinator.assignors.cooperative_sticky import (  # type: ignore[import-untyped]
+    CooperativeStickyAssignor,
+)
 from kafka.producer import KafkaProducer  # type: ignore[import-untyped]
 from kafka.structs import OffsetAndMetadata  # type: ignore[import-untyped]
 from kafka.structs import TopicPartition as Place
@@ -129,6 +132,8 @@ class KafkaSource:
                 allow_auto_create_topics=False,
                 session_timeout_ms=session_ms,
                 heartbeat_interval_ms=min(3000, session_ms // 3),
+                # What a member keeps in a rebalance it goes on reading, its memory warm.
+                partition_assignment_strategy=[CooperativeStickyAssignor],
                 metrics_enabled=False,
             )
             try:
