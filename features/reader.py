@@ -14,7 +14,7 @@ from features.card import ItemCard, decode_card
 from features.vectors import from_bytes
 from stream.keys import Keys
 
-__all__ = ["CardStore", "StoreReader"]
+__all__ = ["CardStore", "StoreReader", "read_card"]
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class StoreReader:
     def fetch(self, ids: Sequence[str]) -> Read:
         """Return the cards of these items, those without one left out, and their vectors."""
         raws = self._store.get_many([self._keys.item(item) for item in ids])
-        cards = [card for raw in raws if raw and (card := _decode(raw)) is not None]
+        cards = [card for raw in raws if raw and (card := read_card(raw)) is not None]
         return cards, self._vectors(cards)
 
     def _vectors(self, cards: Sequence[ItemCard]) -> NDArray[np.float32]:
@@ -79,9 +79,10 @@ class StoreReader:
         return out
 
 
-def _decode(raw: bytes) -> ItemCard | None:
+def read_card(raw: bytes) -> ItemCard | None:
+    """Return the card, or None (and a warning) where the bytes are none."""
     try:
         return decode_card(raw)
     except msgspec.MsgspecError as error:
-        log.warning("an item card cannot be read and is left out: %s", error)
+        log.warning("an item card cannot be read and counts as absent: %s", error)
         return None

@@ -199,10 +199,10 @@ class VectorCache:
         fresh = [mark for mark in wanted if mark not in raws]
         self.hits += len(raws)
         self.misses += len(fresh)
+        self._remember(raws)  # not the new ones: their writes may yet come to nothing
         if fresh:
             encoded = self.encoder.encode([wanted[mark] for mark in fresh], progress)
             raws.update(zip(fresh, map(to_bytes, encoded), strict=True))
-        self._remember(raws)
         out = np.zeros((len(texts), self.encoder.dim), np.float32)
         for row, mark in enumerate(hashes):
             if mark:
