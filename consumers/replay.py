@@ -1,0 +1,193 @@
+"""The engine over a log: same consumers, an in-process broker, an embedded Redis.
+
+A replay *is* the engine with another source and another clock. The consumers
+take turns in one thread, so that the same log and settings give the same bytes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from consumers.catalogue import CatalogueConsumer
+from consumers.neighbours import Neighbours
+from consumers.personalize import Personalize
+from consumers.view import LiveView
+from features.text import TextEncoder
+from models.evaluation import Evaluation
+from models.sources.registry import SOURCES
+from stream import metrics
+from stream.events import BadRecord, Delete, Event, Item, decode, partition_key
+from stream.log import read_log
+from stream.loop import Loop
+from stream.memory import MemoryBroker
+from stream.records import Outgoing
+from stream.settings import Settings
+from stream.store import Store
+
+__all__ = ["Replay", "Replayed", "outgoing", "time_span"]
+
+ITEMS_AT_ONCE: Final = 512
+"""Item events that are gathered before the catalogue consumer encodes them."""
+
+Progress = Callable[[int], None]
+
+
+def outgoing(raw: bytes, event: Event | BadRecord, settings: Settings) -> Outgoing:
+    """Return the record that an application would publish for this event.
+
+    A bad record goes to the events topic as it is, where the consumer sets it aside.
+    """
+    if isinstance(event, BadRecord):
+        return Outgoing(settings.kafka.events, raw)
+    key = partition_key(event).encode()
+    items = isinstance(event, Item) or (isinstance(event, Delete) and event.item is not None)
+    return Outgoing(settings.kafka.catalogue if items else settings.kafka.events, raw, key=key)
+
+
+def time_span(lines: Iterable[tuple[int, bytes]]) -> tuple[int, int]:
+    """Return the first and the last time of what users did, epoch milliseconds.
+
+    Returns (0, 0) for a log in which nobody did anything.
+    """
+    first, last = 0, 0
+    for _, raw in lines:
+        event = decode(raw)
+        if not isinstance(event, (BadRecord, Item)):
+            first = min(first or event.timestamp, event.timestamp)
+            last = max(last, event.timestamp)
+    return int(first), int(last)
+
+
+@dataclass(slots=True)
+class Replayed:
+    """What a replay found out: the report's figures, and where the state lies."""
+
+    log: str
+    events: int
+    bad: int
+    wall_s: float
+    cpu_us_per_event: float
+    steps: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+    def report(self) -> dict[str, Any]:
+        """Return the report as plain values, for JSON."""
+        return {
+            "log": self.log,
+            "events": self.events,
+            "bad": self.bad,
+            "wall_s": round(self.wall_s, 3),
+            "cpu_us_per_event": round(self.cpu_us_per_event, 1),
+            "steps_us_per_event": {name: round(us, 1) for name, us in self.steps.items()},
+            **self.metrics,
+        }
+
+
+class Replay:
+    """Runs a log through catalogue, personalize and neighbours.
+
+    Parameters
+    ----------
+    settings
+        All settings; ``redis.url`` is where the state goes (``embedded:`` for nowhere).
+    store, encoder
+        Opened by the caller, who also closes the store.
+    partitions
+        Partitions of the topics.
+    evaluation
+        Measures predictions on the way; None does not.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        encoder: TextEncoder,
+        *,
+        partitions: int = 1,
+        evaluation: Evaluation | None = None,
+    ) -> None:
+        self.settings, self.evaluation = settings, evaluation
+        kafka = settings.kafka
+        topics = (kafka.events, kafka.catalogue, kafka.transitions, kafka.deadletters)
+        self.broker = MemoryBroker(dict.fromkeys(topics, partitions))
+        view = LiveView(settings, store, encoder, transition_partitions=partitions, every_ms=0)
+        self.personalize = Personalize(settings, store, view, observer=evaluation)
+        handlers = (
+            CatalogueConsumer(settings, store, encoder),
+            self.personalize,
+            Neighbours(settings, store),
+        )
+        self._catalogue, self._events, self._transitions = (
+            Loop(
+                handler,
+                self.broker.source(f"{kafka.group}.{handler.name}", handler.topics),
+                self.broker.sink(),
+                store,
+                settings.batch,
+            )
+            for handler in handlers
+        )
+        self._store = store
+
+    def run(self, path: str | Path, *, on_bytes: Progress | None = None) -> Replayed:
+        """Read the log to its end; return what was measured."""
+        metrics.reset()
+        wall, cpu = time.perf_counter(), time.process_time()
+        sink, settings = self.broker.sink(), self.settings
+        events = bad = waiting = items = 0
+        self._turn(flush=False)
+        for _, raw in read_log(path, on_bytes=on_bytes):
+            event = decode(raw, max_bytes=settings.batch.max_bytes)
+            record = outgoing(raw, event, settings)
+            sink.send(record)
+            events += 1
+            bad += isinstance(event, BadRecord)
+            if record.topic == settings.kafka.catalogue:
+                items += 1
+            else:
+                waiting += 1
+            if waiting >= settings.batch.max_records or items >= ITEMS_AT_ONCE:
+                self._turn(flush=False)
+                waiting = items = 0
+        self._turn(flush=True)
+        self._finish()
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        steps = {
+            name: figures.cpu_us / max(1, events) for name, figures in metrics.snapshot().items()
+        }
+        found = self.evaluation.report() if self.evaluation is not None else {}
+        return Replayed(str(path), events, bad, wall, cpu / max(1, events) * 1e6, steps, found)
+
+    def _turn(self, *, flush: bool) -> None:
+        """Let every consumer work off what waits for it, the catalogue first."""
+        _drain(self._catalogue, flush=True)
+        for _ in _steps(self._events, flush=flush):
+            _drain(self._transitions, flush=True)
+
+    def _finish(self) -> None:
+        """Close the lists that still wait for clicks, and write the learners' checkpoints."""
+        for learner in self.personalize.learners.held.values():
+            learner.close_all()
+        ttl_ms = int(self.settings.redis.ttl_days * 86_400_000)
+        self._store.write_stamped(self.personalize.learners.due(ttl_ms, all_of_them=True))
+
+
+def _steps(loop: Loop, *, flush: bool) -> Iterator[int]:
+    while count := loop.step(wait_ms=0, flush=flush):
+        yield count
+
+
+def _drain(loop: Loop, *, flush: bool) -> None:
+    for _ in _steps(loop, flush=flush):
+        pass
+
+
+def source_names(settings: Settings) -> list[str]:
+    """Return the names of the enabled sources, in their order."""
+    enabled = settings.sources.enabled
+    return [name for name in SOURCES if not enabled or name in enabled]

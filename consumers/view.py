@@ -1,0 +1,121 @@
+"""The catalogue and the statistics as one `personalize` process sees them: loaded once, then followed."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from features.catalogue import Catalogue
+from features.reader import StoreReader
+from features.text import TextEncoder
+from features.vectors import VectorCache
+from models.item_state import ItemView
+from models.item_stats import ItemStats
+from models.sources.base import World
+from stream.settings import Settings
+from stream.store import Store
+
+__all__ = ["LiveView"]
+
+log = logging.getLogger(__name__)
+
+CHUNK: Final = 1000
+"""Feed entries, and records, that are read at once."""
+
+
+class _Change(Struct):
+    """One entry of the changes feed: items whose card, or whose statistics, changed."""
+
+    items: list[str] = []
+    stats: list[str] = []
+
+
+_CHANGE: Final = msgspec.json.Decoder(_Change)
+_VIEW: Final = msgspec.json.Decoder(ItemView)
+
+
+class LiveView:
+    """Keeps a :class:`World` in step with what the other consumers write.
+
+    Parameters
+    ----------
+    settings, store
+        Where the records lie.
+    encoder
+        Encodes queries, and says whose vectors are read.
+    transition_partitions
+        Partitions of the transitions topic.
+    every_ms
+        How often the feed is read at the most; 0 reads it before every batch.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        encoder: TextEncoder,
+        *,
+        transition_partitions: int,
+        every_ms: int = 50,
+    ) -> None:
+        catalogue = Catalogue(encoder.dim, settings.items)
+        stats = ItemStats(catalogue, settings.neighbours.served)
+        ttl_ms = int(settings.redis.ttl_days * 86_400_000)
+        queries = VectorCache(store, store.keys, encoder, ttl_ms=ttl_ms)
+        self.world = World(catalogue, stats, queries)
+        self.transition_partitions = transition_partitions
+        self._store = store
+        self._reader = StoreReader(store, store.keys, version=encoder.version, dim=encoder.dim)
+        self._every_s = every_ms / 1000
+        self._position: str | None = None
+        self._read_at = 0.0
+
+    def begin(self) -> None:
+        """Load everything there is, once."""
+        if self._position is None:
+            self._load()
+
+    def _load(self) -> None:
+        position = self._store.changes_position()  # before loading: nothing falls in between
+        cards = self.world.catalogue.load(self._reader)
+        views = 0
+        batch: list[ItemView] = []
+        for _, raw in self._store.scan("neighbours"):
+            batch.append(_VIEW.decode(raw))
+            if len(batch) == CHUNK:
+                self.world.stats.apply(batch)
+                views, batch = views + len(batch), []
+        self.world.stats.apply(batch)
+        self._position = position
+        log.info("loaded %d items and the statistics of %d", cards, views + len(batch))
+
+    def refresh(self) -> None:
+        """Take over what changed since the last call; called before every batch."""
+        now = time.monotonic()
+        if self._position is None or now - self._read_at < self._every_s:
+            return
+        self._read_at = now
+        more = True
+        while more:
+            feed = self._store.read_changes(self._position, CHUNK)
+            if feed.gap:
+                log.warning("the feed of changes was cut before it was read; loading all anew")
+                self._load()
+                return
+            self._position = feed.position
+            self._apply([_CHANGE.decode(entry) for entry in feed.entries])
+            more = len(feed.entries) == CHUNK
+
+    def _apply(self, changes: list[_Change]) -> None:
+        cards = list(dict.fromkeys(item for change in changes for item in change.items))
+        if cards:
+            self.world.catalogue.refresh(self._reader, cards)
+        items = list(dict.fromkeys(item for change in changes for item in change.stats))
+        for first in range(0, len(items), CHUNK):
+            keys = [self._store.keys.neighbours(item) for item in items[first : first + CHUNK]]
+            raws = self._store.get_many(keys)
+            self.world.stats.apply([_VIEW.decode(raw) for raw in raws if raw])
