@@ -19,7 +19,7 @@ from typing import IO, Any, Final, Self, cast
 
 from stream.errors import LogError
 
-__all__ = ["LogWriter", "log_size", "read_log"]
+__all__ = ["LogWriter", "log_size", "read_lines", "read_log"]
 
 STDIO: Final = "-"
 MAX_LINE: Final = 64 << 20
@@ -62,6 +62,18 @@ def read_log(path: str | Path, *, on_bytes: Progress | None = None) -> Iterator[
         There is no such file, or its compression is damaged or cut short; the
         message names the last line that could be read.
     """
+    for line, text in read_lines(path, on_bytes=on_bytes):
+        if record := text.strip():
+            yield line, record
+
+
+def read_lines(
+    path: str | Path, *, on_bytes: Progress | None = None
+) -> Iterator[tuple[int, bytes]]:
+    """Yield the number and the bytes of every line, blank or not, with its end.
+
+    The same as :func:`read_log` for files in which white space carries meaning.
+    """
     line = 0
     with _open(path) as raw:
         source = _Counted(raw)
@@ -69,8 +81,7 @@ def read_log(path: str | Path, *, on_bytes: Progress | None = None) -> Iterator[
             for line, record in _lines(path, _decompressed(source)):
                 if on_bytes is not None and source.due():
                     on_bytes(source.consumed)
-                if record:
-                    yield line, record
+                yield line, record
         except EOFError as error:
             message = f"{path} is cut short: its compressed data ends after line {line}"
             raise LogError(message, _DAMAGED) from error
@@ -104,7 +115,7 @@ def _lines(path: str | Path, stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
         if len(record) == MAX_LINE:
             message = f"{path} has more than {MAX_LINE >> 20} MiB on line {line}"
             raise LogError(message, "an event log holds one JSON object a line (JSONL)")
-        yield line, record.strip()
+        yield line, record
 
 
 class _Counted(io.RawIOBase):

@@ -10,8 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from rillet.cli.progress import progress, reading
+from stream.errors import LogError
 
-__all__ = ["simulate", "validate"]
+__all__ = ["import_log", "simulate", "validate"]
 
 Output = Annotated[
     str,
@@ -134,3 +135,74 @@ def validate(
         show(report)
     if not report.ok:
         raise typer.Exit(1)
+
+
+def import_log(  # noqa: PLR0913 - the options are the interface
+    kind: Annotated[str, typer.Argument(help="metarank, gorse, movielens or csv")],
+    path: Annotated[Path, typer.Argument(help="The file, folder or zip to read.")],
+    *,
+    output: Output,
+    items: Annotated[
+        Path | None, typer.Option(help="A further file with the items (gorse, csv).")
+    ] = None,
+    users: Annotated[Path | None, typer.Option(help="A further file with users (gorse).")] = None,
+    columns: Annotated[
+        str, typer.Option("--map", help="NAME=COLUMN or NAME:=CONSTANT, by commas (csv).")
+    ] = "",
+    item_map: Annotated[str, typer.Option(help="The same for the file of --items (csv).")] = "",
+    time_format: Annotated[
+        str, typer.Option(help="auto, s, ms, iso, or a pattern like %d/%m/%Y (csv).")
+    ] = "auto",
+    separator: Annotated[str, typer.Option(help="Splits cells that hold lists (csv).")] = "",
+    delimiter: Annotated[str, typer.Option(help="Between columns; else guessed (csv).")] = "",
+    encoding: Annotated[str, typer.Option(help="Of the file (csv).")] = "utf-8-sig",
+    header: Annotated[
+        bool, typer.Option(help="Without one, columns are called 1, 2, 3 ... (csv).")
+    ] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Turn another format into an event log, sorted by time.
+
+    Rows that are no events do not stop it: they go to OUTPUT.rejected.jsonl with
+    line and reason. Exits with 1 only if nothing at all could be read.
+
+    [bold]Names for --map[/bold]: user, session, item, timestamp, type, value, ranking, id, and
+    field.ANYTHING. In --item-map: item, timestamp, and any field (title, price, ...).
+
+    [bold]Examples[/bold]
+
+      rillet import metarank events.jsonl.gz -o log.jsonl.gz
+
+      rillet import gorse feedback.json --items items.json -o log.jsonl.gz
+
+      rillet import movielens ml-latest-small.zip -o log.jsonl.gz
+
+      rillet import csv orders.csv --map user=customer,item=sku,timestamp=date,type:=purchase
+      --items products.csv --item-map item=sku,title=name,price=price -o log.jsonl.gz
+    """
+    from rillet.importers import IMPORTERS, Options, convert
+
+    if kind not in IMPORTERS:
+        known = "; ".join(f"{one.name}: {one.about}" for one in IMPORTERS.values())
+        raise LogError(f"there is no importer {kind!r}", known)
+    options = Options(
+        items, users, columns, item_map, time_format, separator, delimiter, encoding, header
+    )
+    with progress(f"importing {path.name}", 1.0) as done:
+        summary = convert(IMPORTERS[kind], path, output, options, tell=done)
+    _tell_import(summary.as_dict(), as_json, quiet=output == "-")
+    if not summary.written:
+        raise typer.Exit(1)
+
+
+def _tell_import(summary: dict[str, Any], as_json: bool, quiet: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(summary), err=quiet)
+        return
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in summary["kinds"].items())
+    line = f"{summary['log']}: {summary['written']:,} events ({kinds or 'none'})"
+    if summary["rejected"]:
+        reasons = sorted(summary["reasons"].items(), key=lambda pair: -pair[1])
+        line += f"; {summary['rejected']:,} rows rejected, most often: {reasons[0][0]}"
+        line += f" (all in {summary['rejects']})"
+    typer.echo(line, err=quiet)
