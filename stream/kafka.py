@@ -36,9 +36,6 @@ log = logging.getLogger(__name__)
 DELIVERY_S: Final = 120.0
 """How long a record is tried before it counts as refused: a broker's restart fits in."""
 
-MAX_REQUEST_BYTES: Final = 2 * 1024 * 1024
-"""Twice a broker's default: the broker, who knows its own limit, is the one to refuse."""
-
 _MOVED_ON: Final = (
     kafka_errors.CommitFailedError,
     kafka_errors.RebalanceInProgressError,
@@ -55,6 +52,10 @@ _HOPELESS: Final = (
     kafka_errors.IllegalStateError,
 )
 """Errors that no second poll will mend."""
+
+
+_FOREIGN: Final = (kafka_errors.KafkaError, AssertionError, ValueError)
+"""What kafka-python raises; its checks of arguments and settings are the last two."""
 
 
 def _connection(settings: KafkaSettings) -> dict[str, Any]:
@@ -77,10 +78,14 @@ def _explained(settings: KafkaSettings, what: str) -> Iterator[None]:
     """Turn the client's errors into ours, at this one border."""
     try:
         yield
-    except (kafka_errors.KafkaError, AssertionError, ValueError) as error:
-        name = type(error).__name__
-        message = f"cannot {what} at Kafka {settings.bootstrap}: {name}: {error}"[:600]
-        raise BrokerError(message, _mend(error)) from error
+    except _FOREIGN as error:
+        raise _ours(settings, what, error) from error
+
+
+def _ours(settings: KafkaSettings, what: str, error: Exception) -> BrokerError:
+    name = type(error).__name__
+    message = f"cannot {what} at Kafka {settings.bootstrap}: {name}: {error}"[:600]
+    return BrokerError(message, _mend(error))
 
 
 def _mend(error: Exception) -> str:
@@ -91,7 +96,7 @@ def _mend(error: Exception) -> str:
     ):
         return "check kafka.sasl_username, kafka.sasl_password and the topics' ACLs"
     if isinstance(error, kafka_errors.MessageSizeTooLargeError):
-        return "raise max.message.bytes of the topic"
+        return "raise kafka.max_record_bytes, and max.message.bytes of the topic"
     if "update metadata" in str(error):
         return "start Kafka, or set kafka.bootstrap; `rillet init` makes the topics"
     return "start Kafka, or set kafka.bootstrap"
@@ -318,7 +323,9 @@ class KafkaSink:
                 batch_size=256 * 1024,
                 compression_type=compression,
                 delivery_timeout_ms=int(DELIVERY_S * 1000),
-                max_request_size=MAX_REQUEST_BYTES,
+                # Refused here, an oversize record spoils nothing; refused by the broker it
+                # leaves an idempotent producer unusable.
+                max_request_size=settings.max_record_bytes,
                 max_block_ms=int(settings.timeout_s * 1000),
                 allow_auto_create_topics=False,
                 metrics_enabled=False,
@@ -326,7 +333,7 @@ class KafkaSink:
 
     def send(self, record: Outgoing) -> None:
         """Hand a record over; what becomes of it :meth:`flush` tells."""
-        with _explained(self._settings, f"send to {record.topic}"):
+        try:
             self._producer.send(
                 record.topic,
                 value=record.value,
@@ -334,6 +341,8 @@ class KafkaSink:
                 partition=record.partition,
                 headers=list(record.headers),
             ).add_errback(self._note, record)
+        except _FOREIGN as error:
+            raise _ours(self._settings, f"send to {record.topic}", error) from error
 
     def _note(self, record: Outgoing, error: Exception) -> None:
         if self._failed is None:

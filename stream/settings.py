@@ -63,6 +63,9 @@ class KafkaSettings(_Group):
     ssl_cafile: str | None = None
     linger_ms: int = Setting(2, ge=0, description="how long a record waits for company")
     compression: Literal["lz4", "gzip", "zstd", "snappy", "none"] = "lz4"
+    max_record_bytes: int = Setting(
+        1_048_576, ge=1024, description="longer records are not sent; a broker has its own limit"
+    )
     timeout_s: float = Setting(30, ge=1, description="after which a broker counts as absent")
     session_s: float = Setting(
         45, ge=6, description="silence after which the group gives a consumer's share away"
