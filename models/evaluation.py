@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 
 from models.engine import Chunk, Engine
 from models.evaluate import NextMeter, RerankMeter
+from models.finish import best_of_each
 from models.learner import OpenList
 from models.lessons import Taken
 
 __all__ = ["Evaluation"]
 
 F32 = NDArray[np.float32]
+I32 = NDArray[np.int32]
 
 MODES: Final = ("strict", "order")
 TOP: Final = 10
@@ -49,7 +51,7 @@ class Evaluation:
         rows = np.array([s.question - chunk.first for s in taken])
         items = np.array([s.item for s in taken])
         scores, contexts = chunk.retrieval.scores, chunk.retrieval.contexts
-        blend = _blend_scores(engine, chunk)
+        blend, best = _blend_scores(engine, chunk)
         tables = [blend, *scores]
         for name, table in zip(self.names, tables, strict=True):
             ranks = _ranks(table, rows, items)
@@ -57,19 +59,17 @@ class Evaluation:
                 mode = "strict" if step.strict else "order"
                 length = int(contexts.length[row])
                 self.next[mode][name].add(rank, step.user, length, step.time)
-        self._note_listed(chunk, taken, rows, blend)
+        self._note_listed(chunk, taken, rows, best)
 
     def _note_listed(
-        self, chunk: Chunk, taken: Sequence[Taken], rows: NDArray[np.intp], blend: F32
+        self, chunk: Chunk, taken: Sequence[Taken], rows: NDArray[np.intp], best: I32
     ) -> None:
         """Note the items of the top lists, for coverage."""
         strict = np.array([s.strict for s in taken])
-        best = np.argpartition(blend, -TOP, axis=1)[:, -TOP:] if blend.shape[1] > TOP else None
+        size = chunk.retrieval.scores.shape[2]
         for mode, mine in (("strict", rows[strict]), ("order", rows[~strict])):
             used = np.unique(mine)
-            size = blend.shape[1]
-            if best is not None:
-                self.next[mode]["blend"].listed(best[used], size)
+            self.next[mode]["blend"].listed(best[used], size)
             for name, top in zip(self.names[1:], chunk.retrieval.top, strict=True):
                 self.next[mode][name].listed(top[used, :TOP], size)
 
@@ -98,13 +98,13 @@ def _each(meters: dict[str, Any], what: Callable[[Any], Any]) -> dict[str, Any]:
     return {name: what(meter) for name, meter in meters.items() if len(meter)}
 
 
-def _blend_scores(engine: Engine, chunk: Chunk) -> F32:
-    """Return the blend's log-odds as a table (B, N); -inf where it is no candidate."""
+def _blend_scores(engine: Engine, chunk: Chunk) -> tuple[F32, I32]:
+    """Return the blend's log-odds (B, N), -inf where it is no candidate, and its top 10."""
     pairs = chunk.retrieval.candidates()
     odds, _ = engine.score("next", chunk, pairs)
     table = np.full(chunk.retrieval.scores.shape[1:], -np.inf, dtype=np.float32)
     table[pairs.row, pairs.item] = odds
-    return table
+    return table, best_of_each(pairs, odds, len(chunk), TOP)[0]
 
 
 def _ranks(table: F32, rows: NDArray[np.intp], items: NDArray[np.intp]) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from features.contexts import Contexts
 from models.sources.base import Source
+from models.topk import top_k
 
 __all__ = ["Pairs", "Retrieval", "retrieve"]
 
@@ -88,20 +89,36 @@ def retrieve(
         How many items each source proposes.
     """
     n_rows, n_items = blocked.shape
-    scores = np.empty((len(sources), n_rows, n_items), dtype=np.float32)
-    for place, source in enumerate(sources):
-        scores[place] = source.score(contexts)
-    scores[:, blocked] = -1
     k = min(k, n_items)
-    top = np.argpartition(scores, n_items - k, axis=2)[:, :, n_items - k :]
-    best = np.take_along_axis(scores, top, axis=2)
-    # equal scores are ordered by row, so that equal input gives equal lists
-    order = np.lexsort((top, -best), axis=2)
-    top = np.take_along_axis(top, order, axis=2).astype(np.int32)
-    best = np.take_along_axis(best, order, axis=2)
-    top[best <= 0] = -1
+    scores = np.empty((len(sources), n_rows, n_items), dtype=np.float32)
+    top = np.empty((len(sources), n_rows, k), dtype=np.int32)
+    anything_blocked = bool(blocked.any())
+    for place, source in enumerate(sources):
+        given = source.score(contexts)
+        scores[place] = given
+        if anything_blocked:
+            scores[place][blocked] = -1
+        if given.strides[0] == 0:
+            top[place] = _shared_top(given[:1], blocked, k)
+        else:
+            top[place] = top_k(scores[place], k)
     rank = np.full(scores.shape, k, dtype=np.int16)
     source_at, row_at, place_at = np.nonzero(top >= 0)
     rank[source_at, row_at, top[source_at, row_at, place_at]] = place_at
-    peak = np.maximum(best[:, :, 0], np.float32(1e-12))
+    first = np.maximum(top[:, :, :1], 0)
+    peak = np.maximum(np.take_along_axis(scores, first, axis=2)[:, :, 0], np.float32(1e-12))
     return Retrieval(contexts, scores, top, rank, peak)
+
+
+def _shared_top(row: F32, blocked: NDArray[np.bool_], k: int) -> I32:
+    """Return the top k of one row of scores for everybody, less what each may not see."""
+    most = int(blocked.sum(axis=1).max(initial=0))
+    best = top_k(row, min(row.shape[1], k + most))[0]
+    best = best[best >= 0]
+    hidden = blocked[:, best]
+    order = np.argsort(hidden, axis=1, kind="stable")[:, :k]
+    found = best[order].astype(np.int32)
+    found[np.take_along_axis(hidden, order, axis=1)] = -1
+    top = np.full((len(blocked), k), -1, dtype=np.int32)
+    top[:, : found.shape[1]] = found
+    return top
