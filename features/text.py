@@ -75,7 +75,8 @@ def normalise(text: str) -> str:
     >>> normalise("  Ｔｅａ\n  ｃｕｐ ")
     'Tea cup'
     """
-    return " ".join(unicodedata.normalize("NFKC", text).split())
+    valid = text.encode("utf-8", "replace").decode()  # half a surrogate pair is no character
+    return " ".join(unicodedata.normalize("NFKC", valid).split())
 
 
 def text_hash(text: str) -> str:
@@ -89,7 +90,7 @@ def text_hash(text: str) -> str:
     ''
     """
     clean = normalise(text)
-    return hashlib.sha256(clean.encode("utf-8", "surrogatepass")).hexdigest() if clean else ""
+    return hashlib.sha256(clean.encode()).hexdigest() if clean else ""
 
 
 class TextEncoder(Protocol):
@@ -224,7 +225,7 @@ def load_encoder(settings: EncoderSettings) -> Encoder:
 def _model(settings: EncoderSettings, folder: Path, name: str, embed: Any) -> tuple[str, Hidden]:
     """Return the best form of the model, and which it is."""
     threads, form = settings.threads, "int8" if settings.int8 else "fp32"
-    home = settings.cache_folder / f"{name}-{form}-{settings.max_tokens}-r{RECIPE}"
+    home = settings.cache_folder / f"{name}-{form}-r{RECIPE}"
     try:
         manifest = _manifest(home)
         if manifest is None:

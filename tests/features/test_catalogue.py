@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from features.card import AsOf, ItemCard, encode_card
+from features.catalogue import MAX_CATEGORIES, Catalogue
+from features.columns import Column, Rows
+from features.reader import StoreReader
+from features.vectors import to_bytes
+from stream.store import Store
+from stream.writes import Plain
+
+DIM = 4
+
+
+def card(item: str, **values: Any) -> ItemCard:
+    return ItemCard(AsOf(0, 0, 0), item, **values)
+
+
+def unit(*values: float) -> np.ndarray[Any, np.dtype[np.float32]]:
+    vector = np.array(values, np.float32)
+    return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-9), np.float32)
+
+
+words = st.sampled_from(["a", "b", "c", "d", "e", "f"])
+cards = st.builds(
+    card,
+    item=st.sampled_from([f"i{n}" for n in range(8)]),
+    title=words,
+    categories=st.lists(words, max_size=6, unique=True),
+    brand=st.one_of(st.just(""), words),
+    price=st.one_of(st.none(), st.floats(0, 1e6)),
+    numbers=st.dictionaries(words, st.floats(-1e300, 1e300), max_size=3),
+    lists=st.dictionaries(words, st.lists(words, max_size=3, unique=True), max_size=3),
+    first_seen=st.integers(0, 10**13),
+    withdrawn=st.booleans(),
+)
+vectors = st.sampled_from([unit(1, 0, 0, 0), unit(1, 2, 3, 4), np.zeros(DIM, np.float32)])
+mentions = st.sampled_from([f"i{n}" for n in range(12)])
+steps = st.lists(st.one_of(mentions, st.lists(st.tuples(cards, vectors), max_size=4)), max_size=12)
+
+
+@dataclasses.dataclass
+class Model:
+    """The same in plain dicts."""
+
+    order: list[str] = dataclasses.field(default_factory=list)
+    cards: dict[str, tuple[ItemCard, Any]] = dataclasses.field(default_factory=dict)
+
+    def mention(self, item: str) -> None:
+        if item not in self.order:
+            self.order.append(item)
+
+
+def check(catalogue: Catalogue, model: Model) -> None:
+    assert catalogue.ids == model.order
+    assert catalogue.index == {item: row for row, item in enumerate(model.order)}
+    for row, item in enumerate(model.order):
+        known, vector = model.cards.get(item, (None, np.zeros(DIM)))
+        assert catalogue.known[row] == (known is not None)
+        assert np.allclose(catalogue.vectors[row], vector, atol=1e-6)
+        assert catalogue.has_vector[row] == bool(np.any(vector))
+        check_row(catalogue, row, known or card(item))
+
+
+def check_row(catalogue: Catalogue, row: int, expected: ItemCard) -> None:
+    assert catalogue.alive[row] == (not expected.withdrawn)
+    assert catalogue.titles[row] == expected.title
+    assert catalogue.first_seen[row] == expected.first_seen
+    names = [catalogue.category_names[n] for n in catalogue.category[row] if n >= 0]
+    assert names == expected.categories[:MAX_CATEGORIES]
+    brand = catalogue.brand[row]
+    assert ("" if brand < 0 else catalogue.brand_names[brand]) == expected.brand
+    price = np.nan if expected.price is None else np.log1p(expected.price)
+    assert np.isclose(catalogue.log_price[row], price, rtol=1e-5, equal_nan=True)
+    for name, column in catalogue.numbers.items():
+        value = expected.numbers.get(name, np.nan)
+        value = np.clip(value, -3.4028e38, 3.4028e38)
+        assert np.isclose(column[row], value, rtol=1e-4, equal_nan=True)
+    assert set(expected.numbers) <= set(catalogue.numbers)
+    _, tokens = catalogue.tokens.gather(np.array([row]))
+    assert [catalogue.token_names[token] for token in tokens] == [
+        (name, value) for name, its in expected.lists.items() for value in its
+    ]
+
+
+@settings(deadline=None, max_examples=60)
+@given(steps)
+def test_any_sequence_equals_plain_dicts(sequence: list[Any]) -> None:
+    catalogue, model = Catalogue(DIM), Model()
+    for step in sequence:
+        if isinstance(step, str):
+            model.mention(step)
+            assert catalogue.ensure(step) == model.order.index(step)
+            continue
+        rows = catalogue.apply(
+            [c for c, _ in step], np.array([v for _, v in step]).reshape(-1, DIM)
+        )
+        for known, vector in step:
+            model.mention(known.item)
+            model.cards[known.item] = (known, vector)
+        assert [catalogue.ids[row] for row in rows] == [known.item for known, _ in step]
+    check(catalogue, model)
+
+
+def test_growth_disturbs_nothing() -> None:
+    catalogue = Catalogue(DIM)
+    first = catalogue.apply(
+        [card("x", numbers={"size": 2.0}, lists={"tags": ["red"]}, categories=["mugs"])],
+        unit(1, 1, 0, 0)[None],
+    )
+    for n in range(5000):
+        assert catalogue.ensure(f"i{n}") == n + 1
+    assert first.tolist() == [0]
+    assert len(catalogue) == len(catalogue.alive) == len(catalogue.vectors) == 5001
+    assert catalogue.numbers["size"][0] == 2.0
+    assert np.isnan(catalogue.numbers["size"][1:]).all()
+    assert (catalogue.category[1:] == -1).all()
+    assert not catalogue.has_vector[1:].any()
+    assert catalogue.tokens.counts.sum() == 1
+
+
+def test_vectors_must_fit() -> None:
+    with pytest.raises(ValueError, match="for 1 cards of 4"):
+        Catalogue(DIM).apply([card("x")], np.zeros((1, 3), np.float32))
+
+
+def test_own_vector_gives_an_item_without_text_a_place() -> None:
+    catalogue = Catalogue(DIM)
+    catalogue.apply([card("x", vectors={"image": [0.6, 0.8]})], np.zeros((1, DIM), np.float32))
+    assert catalogue.has_vector[0]
+    np.testing.assert_allclose(np.linalg.norm(catalogue.vectors[0]), 1, atol=1e-5)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 20), st.lists(st.integers(0, 9), max_size=200))))
+def test_rows_equal_a_dict(puts: list[tuple[int, list[int]]]) -> None:
+    rows, model = Rows(), dict[int, list[int]]()
+    rows.grow(21)
+    for row, values in puts:
+        rows.put(row, values)
+        model[row] = values
+    positions, values = rows.gather(np.arange(21))
+    for row in range(21):
+        assert values[positions == row].tolist() == model.get(row, [])
+    assert len(rows._pool.rows) <= 2 * sum(map(len, model.values())) + 1024 + 200
+
+
+def test_column_keeps_what_it_held() -> None:
+    column = Column(np.int32, fill=-1, width=2)
+    column.grow(1)
+    column.rows[0] = 5
+    column.grow(3000)
+    assert column.rows.tolist() == [[5, 5]] + [[-1, -1]] * 2999
+    column.grow(2)
+    assert len(column.rows) == 3000
+
+
+def put(store: Store, item: str, vector: Any = None, **values: Any) -> None:
+    mark = f"hash-{item}" if vector is not None else ""
+    raw = encode_card(card(item, text_hash=mark, **values))
+    plain = [Plain(store.keys.item(item), raw, 60_000)]
+    if vector is not None:
+        plain.append(Plain(store.keys.vector("v1", mark), to_bytes(vector), 60_000))
+    store.write_plain(plain)
+
+
+def test_loads_in_the_order_of_ids_and_refreshes(store: Store) -> None:
+    put(store, "b", unit(1, 0, 0, 0), title="B")
+    put(store, "a", title="A")
+    put(store, "c", unit(0, 1, 0, 0), withdrawn=True)
+    store.write_plain([Plain(store.keys.item("d"), b"no card", 60_000)])
+    catalogue, told = Catalogue(DIM), list[tuple[int, int]]()
+    reader = StoreReader(store, store.keys, version="v1", dim=DIM)
+    assert catalogue.load(reader, lambda done, total: told.append((done, total))) == 3
+    assert catalogue.ids == ["a", "b", "c"]
+    assert catalogue.titles == ["A", "B", ""]
+    assert catalogue.has_vector.tolist() == [False, True, True]
+    assert catalogue.alive.tolist() == [True, True, False]
+    assert told == [(3, 4)]
+
+    put(store, "a", unit(0, 0, 1, 0), title="A2")
+    store.write_plain([Plain(store.keys.item("b"), None)])
+    assert catalogue.refresh(reader, ["a", "b", "z"]).tolist() == [0]
+    assert catalogue.titles == ["A2", "B", ""]
+    assert catalogue.has_vector.all()
+    assert "z" not in catalogue.index
+
+
+def test_vectors_of_another_encoder_are_not_read(store: Store) -> None:
+    put(store, "a", unit(1, 0, 0, 0))
+    catalogue = Catalogue(DIM)
+    catalogue.load(StoreReader(store, store.keys, version="v2", dim=DIM))
+    assert catalogue.known.tolist() == [True]
+    assert catalogue.has_vector.tolist() == [False]
