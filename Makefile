@@ -2,8 +2,6 @@
 
 PYTHON ?= python3
 # PyTorch's index of wheels without CUDA; used where there is no NVIDIA GPU, and skipped where it
-# cannot be reached. `make venv TORCH_INDEX=` takes the plain wheel.
-TORCH_INDEX ?= $(if $(shell command -v nvidia-smi),,https://download.pytorch.org/whl/cpu)
 
 BIN := .venv/bin
 SERVICES := $(PYTHON) scripts/services.py
@@ -26,8 +24,6 @@ venv: .venv/.installed  ## make .venv with Rillet and its tools, once per change
 	  || { echo "Python's venv module is missing: install python3-venv" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -c 'import importlib.util as u, sys; sys.exit(u.find_spec("torch") is None)' \
-	  || { test -n "$(TORCH_INDEX)" \
-	       && $(BIN)/pip install -q --retries 0 --timeout 20 --index-url $(TORCH_INDEX) torch 2>/dev/null; } \
 	  || $(BIN)/pip install -q torch
 	$(BIN)/pip install -q -e '.[dev]'
 	@touch $@

@@ -1,4 +1,4 @@
-"""The catalogue and the statistics as one `personalize` process sees them: loaded once, then followed."""
+"""The catalogue and the statistics as one process sees them: loaded once, then followed."""
 
 from __future__ import annotations
 

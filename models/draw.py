@@ -15,7 +15,7 @@ U64 = NDArray[np.uint64]
 
 
 def _mix(values: U64) -> U64:
-    """Scramble 64-bit words (splitmix64: Steele, Lea and Flood 2014, doi:10.1145/2660193.2660195)."""
+    """Scramble 64-bit words by splitmix64 (Steele et al. 2014, doi:10.1145/2660193.2660195)."""
     with np.errstate(over="ignore"):
         values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

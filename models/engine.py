@@ -158,7 +158,9 @@ class Engine:
         safe = np.maximum(place, 0)
         if not len(pairs):
             empty = np.zeros((len(chunk), 0))
-            return Lists(item[:, :0], empty, np.zeros((len(chunk), 0, len(self.owners)), np.float32))
+            return Lists(
+                item[:, :0], empty, np.zeros((len(chunk), 0, len(self.owners)), np.float32)
+            )
         order = diversify(
             item, odds[safe].astype(np.float32), self.world.catalogue.vectors, rules.diversity
         )
@@ -196,5 +198,3 @@ class Engine:
         if positives:
             for source in self.sources:
                 source.learn(positives)
-
-

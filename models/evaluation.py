@@ -78,7 +78,7 @@ class Evaluation:
         if not self.watches(shown.time):
             return
         marks = np.array(taken)
-        self.rerank["shown"].add(-np.arange(len(marks)), marks, shown.time)
+        self.rerank["shown"].add(-np.arange(len(marks), dtype=np.float64), marks, shown.time)
         self.rerank["blend"].add(shown.odds, marks, shown.time)
         for place, name in enumerate(self.names[1:]):
             self.rerank[name].add(shown.x[:, place], marks, shown.time)

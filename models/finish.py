@@ -77,7 +77,7 @@ def diversify(item: I32, scores: F32, vectors: F32, strength: float) -> I32:
     n_rows, n = item.shape
     order = np.tile(np.arange(n, dtype=np.int32), (n_rows, 1))
     pool, slots = min(n, DIVERSE_POOL), min(n, DIVERSE_SLOTS)
-    if strength <= 0 or n_rows == 0 or pool < 2:  # noqa: PLR2004
+    if strength <= 0 or n_rows == 0 or pool < 2:
         return order
     there = item[:, :pool] >= 0
     content = vectors[np.maximum(item[:, :pool], 0)]

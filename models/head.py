@@ -42,7 +42,7 @@ class HeadState(Struct, frozen=True):
     examples: int
 
 
-class _Regression(linear_model.LogisticRegression):  # type: ignore[misc]
+class _Regression(linear_model.LogisticRegression):
     """River's logistic regression, restorable from plain numbers."""
 
     def restore(self, weights: Mapping[str, float], squares: Mapping[str, float]) -> None:
@@ -91,7 +91,9 @@ class Head:
         self._model = _Regression(optim.AdaGrad(learning_rate), l2=l2, intercept_lr=0.0)
         self._model.restore(prior or {}, {})
 
-    def learn(self, x: F32, segment: I32, y: Sequence[bool], w: Sequence[float] | None = None) -> None:
+    def learn(
+        self, x: F32, segment: I32, y: Sequence[bool], w: Sequence[float] | None = None
+    ) -> None:
         """Learn from n examples in order.
 
         Parameters
@@ -119,7 +121,8 @@ class Head:
 
     def chance(self, values: Sequence[float], group: int) -> float:
         """Return River's own prediction for one example."""
-        return float(self._model.predict_proba_one(self._example(values, group))[True])
+        chances = self._model.predict_proba_one(self._example(values, group))
+        return float(chances[True])
 
     def matrix(self) -> F64:
         """Return the effective weights, (G, F)."""
@@ -130,7 +133,8 @@ class Head:
 
     def score(self, x: F32, segment: I32) -> F64:
         """Return the log-odds of n pairs: (n,)."""
-        return np.einsum("nf,nf->n", x.astype(np.float64), self.matrix()[segment])
+        odds: F64 = np.einsum("nf,nf->n", x.astype(np.float64), self.matrix()[segment])
+        return odds
 
     def state(self) -> HeadState:
         """Return what a checkpoint needs."""

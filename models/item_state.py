@@ -12,8 +12,8 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from features.parts.base import DAY_MS
 from features.card import AsOf
+from features.parts.base import DAY_MS
 from models.activity import Activity
 from models.exact import decayed_unit, epoch_of, rebase
 from stream.settings import NeighboursSettings

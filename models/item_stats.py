@@ -67,9 +67,12 @@ class ItemStats:
         self._weight.rows[row, : len(rows)] = [weight for _, weight in following]
 
     def _grow(self) -> None:
-        for column in (self._time, self._counts, self._next, self._weight):
-            column.grow(len(self._index))  # type: ignore[attr-defined]
-        self._popularity.grow(len(self._index))
+        size = len(self._index)
+        self._time.grow(size)
+        self._popularity.grow(size)
+        self._counts.grow(size)
+        self._next.grow(size)
+        self._weight.grow(size)
 
     def popularity(self, now_ms: int) -> NDArray[np.float64]:
         """Return positives decayed to ``now_ms``: (half-lives, N), hour, day, week, month."""

@@ -95,9 +95,7 @@ class Learner:
         Called with every list that got a click and what was taken, before it is learned from.
     """
 
-    def __init__(
-        self, heads: dict[str, Head], join_ms: int, closed: Closed | None = None
-    ) -> None:
+    def __init__(self, heads: dict[str, Head], join_ms: int, closed: Closed | None = None) -> None:
         self.heads = heads
         self._closed = closed
         self.offset = -1

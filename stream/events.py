@@ -93,14 +93,14 @@ class _Frozen(Struct, frozen=True, gc=False, omit_defaults=True):
     pass
 
 
-class Field(_Frozen):
+class Field(_Frozen, frozen=True):
     """One named value of an item, a user, a list or an interaction."""
 
     name: str
     value: bool | float | str | list[str | float] | None = None
 
 
-class ShownItem(_Frozen):
+class ShownItem(_Frozen, frozen=True):
     """One item of a ``ranking``, with the chance it had of being shown there."""
 
     id: str
@@ -108,26 +108,26 @@ class ShownItem(_Frozen):
     propensity: float | None = None
 
 
-class _Event(_Frozen, tag_field="event", kw_only=True):
+class _Event(_Frozen, tag_field="event", kw_only=True, frozen=True):
     timestamp: Millis
     id: str | None = None
     tenant: str | None = None
     fields: list[Field] = []
 
 
-class Item(_Event, tag="item", kw_only=True):
+class Item(_Event, tag="item", kw_only=True, frozen=True):
     """What is known about an item; a later event replaces an earlier one."""
 
     item: str
 
 
-class User(_Event, tag="user", kw_only=True):
+class User(_Event, tag="user", kw_only=True, frozen=True):
     """What is known about a user besides his deeds."""
 
     user: str
 
 
-class _ByUser(_Event, kw_only=True):
+class _ByUser(_Event, kw_only=True, frozen=True):
     user: str | None = None
     session: str | None = None
 
@@ -137,13 +137,13 @@ class _ByUser(_Event, kw_only=True):
         return self.user or self.session or ""
 
 
-class Ranking(_ByUser, tag="ranking", kw_only=True):
+class Ranking(_ByUser, tag="ranking", kw_only=True, frozen=True):
     """A list that was shown to a user (an impression), best first."""
 
     items: list[ShownItem]
 
 
-class Interaction(_ByUser, tag="interaction", kw_only=True):
+class Interaction(_ByUser, tag="interaction", kw_only=True, frozen=True):
     """What a user did with an item; ``ranking`` names the list it came from."""
 
     type: str
@@ -152,13 +152,13 @@ class Interaction(_ByUser, tag="interaction", kw_only=True):
     value: float | None = None
 
 
-class Search(_ByUser, tag="search", kw_only=True):
+class Search(_ByUser, tag="search", kw_only=True, frozen=True):
     """A query without a list."""
 
     query: str
 
 
-class Delete(_Event, tag="delete", kw_only=True):
+class Delete(_Event, tag="delete", kw_only=True, frozen=True):
     """Forget a user, or withdraw an item: exactly one of the two is named."""
 
     user: str | None = None
@@ -169,7 +169,7 @@ class Delete(_Event, tag="delete", kw_only=True):
             raise ValueError("name either `user` or `item`")
 
 
-class Identify(_Event, tag="identify", kw_only=True):
+class Identify(_Event, tag="identify", kw_only=True, frozen=True):
     """The visitor called ``anonymous`` until now is ``user``."""
 
     user: str
@@ -180,7 +180,7 @@ class Identify(_Event, tag="identify", kw_only=True):
             raise ValueError("`user` and `anonymous` are the same")
 
 
-class Merge(_Event, tag="merge", kw_only=True):
+class Merge(_Event, tag="merge", kw_only=True, frozen=True):
     """An anonymous session, re-published under the user's key by Rillet itself."""
 
     user: str

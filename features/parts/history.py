@@ -26,10 +26,9 @@ class History(Part):
         """Append an interaction; drop the oldest beyond ``session.history``."""
         if not isinstance(event, Interaction):
             return
-        columns = (self.items, self.times, self.types, self.visits)
-        for column, value in zip(
-            columns, (event.item, moment.time, event.type, moment.visit), strict=True
-        ):
-            column.append(value)  # type: ignore[attr-defined]
-            if len(column) > rules.session.history:
-                del column[0]
+        self.items.append(event.item)
+        self.times.append(moment.time)
+        self.types.append(event.type)
+        self.visits.append(moment.visit)
+        if len(self.items) > rules.session.history:
+            del self.items[0], self.times[0], self.types[0], self.visits[0]

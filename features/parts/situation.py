@@ -9,7 +9,9 @@ from stream.events import Event, Field, Interaction, Ranking, Search, User
 
 __all__ = ["MAX_PROFILE", "Situation"]
 
-CONTEXT: Final = frozenset({"device", "platform", "country", "place", "city", "language", "referer"})
+CONTEXT: Final = frozenset(
+    {"device", "platform", "country", "place", "city", "language", "referer"}
+)
 MAX_PROFILE: Final = 32
 MAX_QUERY: Final = 512
 

@@ -24,12 +24,16 @@ def taste_vectors(contexts: Contexts, vectors: F32, half_life: float) -> F32:
     half_life
         Interactions after which an item counts half.
     """
-    weight = np.maximum(contexts.weight, 0) * np.exp2(-np.arange(contexts.items.shape[1]) / half_life)
-    used = int((weight.max(axis=0, initial=0) > 1e-3).sum())  # noqa: PLR2004
+    weight = np.maximum(contexts.weight, 0) * np.exp2(
+        -np.arange(contexts.items.shape[1]) / half_life
+    )
+    used = int((weight.max(axis=0, initial=0) > 1e-3).sum())
     items, weight = contexts.items[:, :used], weight[:, :used].astype(np.float32)
     weight = np.where(items >= 0, weight, 0)
     taste = np.einsum("bl,bld->bd", weight, vectors[np.maximum(items, 0)])
-    return (taste / np.maximum(np.linalg.norm(taste, axis=1, keepdims=True), 1e-9)).astype(np.float32)
+    return (taste / np.maximum(np.linalg.norm(taste, axis=1, keepdims=True), 1e-9)).astype(
+        np.float32
+    )
 
 
 class Content:

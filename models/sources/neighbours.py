@@ -25,7 +25,9 @@ class Neighbours:
         Weight of each further interaction back.
     """
 
-    def __init__(self, world: World, name: str = "neighbours", window: int = 20, decay: float = 0.85) -> None:
+    def __init__(
+        self, world: World, name: str = "neighbours", window: int = 20, decay: float = 0.85
+    ) -> None:
         self.name = name
         self._world = world
         self._window = window

@@ -34,7 +34,9 @@ class Repeat:
         """Return log(1 + count) decayed by the days since the last time."""
         scores = np.zeros((len(contexts), len(self._world.catalogue)), dtype=np.float32)
         owned = contexts.owned
-        scores[owned.row, owned.item] = np.log1p(owned.count) * np.exp2(-owned.age / self._half_life)
+        scores[owned.row, owned.item] = np.log1p(owned.count) * np.exp2(
+            -owned.age / self._half_life
+        )
         return scores
 
     def learn(self, positives: Sequence[Positive]) -> None:
@@ -64,8 +66,10 @@ class Fresh:
         known = first > 0
         start = int(first[known].min()) if known.any() else 0
         age = np.maximum(contexts.now.max() - first, 0) / DAY_MS
-        row = np.where(known & (first > start), np.exp2(-age / self._half_life), 0).astype(np.float32)
-        row[row < 1e-3] = 0  # noqa: PLR2004
+        row = np.where(known & (first > start), np.exp2(-age / self._half_life), 0).astype(
+            np.float32
+        )
+        row[row < 1e-3] = 0
         return np.broadcast_to(row, (len(contexts), len(row)))
 
     def learn(self, positives: Sequence[Positive]) -> None:
