@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
@@ -27,6 +28,9 @@ log = logging.getLogger(__name__)
 
 SESSIONS: Final = 20_000
 """States kept in the process: the users of the last batches come back soon."""
+
+HEAR_EVERY_S: Final = 3.0
+"""Seconds between two looks at the learners of other processes."""
 
 CHECKPOINT_EVERY: Final = 2_000
 """Events between two checkpoints of a learner."""
@@ -88,7 +92,8 @@ class KeptLearners:
         self._join_ms = int(settings.blend.join_s * 1000)
         self._observer = observer
         self._saved: dict[int, int] = {}
-        self._others: dict[int, LearnerState] = {}
+        self._others: list[Learner] = []
+        self._asked_at = 0.0
         self.held: dict[int, Learner] = {}
 
     @property
@@ -130,8 +135,29 @@ class KeptLearners:
             self.held.pop(place.partition, None)
             self._saved.pop(place.partition, None)
 
+    def hear(self, partitions: int) -> None:
+        """Read what the learners of other processes know, every few seconds.
+
+        Parameters
+        ----------
+        partitions
+            Partitions of the events topic, whoever owns them.
+        """
+        now = time.monotonic()
+        if partitions <= len(self.held) or now - self._asked_at < HEAR_EVERY_S:
+            return
+        self._asked_at = now
+        elsewhere = [place for place in range(partitions) if place not in self.held]
+        raws = self._store.get_many([self._keys.learner(place) for place in elsewhere])
+        others = []
+        for raw in raws:
+            learner = self._new()
+            if raw is not None and self._restored(learner, raw) is not None:
+                others.append(learner)
+        self._others = others
+
     def teach(self, lessons: Lessons) -> None:
-        """Teach the partitions' learners, then score with what they know now."""
+        """Teach the partitions' learners, then score with what all partitions know now."""
         drifts = sum(learner.drifts for learner in self.held.values())
         lessons.teach(self.held)
         more = sum(learner.drifts for learner in self.held.values()) - drifts
@@ -143,7 +169,7 @@ class KeptLearners:
     def _mix(self) -> None:
         if self.held:
             for name in self._engine.weights:
-                heads = [learner.heads[name] for learner in self.held.values()]
+                heads = [one.heads[name] for one in (*self.held.values(), *self._others)]
                 matrices = [(head.matrix(), head.examples) for head in heads]
                 self._engine.weights[name] = average(matrices)
 

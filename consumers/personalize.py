@@ -106,6 +106,7 @@ class Personalize:
             events = self._decode(records, writes)
         with metrics.step("read"):
             self._view.refresh()
+            self.learners.hear(self._view.event_partitions)
             self._sessions.load([partition_key(event) for _, event in events])
         lessons = Lessons(self.engine, self._observer)
         with metrics.step("fold"):

@@ -49,6 +49,8 @@ class LiveView:
         Encodes queries, and says whose vectors are read.
     transition_partitions
         Partitions of the transitions topic.
+    event_partitions
+        Partitions of the events topic; with it, weights learned elsewhere are averaged in.
     every_ms
         How often the feed is read at the most; 0 reads it before every batch.
     """
@@ -60,6 +62,7 @@ class LiveView:
         encoder: TextEncoder,
         *,
         transition_partitions: int,
+        event_partitions: int = 0,
         every_ms: int = 50,
     ) -> None:
         catalogue = Catalogue(encoder.dim, settings.items)
@@ -68,6 +71,7 @@ class LiveView:
         queries = VectorCache(store, store.keys, encoder, ttl_ms=ttl_ms)
         self.world = World(catalogue, stats, queries)
         self.transition_partitions = transition_partitions
+        self.event_partitions = event_partitions
         self._store = store
         self._reader = StoreReader(store, store.keys, version=encoder.version, dim=encoder.dim)
         self._every_s = every_ms / 1000
