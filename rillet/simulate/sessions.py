@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import accumulate, count
 from typing import Final, NamedTuple
 
@@ -17,7 +17,7 @@ import numpy as np
 from rillet.simulate.truth import COMPANION_WEIGHTS, FOLLOW, NOISE, RESTOCK, Moment, Session
 from rillet.simulate.visits import Visit, schedule
 from rillet.simulate.vocabulary import SHELVES, STYLES, query
-from rillet.simulate.world import Window, World
+from rillet.simulate.world import SHELF_NUMBER, Window, World
 from stream.events import (
     Event,
     Field,
@@ -126,7 +126,7 @@ class _Scene:
         running = self.world.taste(self.visit.visitor, self.time).cumsum()
         main, other = (min(int(running.searchsorted(self.dice())), len(SHELVES) - 1) for _ in "12")
         weights = {main: 0.66}
-        beside = [_number(name) for name in SHELVES[main].goes_with]
+        beside = [SHELF_NUMBER[name] for name in SHELVES[main].goes_with]
         for shelf, weight in [(other, 0.14), *((shelf, 0.1) for shelf in beside)]:
             weights[shelf] = weights.get(shelf, 0.0) + weight
         return tuple(weights.items())
@@ -143,8 +143,19 @@ class _Scene:
                 left -= 1 + self._search()
             else:
                 left -= 1
-                self._touch(self._pick(), "pick", "view" if self.dice() < 0.4 else "click")
+                self._choose()
         return self.steps
+
+    def _choose(self) -> None:
+        """Let the visitor open an item of his own accord, or buy again what he used up."""
+        number = self._pick()
+        if number in self.owned:
+            self._wait(14)
+            self._purchase(number, self._moment("pick"))
+            self.visited.append(number)
+            self.last = number
+        else:
+            self._touch(number, "pick", "view" if self.dice() < 0.4 else "click")
 
     def _stamp(self) -> Millis:
         return Millis(self.world.plan.start_ms + self.time)
@@ -205,13 +216,12 @@ class _Scene:
                 return found
         return self._first_new(self._intended)
 
-    def _first_new(self, draw: object) -> int:
+    def _first_new(self, draw: Callable[[], int]) -> int:
         """Draw until the item is on sale and not yet visited; -1 if it does not come."""
-        assert callable(draw)
         for _ in range(_TRIES):
             number = draw()
             if number >= 0 and number not in self.visited:
-                return int(number)
+                return number
         return -1
 
     def _popular(self) -> int:
@@ -278,11 +288,9 @@ class _Scene:
         elif chance < 0.175:
             self._buy(number, ranking)
 
-    def _further(
-        self, number: int, kind: str, ranking: str | None, value: float | None = None
-    ) -> None:
+    def _further(self, number: int, kind: str, ranking: str | None) -> None:
         self._wait(10)
-        self._interact(number, kind, self._moment("again"), ranking, value)
+        self._interact(number, kind, self._moment("again"), ranking)
 
     def _dwell(self, number: int, ranking: str | None) -> None:
         fit = float(self.session.click_chance(np.array([number]))[0])
@@ -295,13 +303,17 @@ class _Scene:
         self._further(number, "cart", ranking)
         consumable = SHELVES[self.world.items.shelf[number]].consumable
         if self.dice() < (0.65 if consumable else 0.4):
-            price = round(float(self.world.items.price[number]), 2)
-            self._further(number, "purchase", ranking, price)
+            self._wait(10)
+            self._purchase(number, self._moment("again"), ranking)
             if consumable:
                 self.owned.pop(number, None)
                 self.owned[number] = None
                 if len(self.owned) > 20:
                     del self.owned[next(iter(self.owned))]
+
+    def _purchase(self, number: int, moment: Moment, ranking: str | None = None) -> None:
+        price = round(float(self.world.items.price[number]), 2)
+        self._interact(number, "purchase", moment, ranking, price)
 
     def _search(self) -> int:
         """Type a query and open what matches it; return how many items were opened."""
@@ -375,10 +387,3 @@ class _Scene:
                 if len(chances) == LIST_LENGTH:
                     break
         return list(chances), list(chances.values())
-
-
-def _number(name: str) -> int:
-    return _NUMBERS[name]
-
-
-_NUMBERS: Final = {shelf.name: number for number, shelf in enumerate(SHELVES)}

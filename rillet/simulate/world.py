@@ -23,7 +23,7 @@ from stream.events import Event, Field, Item, Millis
 if TYPE_CHECKING:
     from rillet.simulate.sessions import Step
 
-__all__ = ["DAY_MS", "Items", "Plan", "Visitors", "Window", "World"]
+__all__ = ["DAY_MS", "SHELF_NUMBER", "Items", "Plan", "Visitors", "Window", "World"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -41,7 +41,7 @@ FRESHNESS: Final = 1.0
 """How much a new item gains in log popularity; fades with a time of two days."""
 COMPANIONS: Final = 8
 
-_SHELF_NUMBER: Final = {shelf.name: number for number, shelf in enumerate(SHELVES)}
+SHELF_NUMBER: Final = {shelf.name: number for number, shelf in enumerate(SHELVES)}
 
 
 @dataclass(frozen=True)
@@ -268,7 +268,7 @@ def _draw_companions(
     companions = np.empty((len(shelf), COMPANIONS), dtype=np.int64)
     for number, kind in enumerate(SHELVES):
         first, last = int(starts[number]), int(starts[number + 1])
-        targets = [number, *(_SHELF_NUMBER[name] for name in kind.goes_with)]
+        targets = [number, *(SHELF_NUMBER[name] for name in kind.goes_with)]
         for place in range(COMPANIONS):
             target = targets[place % len(targets)]
             low, high = int(starts[target]), int(starts[target + 1])
