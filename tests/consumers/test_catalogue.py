@@ -114,7 +114,7 @@ def test_redelivery_leaves_the_same_bytes(store: Store, encoder: Encoder) -> Non
 
 
 def test_batches_do_not_matter(store: Store, encoder: Encoder) -> None:
-    events = [
+    events: list[Event] = [
         item("1", title="Tea", tags=["green", "leaf"]),
         item("2", title="Bell"),
         Delete(timestamp=Millis(30), item="1"),
@@ -124,7 +124,6 @@ def test_batches_do_not_matter(store: Store, encoder: Encoder) -> None:
     consumer = CatalogueConsumer(SETTINGS, store, encoder)
     run(consumer, store, records(*events))
     at_once = everything(store)
-    store.write_plain([])
     other = Store(RedisSettings.model_validate({"url": store.url, "prefix": "other"}))
     single = CatalogueConsumer(SETTINGS, other, encoder)
     for record in records(*events):

@@ -117,12 +117,16 @@ def test_limits_cut_and_count() -> None:
     assert (word.lists["tags"], word.cut) == (["y" * 100], 1)
 
 
+def own(value: object) -> dict[str, Any]:
+    return {"vector:image": value}
+
+
 def test_own_vectors() -> None:
-    card = fold(None, 0, **{"vector:image": [3.0, 4.0]})
+    card = fold(None, 0, **own([3.0, 4.0]))
     assert card.vectors == {"image": [0.6, 0.8]}
-    assert fold(card, 1, **{"vector:image": None}).vectors == {}
+    assert fold(card, 1, **own(None)).vectors == {}
     for bad in ([0.0, 0.0], ["a", 1.0], [1.0] * 5000, [1.7e308] * 3):
-        cut = fold(card, 1, **{"vector:image": bad})
+        cut = fold(card, 1, **own(bad))
         assert (cut.vectors, cut.cut) == ({}, 1)
 
 

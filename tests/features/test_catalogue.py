@@ -146,9 +146,9 @@ def test_rows_equal_a_dict(puts: list[tuple[int, list[int]]]) -> None:
     for row, values in puts:
         rows.put(row, values)
         model[row] = values
-    positions, values = rows.gather(np.arange(21))
+    positions, numbers = rows.gather(np.arange(21))
     for row in range(21):
-        assert values[positions == row].tolist() == model.get(row, [])
+        assert numbers[positions == row].tolist() == model.get(row, [])
     assert len(rows._pool.rows) <= 2 * sum(map(len, model.values())) + 1024 + 200
 
 
