@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import math
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -191,16 +191,19 @@ class Folder:
         """Yield the lines of a file with their ends, and move the meter."""
         size, read = self.size(name), 0
         with self._open(name) as raw:
-            for line in io.BufferedReader(raw, 1 << 16):  # type: ignore[type-var]
-                read += len(line)
-                if read & 0xFFFF < len(line):
-                    meter.at(read)
-                yield line.decode(encoding, "surrogateescape")
+            try:
+                for line in raw:
+                    read += len(line)
+                    if read & 0xFFFF < len(line):  # about every 64 KiB
+                        meter.at(read)
+                    yield line.decode(encoding, "surrogateescape")
+            except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+                raise LogError(f"{name} in {self.path}: {error}", "download it again") from error
         meter.close(size)
 
     def _open(self, name: str) -> IO[bytes]:
         if self._zip is None:
-            return open(self._files[name], "rb", buffering=0)
+            return open(self._files[name], "rb")
         try:
             return self._zip.open(self._members[name])
         except (zipfile.BadZipFile, RuntimeError) as error:
