@@ -129,18 +129,18 @@ class KafkaSource:
         self._failing_since: float | None = None
         session_ms = int(settings.session_s * 1000)
         with _explained(settings, f"read {', '.join(topics)}"):
-            self._consumer = KafkaConsumer(
-                **_connection(settings),
-                group_id=group,
-                enable_auto_commit=False,
-                auto_offset_reset="earliest",
-                allow_auto_create_topics=False,
-                session_timeout_ms=session_ms,
-                heartbeat_interval_ms=min(3000, session_ms // 3),
+            options = {
+                "group_id": group,
+                "enable_auto_commit": False,
+                "auto_offset_reset": "earliest",
+                "allow_auto_create_topics": False,
+                "session_timeout_ms": session_ms,
+                "heartbeat_interval_ms": min(3000, session_ms // 3),
                 # What a member keeps in a rebalance it goes on reading, its memory warm.
-                partition_assignment_strategy=[CooperativeStickyAssignor],
-                metrics_enabled=False,
-            )
+                "partition_assignment_strategy": [CooperativeStickyAssignor],
+                "metrics_enabled": False,
+            }
+            self._consumer = KafkaConsumer(**_connection(settings), **options)
             try:
                 self._demand(topics)
                 self._consumer.subscribe(list(topics), listener=_Rebalance(self))
@@ -314,22 +314,22 @@ class KafkaSink:
         self._settings = settings
         self._failed: BrokerError | None = None
         compression = None if settings.compression == "none" else settings.compression
+        options = {
+            "enable_idempotence": True,
+            "acks": "all",
+            "linger_ms": settings.linger_ms,
+            "batch_size": 256 * 1024,
+            "compression_type": compression,
+            "delivery_timeout_ms": int(DELIVERY_S * 1000),
+            # Refused here, an oversize record spoils nothing; refused by the broker it
+            # leaves an idempotent producer unusable.
+            "max_request_size": settings.max_record_bytes,
+            "max_block_ms": int(settings.timeout_s * 1000),
+            "allow_auto_create_topics": False,
+            "metrics_enabled": False,
+        }
         with _explained(settings, "connect a producer"):
-            self._producer = KafkaProducer(
-                **_connection(settings),
-                enable_idempotence=True,
-                acks="all",
-                linger_ms=settings.linger_ms,
-                batch_size=256 * 1024,
-                compression_type=compression,
-                delivery_timeout_ms=int(DELIVERY_S * 1000),
-                # Refused here, an oversize record spoils nothing; refused by the broker it
-                # leaves an idempotent producer unusable.
-                max_request_size=settings.max_record_bytes,
-                max_block_ms=int(settings.timeout_s * 1000),
-                allow_auto_create_topics=False,
-                metrics_enabled=False,
-            )
+            self._producer = KafkaProducer(**_connection(settings), **options)
 
     def send(self, record: Outgoing) -> None:
         """Hand a record over; what becomes of it :meth:`flush` tells."""

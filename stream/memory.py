@@ -98,12 +98,17 @@ class MemoryBroker:
         for topic, count in (partitions or {}).items():
             self._logs[topic] = [_Log() for _ in range(count)]
 
-    def source(self, group: str, topics: Sequence[str]) -> MemorySource:
-        """Return a new member of the group, reading these topics."""
+    def source(
+        self, group: str, topics: Sequence[str], kind: type[MemorySource] | None = None
+    ) -> MemorySource:
+        """Return a new member of the group, reading these topics.
+
+        Tests may ask for a ``kind`` of their own, one that fails at a certain moment.
+        """
         with self._lock:
             known = self._groups.setdefault(group, _Group())
             known.topics.update(topics)
-            member = MemorySource(self, known, group, topics)
+            member = (kind or MemorySource)(self, known, group, topics)
             known.members.append(member)
             return member
 

@@ -68,9 +68,7 @@ def test_the_longest_stamp_fits_what_the_guard_reads(store: Store) -> None:
 def test_every_write_has_a_life(store: Store) -> None:
     session, recs = store.keys.session("u"), store.keys.recs("u")
     store.write(
-        Writes(
-            stamped=[stamped(session, 0)], plain=[Plain(recs, b"{}", 60_000)], changes=[b"item"]
-        )
+        Writes(stamped=[stamped(session, 0)], plain=[Plain(recs, b"{}", 60_000)], changes=[b"item"])
     )
     for key in (session, recs, store.keys.changes()):
         assert int(str(raw(store, "PTTL", key))) > 0
