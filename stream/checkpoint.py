@@ -27,8 +27,8 @@ POSITION_TTL_MS: Final = 400 * DAY_MS
 class Outcome(NamedTuple):
     """What became of a checkpoint.
 
-    ``kept`` is False where the group has gone on without this member; the
-    records will be read again, here or elsewhere.
+    ``kept`` is False where Kafka did not take the positions: the group is
+    being shared out anew, or has gone on without this member.
     """
 
     refused: list[Refused]
@@ -42,6 +42,7 @@ class Checkpoint:
         self._source, self._sink, self._store = source, sink, store
         self._at: dict[TopicPartition, int] = {}
         self._floor: dict[TopicPartition, int] = {}
+        self._owed: dict[TopicPartition, int] = {}
 
     def begin(self, place: TopicPartition, seek: int, start: int) -> None:
         """Begin a partition at ``seek``, which may lie before its ``start`` position.
@@ -55,6 +56,7 @@ class Checkpoint:
         for place in places:
             self._at.pop(place, None)
             self._floor.pop(place, None)
+            self._owed.pop(place, None)
 
     @property
     def positions(self) -> Mapping[TopicPartition, int]:
@@ -96,10 +98,27 @@ class Checkpoint:
             self._produce(writes)
         with metrics.step("checkpoint.positions"):  # 4
             self._store.write_plain([self._position(*item) for item in final.items()])
-        with metrics.step("checkpoint.commit"):  # 5
-            kept = self._source.commit(final)
         self._at.update(positions)
+        self._owed.update(final)
+        with metrics.step("checkpoint.commit"):  # 5
+            kept = self.repay()
         return Outcome(refused, kept)
+
+    @property
+    def owes(self) -> bool:
+        """Whether Kafka has refused positions that it may take later."""
+        return bool(self._owed)
+
+    def repay(self) -> bool:
+        """Commit to Kafka what is owed; False where it refuses, as amid a rebalance.
+
+        The records are written; should the positions never be taken, they
+        are read again, and found to be known.
+        """
+        kept = self._source.commit(self._owed)
+        if kept:
+            self._owed.clear()
+        return kept
 
     def _grown(self, positions: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         for place, position in positions.items():

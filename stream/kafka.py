@@ -102,6 +102,18 @@ def _mend(error: Exception) -> str:
     return "start Kafka, or set kafka.bootstrap"
 
 
+def _demand(settings: KafkaSettings, topics: Sequence[str]) -> None:
+    """Say so where a topic is missing; a consumer of its own would wait for it forever."""
+    with admin(settings, f"look for {', '.join(topics)}") as client:
+        found = {one["name"] for one in client.describe_topics(list(topics)) if one["partitions"]}
+    for topic in topics:
+        if topic not in found:
+            raise BrokerError(
+                f"Kafka at {settings.bootstrap} has no topic {topic}",
+                "`rillet init` makes the topics",
+            )
+
+
 class KafkaSource:
     """One member of a consumer group; keeps the contract of :class:`stream.records.Source`.
 
@@ -128,33 +140,21 @@ class KafkaSource:
         self._next: dict[TopicPartition, int] = {}
         self._failing_since: float | None = None
         session_ms = int(settings.session_s * 1000)
+        _demand(settings, topics)
+        options = {
+            "group_id": group,
+            "enable_auto_commit": False,
+            "auto_offset_reset": "earliest",
+            "allow_auto_create_topics": False,
+            "session_timeout_ms": session_ms,
+            "heartbeat_interval_ms": min(3000, session_ms // 3),
+            # What a member keeps in a rebalance it goes on reading, its memory warm.
+            "partition_assignment_strategy": [CooperativeStickyAssignor],
+            "metrics_enabled": False,
+        }
         with _explained(settings, f"read {', '.join(topics)}"):
-            options = {
-                "group_id": group,
-                "enable_auto_commit": False,
-                "auto_offset_reset": "earliest",
-                "allow_auto_create_topics": False,
-                "session_timeout_ms": session_ms,
-                "heartbeat_interval_ms": min(3000, session_ms // 3),
-                # What a member keeps in a rebalance it goes on reading, its memory warm.
-                "partition_assignment_strategy": [CooperativeStickyAssignor],
-                "metrics_enabled": False,
-            }
             self._consumer = KafkaConsumer(**_connection(settings), **options)
-            try:
-                self._demand(topics)
-                self._consumer.subscribe(list(topics), listener=_Rebalance(self))
-            except BaseException:
-                self._consumer.close(autocommit=False)
-                raise
-
-    def _demand(self, topics: Sequence[str]) -> None:
-        for topic in topics:
-            if not self._consumer.partitions_for_topic(topic):
-                raise BrokerError(
-                    f"Kafka at {self._settings.bootstrap} has no topic {topic}",
-                    "`rillet init` makes the topics",
-                )
+            self._consumer.subscribe(list(topics), listener=_Rebalance(self))
 
     def listen(self, on_assigned: Listener, on_revoked: Listener) -> None:
         """Name who is told of gained and lost partitions; see :class:`stream.records.Source`."""

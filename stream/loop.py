@@ -123,6 +123,8 @@ class Loop:
             records = self._next(self._batch.wait_ms if wait_ms is None else wait_ms, flush)
             if records:
                 self._do(records)
+            elif self._checkpoint.owes and self._checkpoint.repay():
+                self.handler.committed()
             if self._heart is not None and self._heart.due():
                 self._beat(self._heart)
         except _GivenUp:
@@ -191,7 +193,7 @@ class Loop:
         if outcome.kept:
             self.handler.committed()
         else:
-            log.warning("the group went on without this consumer; it joins again")
+            log.warning("the group is shared out anew; the positions are committed after that")
 
     def _on_assigned(self, places: Sequence[TopicPartition]) -> None:
         self._gained.update(places)

@@ -198,23 +198,26 @@ def test_signals_stop(number: signal.Signals) -> None:
             signal.signal(one, handler)
 
 
-class LosesMembership(MemorySource):
-    """Is thrown out of its group right before its n-th commit."""
+class AmidRebalance(MemorySource):
+    """Refuses a commit, as Kafka does while it shares a group out anew."""
 
-    commits_left = 2
+    refusals = 1
 
     def commit(self, positions: Mapping[TopicPartition, int]) -> bool:
-        self.commits_left -= 1
-        return super().commit(positions) if self.commits_left else False
+        self.refusals -= 1
+        return super().commit(positions) if self.refusals < 0 else False
 
 
-def test_a_refused_commit_is_no_crash(store: Store, caplog: pytest.LogCaptureFixture) -> None:
-    broker = a_broker(100)
+def test_a_refused_commit_is_made_up_for(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    broker = MemoryBroker({"events": 1})
+    fill(broker, 10)
     tally = Tally(store, ["events"])
-    source = broker.source("group", ["events"], LosesMembership)
+    source = broker.source("group", ["events"], AmidRebalance)
     loop = Loop(tally, source, broker.sink(), store, SMALL)
     with caplog.at_level(logging.WARNING):
-        drain(loop)
-    assert "without this consumer" in caplog.text
-    assert tally.commits == len(tally.batches) - 1
-    assert totals(store) == (100, sum(range(100)))
+        assert loop.step(wait_ms=0) == 10
+    assert "shared out anew" in caplog.text
+    assert (tally.commits, broker.waiting("group")) == (0, 10)
+    assert loop.step(wait_ms=0) == 0
+    assert (tally.commits, broker.waiting("group")) == (1, 0)
+    assert totals(store) == (10, sum(range(10)))
