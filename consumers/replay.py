@@ -20,32 +20,20 @@ from features.text import TextEncoder
 from models.evaluation import Evaluation
 from models.sources.registry import SOURCES
 from stream import metrics
-from stream.events import BadRecord, Delete, Event, Item, decode, partition_key
+from stream.events import BadRecord, Item, decode
 from stream.log import read_log
 from stream.loop import Loop
 from stream.memory import MemoryBroker
-from stream.records import Outgoing
+from stream.routing import outgoing
 from stream.settings import Settings
 from stream.store import Store
 
-__all__ = ["Replay", "Replayed", "outgoing", "time_span"]
+__all__ = ["Replay", "Replayed", "source_names", "time_span"]
 
 ITEMS_AT_ONCE: Final = 512
 """Item events that are gathered before the catalogue consumer encodes them."""
 
 Progress = Callable[[int], None]
-
-
-def outgoing(raw: bytes, event: Event | BadRecord, settings: Settings) -> Outgoing:
-    """Return the record that an application would publish for this event.
-
-    A bad record goes to the events topic as it is, where the consumer sets it aside.
-    """
-    if isinstance(event, BadRecord):
-        return Outgoing(settings.kafka.events, raw)
-    key = partition_key(event).encode()
-    items = isinstance(event, Item) or (isinstance(event, Delete) and event.item is not None)
-    return Outgoing(settings.kafka.catalogue if items else settings.kafka.events, raw, key=key)
 
 
 def time_span(lines: Iterable[tuple[int, bytes]]) -> tuple[int, int]:

@@ -1,0 +1,206 @@
+"""Settings in, a running consumer out: the only chooser of concrete things for a live run."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from consumers.catalogue import CatalogueConsumer
+from consumers.lockstep import CatchUp, Lockstep
+from consumers.neighbours import Neighbours
+from consumers.personalize import Personalize
+from consumers.view import LiveView
+from features.text import TextEncoder, load_encoder
+from stream.clock import Clock, SystemClock
+from stream.errors import BrokerError, SettingsError
+from stream.kafka import KafkaSink, KafkaSource
+from stream.loop import Handler, Loop
+from stream.records import TopicPartition
+from stream.settings import Settings
+from stream.store import DAY_MS, Store
+from stream.topics import describe
+
+__all__ = [
+    "CONSUMERS",
+    "build_loop",
+    "configure_logs",
+    "group_of",
+    "run_consumer",
+    "save_learners",
+]
+
+log = logging.getLogger(__name__)
+
+CONSUMERS: Final = ("catalogue", "personalize", "neighbours")
+
+OURS: Final = ("stream", "features", "models", "consumers", "rillet")
+"""Packages whose news are of interest; of others only warnings are."""
+
+MAKE_TOPICS: Final = "`rillet init --topics` makes the topics"
+
+
+def group_of(name: str, settings: Settings) -> str:
+    """Return the consumer group of a consumer.
+
+    Examples
+    --------
+    >>> group_of("neighbours", Settings())
+    'rillet.neighbours'
+    """
+    return f"{settings.kafka.group}.{name}"
+
+
+def build_loop(
+    name: str, settings: Settings, store: Store, *, encoder: TextEncoder | None = None
+) -> Loop:
+    """Return the loop of a consumer over Kafka; nothing is read before it runs.
+
+    Parameters
+    ----------
+    name
+        One of :data:`CONSUMERS`.
+    settings
+        All settings.
+    store
+        Opened by the caller, who also closes it.
+    encoder
+        The text encoder; None loads the one in the settings where it is needed.
+
+    Raises
+    ------
+    SettingsError
+        There is no such consumer.
+    BrokerError
+        Kafka cannot be reached, or lacks a topic.
+    EncoderError
+        The text encoder cannot be loaded.
+    """
+    if name not in CONSUMERS:
+        raise SettingsError(
+            f"there is no consumer {name!r}", f"the consumers are {', '.join(CONSUMERS)}"
+        )
+    partitions = _partitions(settings)
+    handler = _handler(name, settings, store, partitions, encoder)
+    source = KafkaSource(settings.kafka, handler.topics, group_of(name, settings))
+    try:
+        if settings.batch.lockstep and name == "personalize":
+            handler = Lockstep(handler, _catch_up(settings, source, store, partitions))
+        return Loop(handler, source, KafkaSink(settings.kafka), store, settings.batch)
+    except BaseException:
+        source.close()
+        raise
+
+
+def _partitions(settings: Settings) -> Mapping[str, int]:
+    """Return the number of partitions of each of our topics; all of them must be there."""
+    found = {state.name: state.partitions for state in describe(settings.kafka).topics}
+    missing = [name for name, partitions in found.items() if not partitions]
+    if missing:
+        where = f"Kafka at {settings.kafka.bootstrap}"
+        raise BrokerError(f"{where} has no topic {', '.join(missing)}", MAKE_TOPICS)
+    return found
+
+
+def _handler(
+    name: str,
+    settings: Settings,
+    store: Store,
+    partitions: Mapping[str, int],
+    encoder: TextEncoder | None,
+) -> Handler:
+    if name == "neighbours":
+        return Neighbours(settings, store)
+    encoder = encoder or load_encoder(settings.encoder)
+    lockstep = settings.batch.lockstep
+    # Without a clock answers carry the events' time, as those of a replay do.
+    clock: Clock | None = None if lockstep else SystemClock()
+    if name == "catalogue":
+        return CatalogueConsumer(settings, store, encoder, clock)
+    pace = {"every_ms": 0} if lockstep else {}
+    view = LiveView(
+        settings,
+        store,
+        encoder,
+        transition_partitions=partitions[settings.kafka.transitions],
+        event_partitions=partitions[settings.kafka.events],
+        **pace,
+    )
+    return Personalize(settings, store, view, clock=clock)
+
+
+def _catch_up(
+    settings: Settings, source: KafkaSource, store: Store, partitions: Mapping[str, int]
+) -> Callable[[], None]:
+    topic = settings.kafka.transitions
+    places = [TopicPartition(topic, number) for number in range(partitions[topic])]
+    return CatchUp(source, store, group_of("neighbours", settings), places)
+
+
+def run_consumer(
+    name: str, settings: Settings, stop: threading.Event, ready: Callable[[], None] | None = None
+) -> None:
+    """Run a consumer until ``stop`` is set; the batch at hand is finished.
+
+    Parameters
+    ----------
+    name
+        One of :data:`CONSUMERS`.
+    settings
+        All settings.
+    stop
+        Ends it.
+    ready
+        Called once when everything is built, before the first record is read.
+
+    Raises
+    ------
+    RilletError
+        It could not be built, or could not go on.
+    """
+    store = Store(settings.redis)
+    try:
+        loop = build_loop(name, settings, store)
+        if ready is not None:
+            ready()
+        log.info("%s runs on Kafka %s and %s", name, settings.kafka.bootstrap, store.url)
+        loop.run(stop)
+        save_learners(loop.handler, store, settings)
+        log.info("%s ended after %d records", name, loop.events)
+    finally:
+        store.close()
+
+
+def save_learners(handler: Handler, store: Store, settings: Settings) -> None:
+    """Write what a personalize consumer has learned since its last checkpoints.
+
+    Only after a run that ended well: after an error memory may be ahead of
+    what was committed.
+    """
+    inner = handler.inner if isinstance(handler, Lockstep) else handler
+    if isinstance(inner, Personalize):
+        ttl_ms = int(settings.redis.ttl_days * DAY_MS)
+        store.write_stamped(inner.learners.due(ttl_ms, all_of_them=True))
+
+
+class _OneLine(logging.Formatter):
+    """One line an event, tracebacks too, so that collectors of logs keep them together."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return super().format(record).replace("\n", " | ")
+
+
+def configure_logs(verbosity: int = 0) -> None:
+    """Log to standard error: -1 warnings only, 0 what happens, 1 more, 2 the libraries too."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_OneLine("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+    foreign = logging.DEBUG if verbosity > 1 else logging.WARNING
+    logging.basicConfig(level=foreign, handlers=[handler], force=True)
+    if verbosity < 1:
+        # A broker that is away is reported once by us, not a hundred times by the client.
+        logging.getLogger("kafka").setLevel(logging.ERROR)
+    ours = {-1: logging.WARNING, 0: logging.INFO}.get(verbosity, logging.DEBUG)
+    for name in OURS:
+        logging.getLogger(name).setLevel(ours)
