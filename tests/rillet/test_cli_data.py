@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -114,3 +115,24 @@ def test_a_log_on_standard_output_is_nothing_but_the_log() -> None:
     lines = done.stdout.splitlines()
     assert all(json.loads(line)["event"] for line in lines)
     assert f"{len(lines):,} events" in done.stderr
+
+
+def test_an_interrupt_leaves_nothing_behind(tmp_path: Path) -> None:
+    out = tmp_path / "world.jsonl.gz"
+    # where the tests run in the background, SIGINT is ignored and has to be put back
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from rillet.cli.main import main; main()"
+    )
+    command = [sys.executable, "-c", code, "simulate", "-o", str(out), "--users", "200000"]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        while not list(tmp_path.iterdir()) and process.poll() is None:
+            pass
+        process.send_signal(signal.SIGINT)
+        printed, said = process.communicate()
+    assert process.returncode == 130
+    assert printed == ""
+    assert "Traceback" not in said
+    assert list(tmp_path.iterdir()) == []
