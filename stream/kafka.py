@@ -147,7 +147,8 @@ class KafkaSource:
             "auto_offset_reset": "earliest",
             "allow_auto_create_topics": False,
             "session_timeout_ms": session_ms,
-            "heartbeat_interval_ms": min(3000, session_ms // 3),
+            # Members learn from a heartbeat's answer that partitions are to move.
+            "heartbeat_interval_ms": min(1000, session_ms // 3),
             # What a member keeps in a rebalance it goes on reading, its memory warm.
             "partition_assignment_strategy": [CooperativeStickyAssignor],
             "metrics_enabled": False,
@@ -155,6 +156,11 @@ class KafkaSource:
         with _explained(settings, f"read {', '.join(topics)}"):
             self._consumer = KafkaConsumer(**_connection(settings), **options)
             self._consumer.subscribe(list(topics), listener=_Rebalance(self))
+            # Asking for offsets waits until the topics are known. A member that joins before,
+            # and leads the group, shares out nothing, and may not notice for minutes.
+            self._consumer.beginning_offsets(
+                [Place(topic, 0) for topic in topics], timeout_ms=self._patience_ms
+            )
 
     def listen(self, on_assigned: Listener, on_revoked: Listener) -> None:
         """Name who is told of gained and lost partitions; see :class:`stream.records.Source`."""
