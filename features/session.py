@@ -18,6 +18,7 @@ from features.card import AsOf
 from features.parts.base import Moment, Rules
 from features.parts.history import History
 from features.parts.ignored import Ignored
+from features.parts.impressions import Impressions
 from features.parts.owned import Owned
 from features.parts.situation import Situation
 from features.parts.windows import Windows
@@ -71,12 +72,13 @@ class Session(Struct, omit_defaults=True):
     ignored: Ignored = msgspec.field(default_factory=Ignored)
     windows: Windows = msgspec.field(default_factory=Windows)
     situation: Situation = msgspec.field(default_factory=Situation)
+    impressions: Impressions = msgspec.field(default_factory=Impressions)
     recent_ids: list[str] = []
     merged: dict[str, list[int]] = {}
     forgotten: int = 0
 
 
-PARTS: Final = ("history", "owned", "ignored", "windows", "situation")
+PARTS: Final = ("history", "owned", "ignored", "windows", "situation", "impressions")
 """The features, in fold order; a new one is a field of Session and a name here."""
 
 _DECODER: Final = msgspec.json.Decoder(Session)
@@ -243,3 +245,4 @@ def _merge_counts(session: Session, other: Session) -> None:
         session.situation.query_time = other.situation.query_time
     for key, text in other.situation.context.items():
         session.situation.context.setdefault(key, text)
+    session.impressions.absorb(other.impressions)
