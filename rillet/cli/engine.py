@@ -1,0 +1,251 @@
+"""The command ``replay``: the whole engine over a log, measured on the way."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from rillet.cli.options import RedisUrl, SettingsFile, opened
+from rillet.cli.progress import reading
+from stream.errors import SettingsError, StoreError
+from stream.settings import Settings
+
+if TYPE_CHECKING:
+    from models.evaluation import Evaluation
+    from stream.store import Store
+
+__all__ = ["replay"]
+
+KEPT_KINDS: Final = ("vector",)
+"""Kinds of keys that no replay makes wrong: a text's vector stays what it is."""
+
+STATE_KINDS: Final = (
+    *("position", "session", "recs", "item", "neighbours", "itemstate", "learner"),
+    *("process", "forgotten"),
+)
+
+
+def replay(  # noqa: PLR0913 - the options are the interface
+    log: Annotated[str, typer.Argument(help="The log: .jsonl, .jsonl.gz, .jsonl.zst, or -")],
+    *,
+    evaluate_from: Annotated[
+        float, typer.Option(help="Measure from this share of the log's time on; 1 measures not.")
+    ] = 0.0,
+    json_file: Annotated[
+        str, typer.Option("--json", metavar="FILE", help="Write the figures as JSON; - prints.")
+    ] = "",
+    plot: Annotated[Path | None, typer.Option(help="Draw the figures to FILE.png.")] = None,
+    state: Annotated[
+        Path | None, typer.Option(help="Keep the state in this folder, to be read afterwards.")
+    ] = None,
+    redis: RedisUrl = "",
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Drop older state under the same prefix first.")
+    ] = False,
+    sources: Annotated[str, typer.Option(help="Use only these sources, by commas.")] = "",
+    without: Annotated[str, typer.Option(help="Leave these sources out, by commas.")] = "",
+    limit: Annotated[int, typer.Option(help="Only the first N events; 0 is all.")] = 0,
+    partitions: Annotated[int, typer.Option(min=1, help="Partitions of each topic.")] = 1,
+    batch: Annotated[int, typer.Option(help="Records in a micro-batch; 0 is the setting.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Of the sampled negatives.")] = None,
+    to_kafka: Annotated[
+        bool, typer.Option("--to-kafka", help="Publish the log instead, like rillet publish.")
+    ] = False,
+    speed: Annotated[
+        float, typer.Option(help="With --to-kafka: times real time; 0 is full speed.")
+    ] = 0.0,
+    settings_file: SettingsFile = None,
+) -> None:
+    """Run the whole engine over an event log, and measure it on the way.
+
+    The same consumers as live, without Kafka. Each prediction is measured
+    before anything is learned from it. The same log, settings and seed give
+    the same figures and the same bytes in Redis.
+
+    The state goes to a Redis of its own, which ends with the command, unless
+    --state or --redis say otherwise or the settings name an embedded one.
+
+    [bold]What is measured[/bold]
+
+      rerank   lists that were shown, reordered by each source and by the blend
+      next     the whole catalogue ranked for each item a user took;
+               strict: knowing only what happened at earlier times
+               order: knowing everything earlier in the log
+
+    [bold]Examples[/bold]
+
+      rillet replay events.jsonl.gz
+
+      rillet replay events.jsonl.gz --evaluate-from 0.8 --json out.json --plot out.png
+
+      rillet replay events.jsonl.gz --state kept && rillet recommend alice --redis embedded:kept
+
+      rillet replay events.jsonl.gz --without neighbours --limit 50000 --json -
+
+      rillet replay events.jsonl.gz --to-kafka --speed 60
+    """
+    if to_kafka:
+        from rillet.cli.live import publish
+
+        return publish(log, speed=speed, settings_file=settings_file)
+    settings = _settings(settings_file, state, redis, batch, seed)
+    settings = _chosen(settings, _names(sources), _names(without))
+    from consumers.wiring import configure_logs
+
+    configure_logs(-1)
+    with _whole(log, limit) as path, _emptied(settings, fresh) as store:
+        report, evaluation = _run(settings, store, path, evaluate_from, partitions)
+        report["log"] = log
+        _tell(report, json_file)
+        if plot is not None:
+            _draw(evaluation, report, plot)
+        if json_file != "-":
+            _say_next(settings, store)
+    return None
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _settings(
+    file: Path | None, state: Path | None, redis: str, batch: int, seed: int | None
+) -> Settings:
+    if state is not None and redis:
+        raise SettingsError("--state and --redis both say where the state goes", "give one of them")
+    overrides: dict[str, Any] = {}
+    if batch:
+        overrides["batch"] = {"max_records": batch}
+    if seed is not None:
+        overrides["blend"] = {"seed": seed}
+    settings = opened(file, f"embedded:{state}" if state is not None else redis, **overrides)
+    url = settings.redis.url.get_secret_value()
+    if not redis and not url.startswith("embedded:"):
+        # Never by accident into the Redis that serves real users.
+        return opened(file, "embedded:", **overrides)
+    return settings
+
+
+def _chosen(settings: Settings, sources: tuple[str, ...], without: tuple[str, ...]) -> Settings:
+    """Return the settings with the wanted sources enabled."""
+    if not sources and not without:
+        return settings
+    from consumers.replay import source_names
+
+    known = source_names(settings.model_copy(update={"sources": type(settings.sources)()}))
+    if unknown := sorted({*sources, *without} - set(known)):
+        mend = f"the sources are {', '.join(known)}"
+        raise SettingsError(f"no source is called {', '.join(unknown)}", mend)
+    enabled = tuple(n for n in sources or source_names(settings) if n not in without)
+    if not enabled:
+        raise SettingsError("no source is left", "leave fewer out")
+    chosen = settings.sources.model_copy(update={"enabled": enabled})
+    return settings.model_copy(update={"sources": chosen})
+
+
+@contextmanager
+def _whole(log: str, limit: int) -> Iterator[str]:
+    """Lend a log that can be read twice: the file itself, or a copy of what was piped or cut."""
+    if log != "-" and not limit:
+        yield log
+        return
+    from stream.log import LogWriter, read_log
+
+    with tempfile.TemporaryDirectory(prefix="rillet-log-") as folder:
+        copy = Path(folder, "events.jsonl")
+        with LogWriter(copy) as writer:
+            for _, raw in islice(read_log(log), limit or None):
+                writer.write(raw)
+        yield str(copy)
+
+
+@contextmanager
+def _emptied(settings: Settings, fresh: bool) -> Iterator[Store]:
+    """Open the Redis for the state; it must hold none, or lose it."""
+    from stream.store import Store
+
+    store = Store(settings.redis, retry_s=5)
+    try:
+        held = [kind for kind in STATE_KINDS if next(store.scan(kind), None) is not None]
+        if held and not fresh:
+            raise StoreError(
+                f"{store.url} holds state under the prefix {settings.redis.prefix!r} already",
+                "name an empty --state folder, or drop that state with --fresh",
+            )
+        if held:
+            _drop(store)
+        yield store
+    finally:
+        store.close()
+
+
+def _drop(store: Store) -> None:
+    from stream.writes import Plain
+
+    for kind in STATE_KINDS:
+        keys = [f"{store.keys.pattern(kind)[:-1]}{name}" for name, _ in store.scan(kind)]
+        store.write_plain([Plain(key, None) for key in keys])
+    store.write_plain([Plain(store.keys.changes(), None), Plain(store.keys.trending(), None)])
+
+
+def _run(
+    settings: Settings, store: Store, path: str, evaluate_from: float, partitions: int
+) -> tuple[dict[str, Any], Evaluation | None]:
+    from consumers.replay import Replay, source_names, time_span
+    from features.text import load_encoder
+    from models.evaluation import Evaluation
+    from stream.log import read_log
+
+    evaluation = None
+    if evaluate_from < 1:
+        with reading("looking through", path) as done:
+            first, last = time_span(read_log(path, on_bytes=done))
+        from_ms = int(first + max(0.0, evaluate_from) * (last - first))
+        evaluation = Evaluation(from_ms, source_names(settings))
+    encoder = load_encoder(settings.encoder)
+    engine = Replay(settings, store, encoder, partitions=partitions, evaluation=evaluation)
+    with reading("replaying", path) as done:
+        return engine.run(path, on_bytes=done).report(), evaluation
+
+
+def _tell(report: dict[str, Any], json_file: str) -> None:
+    if json_file == "-":
+        typer.echo(json.dumps(report))
+        return
+    from rillet.cli.figures import show_replay
+
+    show_replay(report)
+    if json_file:
+        target = Path(json_file)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+
+
+def _draw(evaluation: Evaluation | None, report: dict[str, Any], plot: Path) -> None:
+    if evaluation is None:
+        typer.echo("nothing was measured, so there is nothing to draw", err=True)
+        return
+    from rillet.cli.charts import draw_replay
+
+    draw_replay(evaluation, report, plot)
+
+
+def _say_next(settings: Settings, store: Store) -> None:
+    """Say how to look at what was kept."""
+    url = settings.redis.url.get_secret_value()
+    if url == "embedded:":
+        return
+    from stream.keys import DEFAULT_USER
+
+    users = (user for user, _ in store.scan("recs") if user != DEFAULT_USER)
+    user = next(users, None)
+    if user is not None:
+        where = f" --redis {url}" if url.startswith("embedded:") else ""
+        typer.echo(f"next: rillet recommend {user}{where}", err=True)

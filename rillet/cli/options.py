@@ -1,0 +1,31 @@
+"""Options that several commands share, and how their values become settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from stream.settings import Settings, load_settings
+
+__all__ = ["AsJson", "RedisUrl", "SettingsFile", "Verbose", "opened"]
+
+SettingsFile = Annotated[
+    Path | None,
+    typer.Option("--settings", help="The settings file; else $RILLET_SETTINGS, ./rillet.toml."),
+]
+RedisUrl = Annotated[
+    str, typer.Option("--redis", help="Another Redis than redis.url, also embedded:DIR.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for scripts.")]
+Verbose = Annotated[
+    int, typer.Option("--verbose", "-v", count=True, help="Say more; twice: the libraries too.")
+]
+
+
+def opened(file: Path | None, redis: str = "", **overrides: Any) -> Settings:
+    """Return the settings, with what the command line sets on top."""
+    if redis:
+        overrides["redis"] = {"url": redis}
+    return load_settings(file, **overrides)

@@ -1,0 +1,235 @@
+"""The commands that read: ``recommend`` and ``explain``."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from rillet.cli.options import AsJson, RedisUrl, SettingsFile, opened
+
+if TYPE_CHECKING:
+    from features.card import ItemCard
+    from features.session import Session
+    from models.answer import Answer, Listed, Reason
+    from rillet.client import Client
+
+__all__ = ["ago", "explain", "recommend"]
+
+PROBLEM: Final = 1
+DEFAULT: Final = "*default*"
+
+WORDS: Final = {
+    "neighbours": "often follows {title}",
+    "content": "like {title}",
+    "taste": "like what you took over time",
+    "query": "fits your search",
+    "trending_hour": "trending now",
+    "trending_day": "trending today",
+    "trending_week": "trending this week",
+    "trending_month": "trending this month",
+    "trending_category": "popular in a category you like",
+    "repeat": "you took it before",
+    "new": "new here",
+}
+"""What a source's word for an item is; a source without one is called by its name."""
+
+
+def recommend(
+    user: Annotated[str, typer.Argument(help="Whose list.")],
+    *,
+    n: Annotated[int, typer.Option("-n", min=1, help="How many items.")] = 10,
+    redis: RedisUrl = "",
+    settings_file: SettingsFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a user's recommendations as they lie in Redis, and why each is there.
+
+    A user nobody knows yet gets the list for everybody, and it says so.
+
+    [bold]Examples[/bold]
+
+      rillet recommend alice
+
+      rillet recommend alice -n 3 --json | jq -r '.items[].item'
+
+      rillet recommend alice --redis embedded:kept     (after rillet replay --state kept)
+    """
+    from rillet.client import Client
+
+    with Client(opened(settings_file, redis)) as client:
+        answer = client.recommend(user, n)
+        if as_json:
+            typer.echo(msgspec.json.encode(answer))
+            return
+        session = client.session(user) if answer.user == user else None
+        _show(Console(highlight=False), user, answer, client, session)
+
+
+def _show(out: Console, user: str, answer: Answer, client: Client, session: Session | None) -> None:
+    if answer.user != user:
+        line = f"[yellow]nobody knows {escape(user)} yet[/]: this is the list for everybody"
+        out.print(line, soft_wrap=True)
+    anchors = [why.item for listed in answer.items for why in listed.reasons if why.item]
+    cards = client.items([*(listed.item for listed in answer.items), *anchors])
+    out.print(_table(answer, cards, session))
+    at = dt.datetime.fromtimestamp(answer.as_of.event_time / 1000, dt.UTC)
+    age = ago(time.time() * 1000 - answer.as_of.event_time)
+    line = f"after the event of {at:%Y-%m-%d %H:%M:%S} UTC ({age}), by {answer.model}"
+    out.print(f"[dim]{line}[/]", soft_wrap=True)
+
+
+def _table(answer: Answer, cards: Mapping[str, ItemCard], session: Session | None) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("", justify="right")
+    table.add_column("item", no_wrap=True)
+    table.add_column("title")
+    table.add_column("chance", justify="right")
+    table.add_column("because")
+    for place, listed in enumerate(answer.items, 1):
+        words = [in_words(why, cards, session, listed.item) for why in listed.reasons]
+        reasons = "; ".join(dict.fromkeys(words))
+        row = (str(place), listed.item, title_of(listed.item, cards), f"{listed.score:.1%}")
+        table.add_row(*map(escape, (*row, reasons)))
+    return table
+
+
+def title_of(item: str, cards: Mapping[str, ItemCard]) -> str:
+    """Return the item's title, "" where it has none."""
+    return cards[item].title if item in cards else ""
+
+
+def in_words(
+    reason: Reason, cards: Mapping[str, ItemCard], session: Session | None, item: str
+) -> str:
+    """Return a reason for an item as a person would say it."""
+    if reason.item is not None:
+        title = "it" if reason.item == item else title_of(reason.item, cards) or reason.item
+        when = _when(reason.item, session)
+        if when:
+            return f"you took {title} {when}"
+        return WORDS.get(reason.source, "follows from {title}").format(title=title)
+    words = WORDS.get(reason.source, "")
+    return words if words and "{" not in words else reason.source.replace("_", " ")
+
+
+def _when(item: str, session: Session | None) -> str:
+    """Return how long before the user's last event he took the item, "" where unknown."""
+    if session is None:
+        return ""
+    past = list(zip(session.history.items, session.history.times, strict=True))
+    times = [moment for one, moment in past if one == item]
+    if not times:
+        return ""
+    left = session.as_of.event_time - max(times)
+    return "just now" if left <= 0 else ago(left)
+
+
+def ago(ms: float) -> str:
+    """Return a length of time as a person would say it.
+
+    Examples
+    --------
+    >>> ago(12_000), ago(7_200_000), ago(5 * 86_400_000)
+    ('12 s ago', '2 h ago', '5 days ago')
+    """
+    if ms < 0:
+        return "in the future"
+    seconds = ms / 1000
+    for limit, size, unit in ((120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds // size:.0f} {unit} ago"
+    return f"{seconds // 86_400:,.0f} days ago"
+
+
+def explain(
+    user: Annotated[str, typer.Argument(help="Whose list.")],
+    item: Annotated[str, typer.Argument(help="Which item.")],
+    *,
+    redis: RedisUrl = "",
+    settings_file: SettingsFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say why an item is in a user's list, or why it may not be.
+
+    A share is a source's part of everything that spoke for the item. Exits
+    with 1 where the item is not in the list.
+
+    [bold]Examples[/bold]
+
+      rillet explain alice sku-7
+
+      rillet explain alice sku-7 --json
+    """
+    from rillet.client import Client
+
+    with Client(opened(settings_file, redis)) as client:
+        answer = client.recommend(user, 1_000)
+        found = _explained(client, user, item, answer)
+        if as_json:
+            typer.echo(msgspec.json.encode(found))
+        else:
+            session = client.session(user)
+            _show_why(Console(highlight=False, soft_wrap=True), found, client, session)
+    if found["place"] is None:
+        raise typer.Exit(PROBLEM)
+
+
+def _explained(client: Client, user: str, item: str, answer: Answer) -> dict[str, Any]:
+    """Return what there is to say, as plain values."""
+    found: dict[str, Any] = {
+        "user": user,
+        "item": item,
+        "list_of": answer.user,
+        "place": None,
+        "of": len(answer.items),
+    }
+    for place, listed in enumerate(answer.items, 1):
+        if listed.item == item:
+            return found | {"place": place, "score": listed.score, "reasons": listed.reasons}
+    return found | {"why_not": _why_not(client, user, item, answer.items)}
+
+
+def _why_not(client: Client, user: str, item: str, listed: list[Listed]) -> list[str]:
+    card, session = client.item(item), client.session(user)
+    if card is None:
+        return ["unknown: no item event of it was consumed"]
+    if card.withdrawn:
+        return ["withdrawn: a `delete` took it out of the catalogue"]
+    reasons = []
+    if session is not None and (item in session.owned.items or item in session.history.items):
+        rule = client.settings.recommend.repeats
+        reasons.append(f"already taken: recommend.repeats is {rule!r}")
+    if session is not None and item in session.ignored.items:
+        times = session.ignored.items[item][0]
+        reasons.append(f"shown {times} times and not taken")
+    lowest = f", below the last one's chance of {listed[-1].score:.1%}" if listed else ""
+    return [*reasons, f"other items had a better chance{lowest}"]
+
+
+def _show_why(
+    out: Console, found: Mapping[str, Any], client: Client, session: Session | None
+) -> None:
+    if found["list_of"] != found["user"]:
+        out.print(f"[yellow]nobody knows {escape(found['user'])} yet[/]: the list for everybody")
+    anchors = [why.item for why in found.get("reasons", []) if why.item]
+    cards = client.items([found["item"], *anchors])
+    title = title_of(found["item"], cards)
+    name = escape(f"{found['item']} ({title})" if title else found["item"])
+    if found["place"] is None:
+        out.print(f"{name} is [yellow]not[/] among the {found['of']} items of the list:")
+        for line in found["why_not"]:
+            out.print(f"  {escape(line)}")
+        return
+    chance = f"{found['score']:.1%}"
+    out.print(f"{name}: place {found['place']} of {found['of']}, chance {chance}, because")
+    for why in found["reasons"]:
+        words = escape(in_words(why, cards, session, found["item"]))
+        out.print(f"  {why.share:>6.1%}  {why.source.replace('_', ' '):<18} {words}")
