@@ -57,6 +57,11 @@ class Member:
         argument = msgspec.json.encode(options).decode()
         self._process = subprocess.Popen([sys.executable, "-c", CHILD, argument], env=os.environ)
 
+    def runs(self, store: Store) -> bool:
+        """Return whether it has reported itself, and so heeds signals."""
+        pulses = [msgspec.json.decode(raw) for raw in contents(store, "process").values()]
+        return self._process.pid in {pulse["pid"] for pulse in pulses}
+
     def end(self, number: signal.Signals) -> int:
         self._process.send_signal(number)
         return self._process.wait(PATIENCE_S)
@@ -94,6 +99,7 @@ def test_members_that_come_go_and_die_count_every_record_once(
     third = Member(kafka_settings, store)
     wait_until(lambda: totals(store)[0] == 4000)
     assert totals(store) == (4000, sum(range(4000)))
+    wait_until(lambda: second.runs(store) and third.runs(store))
     assert (second.end(signal.SIGTERM), third.end(signal.SIGTERM)) == (0, 0)
     left = group_lag(kafka_settings, kafka_settings.group, [kafka_settings.events])
     assert sum(one.lag for one in left) == 0
