@@ -200,7 +200,7 @@ def configure_logs(verbosity: int = 0) -> None:
     logging.basicConfig(level=foreign, handlers=[handler], force=True)
     if verbosity < 1:
         # A broker that is away is reported once by us, not a hundred times by the client.
-        logging.getLogger("kafka").setLevel(logging.ERROR)
+        logging.getLogger("kafka").setLevel(logging.CRITICAL)
     ours = {-1: logging.WARNING, 0: logging.INFO}.get(verbosity, logging.DEBUG)
     for name in OURS:
         logging.getLogger(name).setLevel(ours)

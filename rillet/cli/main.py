@@ -40,6 +40,15 @@ COMMANDS: Final[dict[str, Entry]] = {
     "simulate": Entry("rillet.cli.data:simulate", "Write a made-up shop's event log", _DATA),
     "import": Entry("rillet.cli.data:import_log", "Turn other formats into an event log", _DATA),
     "validate": Entry("rillet.cli.data:validate", "Say what is wrong with an event log", _DATA),
+    "replay": Entry("rillet.cli.engine:replay", "Run the engine over a log, and measure it"),
+    "recommend": Entry("rillet.cli.reading:recommend", "Show a user's recommendations"),
+    "explain": Entry("rillet.cli.reading:explain", "Say why an item is recommended, or not"),
+    "init": Entry("rillet.cli.live:init", "Write a settings file, or make the topics"),
+    "publish": Entry("rillet.cli.live:publish", "Send an event log to Kafka"),
+    "consume": Entry("rillet.cli.live:consume", "Run one consumer"),
+    "up": Entry("rillet.cli.live:up", "Run all consumers"),
+    "doctor": Entry("rillet.cli.health:doctor", "Check everything, and say how to mend it"),
+    "status": Entry("rillet.cli.status:status", "Show what the running consumers do"),
 }
 """Every command, in the order of the help. To add one, add a line."""
 

@@ -1,0 +1,155 @@
+"""What ``rillet status`` shows: the running consumers, their lag, how fresh the lists are."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from rillet.checks import CONSUMERS, PATIENCE_S, pulses
+from stream.errors import BrokerError
+from stream.keys import DEFAULT_USER
+from stream.metrics import Pulse
+from stream.settings import Settings
+from stream.store import Store
+
+__all__ = ["Blend", "State", "look"]
+
+DEAD: Final = "dead."
+"""Counters that begin so count dead letters, by reason."""
+
+
+class Blend(Struct, frozen=True):
+    """What one partition's learner has behind it: examples by head, newest event."""
+
+    partition: int
+    examples: dict[str, int]
+    event_time: int
+
+
+class State(Struct, frozen=True):
+    """Everything ``status`` shows; times are epoch milliseconds.
+
+    Attributes
+    ----------
+    at
+        When it was asked for.
+    processes
+        Heartbeats of the consumers that are alive.
+    lag
+        Consumer to how many records it is behind; empty where Kafka is away.
+    deadletters
+        Records on the dead-letter topic; None where Kafka is away.
+    newest
+        Time of the newest event behind the list for unknown users, which is
+        refreshed every 10 s of event time.
+    generated_at, model
+        When that list was written, by which version of the blend.
+    blends
+        The partitions' learners, as of their last checkpoints.
+    kafka
+        What is wrong with Kafka; "" where nothing is.
+    """
+
+    at: int
+    processes: list[Pulse]
+    lag: dict[str, int]
+    deadletters: int | None
+    newest: int | None
+    generated_at: int | None
+    model: str
+    blends: list[Blend]
+    kafka: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain values, with ``freshness_ms`` = now - newest."""
+        plain: dict[str, Any] = msgspec.to_builtins(self)
+        freshness = self.at - self.newest if self.newest is not None else None
+        return plain | {"freshness_ms": freshness}
+
+
+class _AsOf(Struct):
+    event_time: int = 0
+    partition: int = 0
+
+
+class _List(Struct):
+    as_of: _AsOf
+    model: str = ""
+    generated_at: int = 0
+
+
+class _Head(Struct):
+    examples: int = 0
+
+
+class _Learner(Struct):
+    as_of: _AsOf
+    heads: dict[str, _Head] = {}
+
+
+_LIST: Final = msgspec.json.Decoder(_List)
+_LEARNER: Final = msgspec.json.Decoder(_Learner)
+
+
+def look(settings: Settings, store: Store, *, kafka: bool = True) -> State:
+    """Return the present state.
+
+    Parameters
+    ----------
+    settings
+        All settings.
+    store
+        Where heartbeats and lists lie.
+    kafka
+        Whether to ask Kafka for lag and dead letters too.
+
+    Raises
+    ------
+    StoreError
+        Redis cannot be reached.
+    """
+    raw = store.get(store.keys.recs(DEFAULT_USER))
+    listed = _LIST.decode(raw) if raw is not None else None
+    lag, dead, problem = _from_kafka(settings) if kafka else ({}, None, "")
+    return State(
+        at=time.time_ns() // 1_000_000,
+        processes=pulses(store),
+        lag=lag,
+        deadletters=dead,
+        newest=listed.as_of.event_time if listed else None,
+        generated_at=listed.generated_at if listed else None,
+        model=listed.model if listed else "",
+        blends=sorted(_blends(store), key=lambda blend: blend.partition),
+        kafka=problem,
+    )
+
+
+def _blends(store: Store) -> list[Blend]:
+    found = []
+    for name, raw in store.scan("learner"):
+        learner = _LEARNER.decode(raw)
+        examples = {head: state.examples for head, state in learner.heads.items()}
+        found.append(Blend(int(name), examples, learner.as_of.event_time))
+    return found
+
+
+def _from_kafka(settings: Settings) -> tuple[dict[str, int], int | None, str]:
+    """Return lag, dead letters, and what is wrong with Kafka."""
+    from stream.topics import group_lag
+
+    timeout = min(PATIENCE_S, settings.kafka.timeout_s)
+    kafka = settings.kafka.model_copy(update={"timeout_s": timeout})
+    lag = {}
+    try:
+        for name, topic in zip(
+            CONSUMERS, (kafka.catalogue, kafka.events, kafka.transitions), strict=True
+        ):
+            found = group_lag(kafka, f"{kafka.group}.{name}", [topic])
+            lag[name] = sum(one.lag for one in found)
+        letters = group_lag(kafka, f"{kafka.group}.status", [kafka.deadletters])
+    except BrokerError as error:
+        return lag, None, str(error)
+    return lag, sum(one.lag for one in letters), ""
