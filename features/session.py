@@ -222,16 +222,25 @@ def _merge(session: Session, event: Merge, rules: Rules) -> None:
         (row for part in columns for row in zip(part.times, part.items, part.types, strict=True)),
         key=lambda row: row[0],
     )
-    merged = Session(as_of=session.as_of, user=session.user)
+    merged = new_session(session.user)
     for time, item, kind in rows:
         past = Interaction(timestamp=Millis(time), user=session.user, item=item, type=kind)
-        fold(merged, past, (-1, merged.events), rules)
-    session.history, session.visit = merged.history, max(session.visit, merged.visit)
+        fold(merged, past, (0, merged.events), rules)
+    _take_history(session, merged)
     session.positives += other.positives
-    _merge_counts(session, other)
+    _merge_counts(session, other, rules)
 
 
-def _merge_counts(session: Session, other: Session) -> None:
+def _take_history(session: Session, merged: Session) -> None:
+    """Take over a history, its visits numbered so that the latest one is the present one."""
+    earlier = int(merged.as_of.event_time < session.visit_start)
+    session.visit = max(session.visit, merged.visit + earlier)
+    shift = session.visit - merged.visit - earlier
+    session.history = merged.history
+    session.history.visits = [visit + shift for visit in merged.history.visits]
+
+
+def _merge_counts(session: Session, other: Session, rules: Rules) -> None:
     for item, entry in other.owned.items.items():
         mine = session.owned.items.pop(item, [0, entry[1], 0, 0, session.visit])
         first, last = min(mine[1], entry[1]), max(mine[3], entry[3])
@@ -240,6 +249,12 @@ def _merge_counts(session: Session, other: Session) -> None:
     for item, shown in other.ignored.items.items():
         present = session.ignored.items.pop(item, [0, 0])
         session.ignored.items[item] = [present[0] + shown[0], max(present[1], shown[1])]
+    for items, bound in (
+        (session.owned.items, rules.session.owned),
+        (session.ignored.items, rules.session.ignored),
+    ):
+        for item in list(items)[: max(0, len(items) - bound)]:
+            del items[item]
     if other.situation.query_time > session.situation.query_time:
         session.situation.query = other.situation.query
         session.situation.query_time = other.situation.query_time
