@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from features.contexts import QUERY_LIFE_MS, Question, ask, build_contexts, signed_weights
+from features.session import Session, encode_session, new_session
+from stream.settings import Settings
+from tests.builders import DAY, HOUR, MINUTE, NOON, folded, interaction, ranking, search
+
+SIGNED = signed_weights(Settings().interactions)
+
+
+class Index:
+    """Rows in the order of first mention."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+
+    def ensure(self, item: str) -> int:
+        if item not in self.ids:
+            self.ids.append(item)
+        return self.ids.index(item)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def question(session: Session, now: int = NOON, **more: Any) -> tuple[Question, Index]:
+    index = Index()
+    return ask(session, now, index, SIGNED, **more), index
+
+
+def names(index: Index, entries: list[tuple[int, int, float, int]]) -> dict[str, tuple[Any, ...]]:
+    return {index.ids[row]: (count, age, back) for row, count, age, back in entries}
+
+
+def test_weights_carry_the_sign_of_their_role() -> None:
+    settings = Settings.model_validate(
+        {"interactions": {"a": {"weight": 2}, "b": {"role": "negative"}, "c": {"role": "neutral"}}}
+    )
+    assert signed_weights(settings.interactions) == {"a": 2.0, "b": -1.0, "c": 0.0}
+
+
+def test_history_comes_latest_first() -> None:
+    session = folded(
+        [
+            interaction("a", NOON - DAY),
+            interaction("b", NOON - 2, type="dislike"),
+            interaction("c", NOON - 1, type="odd"),
+        ]
+    )
+    asked, index = question(session)
+    assert [index.ids[row] for row in asked.items] == ["c", "b", "a"]
+    assert asked.times == [NOON - 1, NOON - 2, NOON - DAY]
+    assert asked.signed == [0.0, -1.0, 1.0]
+    assert asked.visits == [2, 2, 1]
+
+
+def test_before_hides_what_has_the_same_time_or_is_later() -> None:
+    session = folded(
+        [
+            interaction("a", NOON - 1),
+            ranking(["x"], NOON - 1),
+            interaction("b", NOON),
+            ranking(["y"], NOON),
+            search("tea", NOON),
+            interaction("c", NOON + 1),
+        ]
+    )
+    hidden, index = question(session, before=NOON)
+    assert [index.ids[row] for row in hidden.items] == ["a"]
+    assert names(index, hidden.owned).keys() == {"a"}
+    assert names(index, hidden.ignored).keys() == {"x"}
+    assert hidden.query == ""
+    assert hidden.positives == 1
+    everything, _ = question(session, now=NOON + 1)
+    assert len(everything.items) == 3
+    assert everything.query == "tea"
+    assert everything.positives == 3
+
+
+def test_asking_changes_no_state_and_is_not_changed_by_it_later() -> None:
+    session = folded([interaction("a"), ranking(["b"])])
+    raw = encode_session(session)
+    asked, _ = question(session)
+    assert encode_session(session) == raw
+    folded([interaction("c", NOON + 1)], state=session, first=2)
+    assert len(asked.items) == 1
+
+
+def test_owned_tells_how_often_and_how_many_visits_ago() -> None:
+    session = folded([interaction("a", NOON - at * DAY) for at in (9, 5, 4)])
+    asked, index = question(session, visit=5)
+    assert names(index, asked.owned) == {"a": (3, 4.0, 2)}
+
+
+def test_what_was_taken_again_in_this_visit_counts_as_it_did_before() -> None:
+    session = folded([interaction("a", NOON - at * DAY) for at in (9, 5)])
+    folded([interaction("a", NOON), interaction("b", NOON)], state=session, first=2)
+    asked, index = question(session)
+    assert names(index, asked.owned) == {"a": (2, 5.0, 1), "b": (1, 0.0, 0)}
+
+
+def test_hiding_the_last_time_shows_the_time_before() -> None:
+    session = folded([interaction("a", NOON - at * DAY) for at in (9, 5)])
+    folded([interaction("a", NOON)], state=session, first=2)
+    asked, index = question(session, before=NOON)
+    assert names(index, asked.owned) == {"a": (2, 5.0, 1)}
+    once = folded([interaction("a", NOON)])
+    asked, index = question(once, before=NOON)
+    assert asked.owned == []
+
+
+def test_a_query_goes_stale() -> None:
+    session = folded([search("tea", NOON)])
+    assert question(session, now=NOON + QUERY_LIFE_MS)[0].query == "tea"
+    assert question(session, now=NOON + QUERY_LIFE_MS + 1)[0].query == ""
+
+
+def test_contexts_are_padded_rows() -> None:
+    index = Index()
+    busy = folded([interaction("a", NOON - DAY), interaction("b", NOON - HOUR, type="dislike")])
+    asked = [ask(one, NOON, index, SIGNED) for one in (new_session("n"), busy)]
+    contexts = build_contexts(asked)
+    assert len(contexts) == 2
+    assert index.ids == ["b", "a"]
+    assert contexts.items.tolist() == [[-1, -1], [0, 1]]
+    assert contexts.weight.tolist() == [[0, 0], [-1, 1]]
+    assert contexts.back.tolist()[1] == [0, 1]
+    assert contexts.age[1] == pytest.approx([1 / 24, 1])
+    assert contexts.length.tolist() == [0, 2]
+    assert contexts.hour.tolist() == [12, 12]
+    assert contexts.owned.row.tolist() == [1]
+    assert contexts.owned.item.tolist() == [1]
+    assert contexts.rate == pytest.approx([0.1, 0.1])
+
+
+def test_no_questions_make_empty_contexts() -> None:
+    contexts = build_contexts([])
+    assert len(contexts) == 0
+    assert contexts.items.shape == (0, 1)
+    assert len(contexts.owned.row) == 0
+
+
+def test_questions_do_not_disturb_each_other() -> None:
+    index = Index()
+    states = [
+        folded([interaction(f"i{n}", NOON - n * MINUTE) for n in range(length)])
+        for length in (3, 0, 1, 5)
+    ]
+    asked = [ask(state, NOON, index, SIGNED) for state in states]
+    together = build_contexts(asked)
+    for row, one in enumerate(asked):
+        alone = build_contexts([one])
+        width = alone.items.shape[1]
+        for name in ("items", "age", "weight"):
+            assert np.array_equal(getattr(together, name)[row, :width], getattr(alone, name)[0])
+        assert together.length[row] == alone.length[0]
