@@ -59,7 +59,7 @@ def test_the_same_named_session_goes_on_after_silence() -> None:
 
 def test_every_kind_of_event_keeps_a_visit_open() -> None:
     step = 20 * MINUTE
-    events = [
+    events: list[Event] = [
         interaction("a", NOON),
         search("tea", NOON + step),
         ranking(["b"], NOON + 2 * step),
