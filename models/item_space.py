@@ -1,0 +1,304 @@
+"""Items as numbers: what learners that generalise from item to item read of the catalogue.
+
+Numeric fields are put on one scale, content vectors are reduced to their
+principal components, list fields become weighted tokens. The scales come from
+a sample of the known items and are set anew only when the catalogue has grown
+by a quarter; :meth:`ItemSpace.refresh` then says how weights on the old scales
+are best expressed on the new ones, so that nothing learned is lost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.catalogue import Catalogue
+from features.columns import Column
+
+__all__ = ["Described", "ItemSpace", "Maps"]
+
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+I32 = NDArray[np.int32]
+I64 = NDArray[np.int64]
+
+COMPONENTS: Final = 32
+"""Principal components of the content vectors."""
+
+MAX_FIELDS: Final = 16
+"""Numeric fields that count: those that most items have."""
+
+MAX_TOKENS: Final = 32
+"""Tokens of an item that count: the first of its list fields."""
+
+SAMPLE: Final = 4096
+"""Known items from which the scales are taken."""
+
+GROWTH: Final = 1.25
+"""Growth of the number of known items after which the scales are set anew."""
+
+SKEWED: Final = 20
+"""A field without negatives whose maximum is so many medians is counted in logarithms."""
+
+BOUND: Final = 3.0
+"""Standard deviations beyond which a number says no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Maps:
+    """The scales: Q numeric fields, C components of vectors of length dim.
+
+    Attributes
+    ----------
+    known
+        Known items when they were taken.
+    fields
+        Names of the numeric fields.
+    log, mean, spread
+        (Q,) whether a field counts in logarithms, its mean and standard deviation.
+    centre, basis
+        (dim,) mean vector, and (dim, C) principal axes divided by the mean
+        standard deviation of the components.
+    """
+
+    known: int
+    fields: tuple[str, ...]
+    log: NDArray[np.bool_]
+    mean: F64
+    spread: F64
+    centre: F64
+    basis: F64
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """n items as numbers; T tokens in all.
+
+    Attributes
+    ----------
+    rows
+        (n,) catalogue rows.
+    z, has
+        (n, Q) standardised numbers, 0 where there is none, and whether there is one.
+    p
+        (n, C) components, 0 where there is no vector.
+    vectors
+        (n, dim) content vectors.
+    at, token, value
+        (T,) item, number of its (field, word), and number of its word alone.
+    weight
+        (T,) weight of the word in its item: idf, of length 1 over the item.
+    root
+        (n,) square root of the number of the item's tokens, at least 1.
+    """
+
+    rows: I32
+    z: F64
+    has: NDArray[np.bool_]
+    p: F64
+    vectors: F32
+    at: I64
+    token: I32
+    value: I64
+    weight: F32
+    root: F64
+
+    @property
+    def phi(self) -> F64:
+        """(n, 2 Q + C) ``[z, z^2 - 1, p]``; a missing number is 0 in both."""
+        square = np.where(self.has, self.z * self.z - 1, 0)
+        return np.concatenate([self.z, square, self.p], axis=1)
+
+    def head(self, n: int) -> Described:
+        """Return the first ``n`` items alone."""
+        end = int(np.searchsorted(self.at, n))
+        tokens = (self.at[:end], self.token[:end], self.value[:end], self.weight[:end])
+        at, token, value, weight = tokens
+        return Described(
+            rows=self.rows[:n],
+            z=self.z[:n],
+            has=self.has[:n],
+            p=self.p[:n],
+            vectors=self.vectors[:n],
+            at=at,
+            token=token,
+            value=value,
+            weight=weight,
+            root=self.root[:n],
+        )
+
+
+class ItemSpace:
+    """The items of a catalogue as numbers.
+
+    Parameters
+    ----------
+    catalogue
+        The items.
+
+    Attributes
+    ----------
+    maps
+        The present scales.
+    """
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        none = np.zeros(0)
+        self.maps = Maps(
+            known=0,
+            fields=(),
+            log=none.astype(np.bool_),
+            mean=none,
+            spread=none,
+            centre=np.zeros(catalogue.dim),
+            basis=np.zeros((catalogue.dim, min(COMPONENTS, catalogue.dim))),
+        )
+        self._words: dict[str, int] = {}
+        self._word_of = Column(np.int64, fill=0)
+        self._idf = Column(np.float32, fill=0)
+        self._rarest = np.float32(np.log(2.0))
+
+    def refresh(self) -> F64 | None:
+        """Set the scales anew where the catalogue has outgrown them.
+
+        Returns
+        -------
+        carry
+            ``A`` (D_new, D_old) such that weights ``w`` on the old ``phi`` become
+            ``A w``: the least squares fit of the old columns, centred, by the
+            new ones over the sample. None where the scales stay.
+        """
+        known = int(np.count_nonzero(self._catalogue.known))
+        if known < 2 or known < GROWTH * self.maps.known:
+            return None
+        sample = self._sample()
+        old = self.describe(sample).phi
+        self.maps = _fit(self._catalogue, sample, known)
+        self._count_words()
+        new = self.describe(sample).phi
+        carry: F64 = np.linalg.lstsq(new - new.mean(0), old - old.mean(0), rcond=1e-6)[0]
+        return carry
+
+    def restore(self, maps: Maps) -> None:
+        """Continue on the scales of a checkpoint."""
+        self.maps = maps
+        self._count_words()
+
+    def _sample(self) -> I32:
+        rows = np.flatnonzero(self._catalogue.known)
+        step = -(-len(rows) // SAMPLE)
+        return rows[::step].astype(np.int32)
+
+    def describe(self, rows: I32) -> Described:
+        """Return items as numbers."""
+        catalogue, maps = self._catalogue, self.maps
+        z, has = _standardised(catalogue, maps, rows)
+        vectors = catalogue.vectors[rows]
+        found = catalogue.has_vector[rows]
+        p = np.where(found[:, None], (vectors - maps.centre) @ maps.basis, 0)
+        at, token = self._tokens(rows)
+        weight = self._idf.rows[self._word_of.rows[token]]
+        length = np.sqrt(np.bincount(at, weight * weight, minlength=len(rows)))
+        count = np.bincount(at, minlength=len(rows))
+        return Described(
+            rows=rows,
+            z=z,
+            has=has,
+            p=p,
+            vectors=vectors,
+            at=at,
+            token=token,
+            value=self._word_of.rows[token],
+            weight=(weight / np.maximum(length, 1e-9)[at]).astype(np.float32),
+            root=np.sqrt(np.maximum(count, 1)),
+        )
+
+    def _tokens(self, rows: I32) -> tuple[I64, I32]:
+        """Return the tokens that count of several items, flat: item and token."""
+        self._learn_words()
+        at, token = self._catalogue.tokens.gather(rows)
+        counts = np.bincount(at, minlength=len(rows))
+        within = np.arange(len(at)) - np.repeat(np.cumsum(counts) - counts, counts)
+        kept = within < MAX_TOKENS
+        return at[kept], token[kept]
+
+    def _learn_words(self) -> None:
+        """Number the words of new tokens: fields that hold the same word share its number."""
+        names = self._catalogue.token_names
+        first = len(self._word_of.rows)
+        if first == len(names):
+            return
+        numbers = [self._words.setdefault(word, len(self._words)) for _, word in names[first:]]
+        self._word_of.grow(len(names))
+        self._word_of.rows[first:] = numbers
+        known = len(self._idf.rows)
+        self._idf.grow(len(self._words))
+        self._idf.rows[known:] = self._rarest
+
+    def _count_words(self) -> None:
+        """Take each word's ``idf = log(1 + n / df)`` from the sample."""
+        sample = self._sample()
+        at, token = self._tokens(sample)
+        value = self._word_of.rows[token]
+        width = max(1, len(self._words))
+        pairs = np.unique(at * width + value)
+        frequency = np.bincount(pairs % width, minlength=len(self._words))
+        self._idf.rows[:] = np.log1p(len(sample) / np.maximum(frequency, 1))
+        self._rarest = np.float32(np.log1p(len(sample)))
+
+
+def _standardised(catalogue: Catalogue, maps: Maps, rows: I32) -> tuple[F64, NDArray[np.bool_]]:
+    """Return the numbers of items on their scale (n, Q), and which there are."""
+    numbers = catalogue.numbers
+    columns = [numbers[name][rows] for name in maps.fields if name in numbers]
+    if not columns or len(columns) < len(maps.fields):
+        empty = np.zeros((len(rows), len(maps.fields)))
+        return empty, empty.astype(np.bool_)
+    raw = np.stack(columns, axis=1).astype(np.float64)
+    raw[:, maps.log] = np.log1p(np.maximum(raw[:, maps.log], 0))
+    has = ~np.isnan(raw)
+    z = np.clip((raw - maps.mean) / maps.spread, -BOUND, BOUND)
+    return np.where(has, z, 0), has
+
+
+def _fit(catalogue: Catalogue, sample: I32, known: int) -> Maps:
+    """Take the scales from a sample of the known items."""
+    scales = []
+    for name, column in catalogue.numbers.items():
+        values = column[sample].astype(np.float64)
+        values = values[~np.isnan(values)]
+        if not len(values):
+            continue
+        log = bool(values.min() >= 0 and values.max() > SKEWED * max(np.median(values), 1e-9))
+        values = np.log1p(values) if log else values
+        if (spread := values.std()) > 1e-9:
+            scales.append((name, log, values.mean(), spread, len(values)))
+    # a stable sort: of equally common fields the first to come stay
+    scales = sorted(scales, key=lambda scale: -scale[4])[:MAX_FIELDS]
+    vectors = catalogue.vectors[sample][catalogue.has_vector[sample]].astype(np.float64)
+    centre, basis = _principal(vectors, catalogue.dim)
+    return Maps(
+        known=known,
+        fields=tuple(scale[0] for scale in scales),
+        log=np.array([scale[1] for scale in scales], dtype=np.bool_),
+        mean=np.array([scale[2] for scale in scales]),
+        spread=np.array([scale[3] for scale in scales]),
+        centre=centre,
+        basis=basis,
+    )
+
+
+def _principal(vectors: F64, dim: int) -> tuple[F64, F64]:
+    """Return the mean of vectors, and their axes over the components' mean deviation."""
+    width = min(COMPONENTS, dim)
+    if len(vectors) < 2:
+        return np.zeros(dim), np.zeros((dim, width))
+    centre = vectors.mean(axis=0)
+    centred = vectors - centre
+    value, axes = np.linalg.eigh(centred.T @ centred / len(vectors))
+    spread = np.sqrt(np.maximum(value[::-1][:width], 0)).mean()
+    return centre, axes[:, ::-1][:, :width] / max(spread, 1e-9)

@@ -1,0 +1,174 @@
+"""The features of shown lists: how strong each item is, how well it suits this user.
+
+A list is scored when it is shown and learned from when it closes. Everything
+here is a pure function of the lists learned from, in order, and of the
+catalogue; nothing is drawn.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.columns import Column
+from features.shown import ShownBefore, shown_before
+from models.item_space import ItemSpace
+from models.sources.base import World
+from models.strength import ItemStrength
+from models.tastes import taste_of
+
+__all__ = ["NAMES", "PRIOR", "ListModel", "ShownBefore", "shown_before"]
+
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+I32 = NDArray[np.int32]
+
+SCALES: Final = {
+    "list.rate": 1.0,
+    "list.relative": 1.0,
+    "list.shown": 1.0,
+    "list.doubt": 1.0,
+    "list.strength": 1.0,
+    "list.depth": 1.0,
+    "list.top": 1.0,
+    "list.end": 1.0,
+    "list.retaken": 1.0,
+    "list.reignored": 1.0,
+    "list.taste": 1.0,
+}
+"""The features, and what each is divided by to be of order 1."""
+
+NAMES: Final = tuple(SCALES)
+
+PRIOR: Final = {"list.strength": 1.0, "list.taste": 1.0, "list.depth": -0.15}
+"""Weights of the features before anything was learned: the model's own."""
+
+STRENGTH: Final = 5.0
+"""Imagined showings, at the mean rate, in an item's rate."""
+
+DIVIDE: Final = np.array(list(SCALES.values()))
+
+
+class Counts:
+    """How often each item was shown and taken, and how much of its lists was taken.
+
+    Attributes
+    ----------
+    shown, taken, expected
+        By catalogue row; ``expected`` sums the rates of the lists it stood in.
+    total
+        Taken and shown in all, with a prior of 1 in 5.
+    """
+
+    def __init__(self) -> None:
+        self.shown = Column(np.float64, fill=0)
+        self.taken = Column(np.float64, fill=0)
+        self.expected = Column(np.float64, fill=0)
+        self.total: F64 = np.array([1.0, 5.0])
+
+    def grow(self, rows: I32) -> None:
+        """Make room for these rows."""
+        size = int(rows.max(initial=-1)) + 1
+        for column in (self.shown, self.taken, self.expected):
+            column.grow(size)
+
+    def learn(self, rows: I32, taken: NDArray[np.bool_]) -> None:
+        """Count one list."""
+        self.grow(rows)
+        np.add.at(self.shown.rows, rows, 1)
+        np.add.at(self.taken.rows, rows, taken)
+        np.add.at(self.expected.rows, rows, taken.mean())
+        self.total = self.total + [taken.sum(), len(taken)]
+
+    def features(self, rows: I32) -> list[F64]:
+        """Return log-odds of the rate, log of taken over expected, log shown and doubt."""
+        self.grow(rows)
+        shown, taken = self.shown.rows[rows], self.taken.rows[rows]
+        mean = self.total[0] / self.total[1]
+        rate = (taken + STRENGTH * mean) / (shown + STRENGTH)
+        relative = np.log((taken + 2) / (self.expected.rows[rows] + 2))
+        doubt = 1 / np.sqrt(1 + shown)
+        return [np.log(rate / (1 - rate)), relative, np.log1p(shown), doubt]
+
+
+class ListModel:
+    """Features of shown lists.
+
+    Parameters
+    ----------
+    world
+        The catalogue, and the statistics that other sources read.
+
+    Attributes
+    ----------
+    names
+        F names of features.
+    """
+
+    names: tuple[str, ...] = NAMES
+
+    def __init__(self, world: World) -> None:
+        self._catalogue = world.catalogue
+        self._space = ItemSpace(world.catalogue)
+        self._strength = ItemStrength()
+        self._counts = Counts()
+
+    def features(self, before: ShownBefore, rows: I32, now: int) -> F32:
+        """Return the features of a list, centred within it.
+
+        Parameters
+        ----------
+        before
+            What the user was shown before.
+        rows
+            (n,) rows of the items, in shown order.
+        now
+            Epoch milliseconds when the list was shown.
+
+        Returns
+        -------
+        x
+            (n, F); a list of one item is all 0.
+        """
+        n = len(rows)
+        items = self._space.describe(np.concatenate([rows, before.rows]).astype(np.int32))
+        f = self._strength.of(items)
+        taste = taste_of(n, items, f, before, None)
+        place = np.arange(n)
+        same = rows[:, None] == before.rows[None, :]
+        columns = [
+            *self._counts.features(rows),
+            f[:n],
+            np.log1p(place),
+            1 / (1 + place),
+            place == n - 1,
+            same @ before.taken.astype(np.float64),
+            same @ (~before.taken).astype(np.float64),
+            taste,
+        ]
+        x = np.stack(columns, axis=1) / DIVIDE
+        return (x - x.mean(axis=0)).astype(np.float32)
+
+    def learn(self, rows: I32, x: F32, taken: NDArray[np.bool_], before: ShownBefore) -> None:
+        """Learn from a list that has closed, whether or not anything was taken.
+
+        Parameters
+        ----------
+        rows
+            (n,) rows of the items, in shown order.
+        x
+            (n, F) its features as they were when it was shown.
+        taken
+            (n,) what was taken.
+        before
+            What the user was shown before it.
+        """
+        carry = self._space.refresh()
+        if carry is not None:
+            self._strength.carry(carry)
+        items = self._space.describe(rows)
+        taste = x[:, -1].astype(np.float64) * DIVIDE[-1]
+        self._strength.learn(items, taken, taste)
+        self._counts.learn(rows, taken)
