@@ -7,6 +7,7 @@ faintest are dropped, and which these are may depend on the order.
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import msgspec
@@ -201,7 +202,8 @@ def _decayed(state: ItemState, half_life_ms: int) -> float:
     hourly = half_life_ms <= DAY_MS
     buckets, width = (state.hours, HOUR_MS) if hourly else (state.days, DAY_MS)
     newest = state.newest
+    ages = {name: max(0.0, newest - int(name) * width - width / 2) for name in buckets}
     return sum(
-        buckets[bucket] * 2.0 ** (min(0.0, int(bucket) * width + width / 2 - newest) / half_life_ms)
-        for bucket in sorted(buckets, key=int)
+        buckets[name] * math.pow(2.0, -ages[name] / half_life_ms)
+        for name in sorted(buckets, key=int)
     )
