@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from features.card import AsOf
+from models.activity import Activity, rows_by_item
+from models.item_state import (
+    ItemState,
+    decode_item_state,
+    encode_item_state,
+    fold_rows,
+    view,
+)
+from models.item_stats import ItemStats
+from stream.settings import NeighboursSettings
+from tests.builders import DAY, NOON
+
+SETTINGS = NeighboursSettings(capacity=10, served=3)
+
+
+def a_record(
+    followers: dict[str, int], *, first: int = 0, at: int = NOON, source: int = 0
+) -> Activity:
+    """Return rows on item "x": each follower with its weight, at offsets from ``first``."""
+    n = len(followers)
+    return Activity(
+        source=source,
+        items=["x", *followers],
+        followed=[0] * n,
+        follower=list(range(1, n + 1)),
+        weight=list(followers.values()),
+        follow_time=[at] * n,
+        follow_offset=list(range(first, first + n)),
+    )
+
+
+def state_of(records: list[Activity], settings: NeighboursSettings = SETTINGS) -> ItemState:
+    state = ItemState(AsOf(0, 0, 0), "x")
+    for record in records:
+        fold_rows(state, record, rows_by_item(record)["x"], settings)
+    return state
+
+
+def test_readers_get_the_strongest_successors_in_order() -> None:
+    state = state_of([a_record({"a": 64, "b": 128, "c": 64, "d": 192})])
+    assert view(state, SETTINGS).next == [("d", 3.0), ("b", 2.0), ("a", 1.0)]
+
+
+def test_the_faintest_are_dropped_beyond_capacity() -> None:
+    weights = {f"i{n:02}": n for n in range(1, 14)}
+    state = state_of([a_record(weights)])
+    assert sorted(state.next) == [f"i{n:02}" for n in range(4, 14)]
+    assert len(state_of([a_record(dict(list(weights.items())[:12]))]).next) == 12
+
+
+def test_an_old_transition_counts_half_after_its_half_life() -> None:
+    life = int(SETTINGS.half_life_days * DAY)
+    state = state_of([a_record({"old": 64}, at=NOON - life), a_record({"new": 64}, first=1)])
+    assert view(state, SETTINGS).next == [("new", 1.0), ("old", 0.5)]
+
+
+def test_weights_survive_thousands_of_half_lives() -> None:
+    brief = NeighboursSettings(half_life_days=0.01)
+    state = state_of([a_record({"a": 64}, at=DAY), a_record({"b": 64}, first=1)], brief)
+    assert [name for name, _ in view(state, brief).next] == ["b"]
+    assert view(state, brief).next[0][1] == pytest.approx(1.0)
+    assert list(state.next) == ["b"]
+
+
+def test_each_partition_of_the_events_has_its_own_offsets() -> None:
+    state = state_of([a_record({"a": 64}), a_record({"a": 64}, source=1), a_record({"a": 64})])
+    assert view(state, SETTINGS).next == [("a", 2.0)]
+    assert state.seen == {"0": 0, "1": 0}
+
+
+def test_state_is_written_with_its_maps_in_order() -> None:
+    one = state_of([a_record({"a": 1}), a_record({"b": 1}, source=1)])
+    other = state_of([a_record({"b": 1}, source=1), a_record({"a": 1})])
+    assert encode_item_state(one) == encode_item_state(other)
+    assert encode_item_state(decode_item_state(encode_item_state(one))) == encode_item_state(one)
+    assert encode_item_state(one).startswith(b'{"as_of":{"partition":0,"offset":0')
+
+
+def index_rows(*rows: int) -> NDArray[np.int32]:
+    return np.array(rows, dtype=np.int32)
+
+
+class Index(dict[str, int]):
+    def ensure(self, item: str) -> int:
+        return self.setdefault(item, len(self))
+
+
+def test_statistics_read_what_neighbours_wrote() -> None:
+    counted = Activity(
+        source=0,
+        items=["x"],
+        counted=[0] * 4,
+        name=["shown", "taken", "taken", "clicked"],
+        count=[1] * 4,
+        count_time=[NOON] * 4,
+        count_offset=[10, 11, 12, 13],
+    )
+    state = state_of([a_record({"a": 64, "b": 128}), counted])
+    index = Index()
+    index.ensure("y")
+    stats = ItemStats(index, served=2)
+    stats.apply([view(state, SETTINGS)])
+    row = index["x"]
+    assert stats.taken.tolist()[row] == 2
+    assert (stats.shown[row], stats.clicked[row], stats.taken[0]) == (1, 1, 0)
+    rows, weights = stats.successors(index_rows(row, -1, 0))
+    assert rows.tolist() == [[index["b"], index["a"]], [-1, -1], [-1, -1]]
+    assert weights.tolist() == [[2.0, 1.0], [0, 0], [0, 0]]
+    now = stats.popularity(NOON)[:, row]
+    later = stats.popularity(NOON + 7 * DAY)[:, row]
+    assert now == pytest.approx([2, 2, 2, 2], rel=0.1)
+    assert later[2] == pytest.approx(now[2] / 2)
+    assert later[0] < 1e-10
+
+
+def test_a_newer_view_replaces_the_older_one() -> None:
+    index = Index()
+    stats = ItemStats(index, served=3)
+    stats.apply([view(state_of([a_record({"a": 64, "b": 32})]), SETTINGS)])
+    stats.apply([view(state_of([a_record({"c": 64})]), SETTINGS)])
+    rows, _ = stats.successors(index_rows(index["x"]))
+    assert rows.tolist() == [[index["c"], -1, -1]]
