@@ -52,9 +52,7 @@ class Neighbours:
         self._ttl_ms = int(settings.redis.ttl_days * 86_400_000)
         self._states: dict[str, ItemState] = {}
 
-    def assigned(
-        self, partitions: Mapping[TopicPartition, int]
-    ) -> Mapping[TopicPartition, int]:
+    def assigned(self, partitions: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
         """Forget what was cached: another process may have written since."""
         self._states.clear()
         return partitions

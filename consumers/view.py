@@ -69,7 +69,7 @@ class LiveView:
         stats = ItemStats(catalogue, settings.neighbours.served)
         ttl_ms = int(settings.redis.ttl_days * 86_400_000)
         queries = VectorCache(store, store.keys, encoder, ttl_ms=ttl_ms)
-        self.world = World(catalogue, stats, queries)
+        self.world = World(catalogue, stats, queries, settings.neighbours.half_life_days)
         self.transition_partitions = transition_partitions
         self.event_partitions = event_partitions
         self._store = store

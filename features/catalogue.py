@@ -67,6 +67,11 @@ class Catalogue:
     items
         The settings' ``items`` group.
 
+    Attributes
+    ----------
+    version
+        Grows with every :meth:`apply`; who keeps what it derived compares it.
+
     Examples
     --------
     >>> from features.card import AsOf
@@ -85,6 +90,7 @@ class Catalogue:
         self.ids: list[str] = []
         self.index: dict[str, int] = {}
         self.titles: list[str] = []
+        self.version = 0
         self._alive = Column(np.bool_, fill=True)
         self._known = Column(np.bool_, fill=False)
         self._has_vector = Column(np.bool_, fill=False)
@@ -194,6 +200,7 @@ class Catalogue:
         """
         if vectors.shape != (len(cards), self.dim):
             raise ValueError(f"vectors {vectors.shape} for {len(cards)} cards of {self.dim}")
+        self.version += 1
         rows = self.rows_of(card.item for card in cards)
         content = with_own_vectors(
             unit_rows(vectors), [card.vectors for card in cards], self.items.own_vectors

@@ -19,11 +19,23 @@ from features.parts.base import DAY_MS
 from features.session import Session
 from stream.settings import InteractionType
 
-__all__ = ["Contexts", "ItemIndex", "Question", "Ragged", "ask", "build_contexts", "signed_weights"]
+__all__ = [
+    "Contexts",
+    "Entry",
+    "ItemIndex",
+    "Question",
+    "Ragged",
+    "ask",
+    "build_contexts",
+    "signed_weights",
+]
 
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
 ABSENT: Final = -1
+
+Entry = tuple[int, int, float, int]
+"""Item row, count, days since the last time, visits since."""
 
 
 class ItemIndex(Protocol):
@@ -53,7 +65,7 @@ class Question:
     positives
         Positive interactions known, over all time.
     owned, ignored
-        Rows of (item, count, days since the last time, days from first to last).
+        Rows of (item, count, days since the last time, visits since).
     query
         The last query, empty where it is too old.
     rate
@@ -67,8 +79,8 @@ class Question:
     signed: list[float]
     visits: list[int]
     positives: int
-    owned: list[tuple[int, int, float, float]]
-    ignored: list[tuple[int, int, float, float]]
+    owned: list[Entry]
+    ignored: list[Entry]
     query: str
     rate: float
 
@@ -85,15 +97,15 @@ class Ragged:
         How often.
     age
         Days since the last time.
-    span
-        Days between the first and the last time (0 where unknown).
+    back
+        Visits since (0: in the present visit alone; 0 for what was only shown).
     """
 
     row: I32
     item: I32
     count: F32
     age: F32
-    span: F32
+    back: I32
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,9 +206,9 @@ def ask(
         signed=[signed.get(history.types[k], 0.0) for k in seen],
         visits=[history.visits[k] for k in seen],
         positives=max(0, session.positives - (end - len(seen))),
-        owned=_owned(session, now, index, before),
+        owned=owned_before(session, now, index, visit or session.visit, before),
         ignored=[
-            (ensure(item), count, max(0, now - last) / DAY_MS, 0.0)
+            (ensure(item), count, max(0, now - last) / DAY_MS, 0)
             for item, (count, last) in session.ignored.items.items()
             if before is None or last < before
         ],
@@ -205,19 +217,26 @@ def ask(
     )
 
 
-def _owned(
-    session: Session, now: int, index: ItemIndex, before: int | None
-) -> list[tuple[int, int, float, float]]:
+def owned_before(
+    session: Session, now: int, index: ItemIndex, visit: int, before: int | None = None
+) -> list[Entry]:
+    """Return what was taken in visits before this one, and what in this one alone.
+
+    An item taken in earlier visits and again in this one counts as it did
+    before this visit began.
+    """
     rows = []
-    for item, (count, first, earlier, last, _) in session.owned.items.items():
-        if before is None or last < before:
-            known, times = last, count
-        elif earlier and earlier < before:  # undo the visit that is hidden
-            known, times = earlier, count - 1
+    for item, (count, _, earlier, earlier_visit, last, last_visit) in session.owned.items.items():
+        hidden = before is not None and last >= before
+        if last_visit == visit or hidden:
+            if earlier and (before is None or earlier < before):
+                age = max(0, now - earlier) / DAY_MS
+                rows.append((index.ensure(item), count - 1, age, max(1, visit - earlier_visit)))
+            elif not hidden:
+                rows.append((index.ensure(item), count, max(0, now - last) / DAY_MS, 0))
         else:
-            continue
-        age, span = max(0, now - known) / DAY_MS, max(0, known - first) / DAY_MS
-        rows.append((index.ensure(item), times, age, span))
+            age = max(0, now - last) / DAY_MS
+            rows.append((index.ensure(item), count, age, max(1, visit - last_visit)))
     return rows
 
 
@@ -259,7 +278,7 @@ def build_contexts(questions: Sequence[Question]) -> Contexts:
     )
 
 
-def _ragged(lists: Sequence[list[tuple[int, int, float, float]]]) -> Ragged:
+def _ragged(lists: Sequence[list[Entry]]) -> Ragged:
     table = np.array([entry for entries in lists for entry in entries], dtype=np.float64)
     table = table.reshape(-1, 4)
     counts = [len(entries) for entries in lists]
@@ -268,5 +287,5 @@ def _ragged(lists: Sequence[list[tuple[int, int, float, float]]]) -> Ragged:
         item=table[:, 0].astype(np.int32),
         count=table[:, 1].astype(np.float32),
         age=table[:, 2].astype(np.float32),
-        span=table[:, 3].astype(np.float32),
+        back=table[:, 3].astype(np.int32),
     )

@@ -144,7 +144,7 @@ class Engine:
 
     def score(self, head: str, chunk: Chunk, pairs: Pairs) -> tuple[F64, F32]:
         """Return the log-odds (M,) and the features (M, F) of pairs of a chunk."""
-        x = self.signals.of(chunk.retrieval, pairs)
+        x = self.signals.of(chunk.retrieval, pairs, chunk.segment)
         weights = self.weights[head][chunk.segment[pairs.row]]
         return np.einsum("nf,nf->n", x.astype(np.float64), weights), x
 

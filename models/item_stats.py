@@ -81,6 +81,12 @@ class ItemStats:
         return (self._popularity.rows * np.exp2(-age[:, None] / LIVES)).T
 
     @property
+    def time(self) -> NDArray[np.int64]:
+        """(N,) newest event of each item, epoch milliseconds: what weights are relative to."""
+        self._grow()
+        return self._time.rows
+
+    @property
     def shown(self) -> F32:
         """(N,) times in a shown list."""
         self._grow()

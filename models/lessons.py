@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from features.contexts import Question, ask, signed_weights
+from features.contexts import Question, ask, owned_before, signed_weights
 from features.parts.base import Moment
 from features.session import Session
 from models.draw import chance, draws
@@ -28,6 +28,9 @@ __all__ = ["Click", "Lessons", "Observer", "Shown", "Taken"]
 
 F32 = NDArray[np.float32]
 Place = tuple[int, int]
+
+HISTORY = 20
+"""Items before a positive that the sources learn from."""
 
 
 @dataclass(slots=True)
@@ -159,9 +162,21 @@ class Lessons:
                 self.steps.append(Taken(place, time, user, row, question, True, learn))
             elif watched:
                 self.steps.append(Taken(place, time, user, row, question, True, False))
-        history = before.history.items[-10:][::-1]
-        rows = tuple(engine.world.catalogue.ensure(item) for item in history)
-        self.positives.append(Positive(row, rows))
+        self.positives.append(self._positive(before, row, moment))
+
+    def _positive(self, before: Session, row: int, moment: Moment) -> Positive:
+        """Return what the sources learn from: the item, what preceded it, what was owned."""
+        catalogue = self.engine.world.catalogue
+        history = tuple(catalogue.ensure(item) for item in before.history.items[-HISTORY:][::-1])
+        owned = before.owned.items
+        entry = owned.get(catalogue.ids[row])
+        first = not owned or next(reversed(owned.values()))[5] != moment.visit
+        anew = entry is not None and entry[5] != moment.visit
+        if not first and not anew:
+            return Positive(row, history)
+        entries = owned_before(before, moment.time, catalogue, moment.visit)
+        again = next((e for e in entries if e[0] == row), None) if anew else None
+        return Positive(row, history, tuple(entries) if first else (), again)
 
     def _ask(self, session: Session, moment: Moment) -> int:
         catalogue = self.engine.world.catalogue
@@ -201,7 +216,11 @@ class Lessons:
         items = np.column_stack([np.array([s.item for s in taken], dtype=np.int32), negatives])
         rows = np.array([s.question - chunk.first for s in taken], dtype=np.int32)
         pairs = Pairs(np.repeat(rows, items.shape[1]), items.ravel())
-        x = self.engine.signals.of(chunk.retrieval, pairs).reshape(*items.shape, -1)
+        signals = self.engine.signals
+        x = signals.of(chunk.retrieval, pairs, chunk.segment).reshape(*items.shape, -1)
+        taken_pairs = Pairs(rows, items[:, 0])
+        scores, _ = chunk.retrieval.at(taken_pairs)
+        signals.mixture.learn(chunk.retrieval.lift(taken_pairs, scores), chunk.segment[rows])
         for place, step in enumerate(taken):
             step.x, step.segment = x[place], int(chunk.segment[rows[place]])
 

@@ -17,6 +17,8 @@ __all__ = ["Pairs", "Retrieval", "retrieve"]
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
 
+TINY = np.float32(1e-9)
+
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
@@ -45,15 +47,16 @@ class Retrieval:
         one with a positive score.
     rank
         (S, B, N) rank within the source from 0; K for items out of its top K.
-    peak
-        (S, B) largest score, at least a tiny positive number.
+    mean, spread
+        (S, B) mean and standard deviation of the scores over the catalogue.
     """
 
     contexts: Contexts
     scores: F32
     top: I32
     rank: NDArray[np.int16]
-    peak: F32
+    mean: F32
+    spread: F32
 
     def candidates(self) -> Pairs:
         """Return the union of all sources' top K as pairs."""
@@ -67,9 +70,17 @@ class Retrieval:
         return Pairs(rows.astype(np.int32), items.astype(np.int32))
 
     def at(self, pairs: Pairs) -> tuple[F32, NDArray[np.int16]]:
-        """Return each source's score over its peak, and rank, of each pair: both (S, M)."""
-        share = self.scores[:, pairs.row, pairs.item] / self.peak[:, pairs.row]
-        return np.maximum(share, 0), self.rank[:, pairs.row, pairs.item]
+        """Return each source's score and rank of each pair: both (S, M)."""
+        found = np.maximum(self.scores[:, pairs.row, pairs.item], 0)
+        return found, self.rank[:, pairs.row, pairs.item]
+
+    def lift(self, pairs: Pairs, scores: F32) -> F32:
+        """Return how much more likely than by pure chance each source holds each pair: (M, S).
+
+        A source that says nothing to a question lifts nothing: 0.
+        """
+        mean = self.mean[:, pairs.row]
+        return np.where(mean > 0, scores / np.maximum(mean, TINY), 0).T
 
 
 def retrieve(
@@ -92,10 +103,15 @@ def retrieve(
     k = min(k, n_items)
     scores = np.empty((len(sources), n_rows, n_items), dtype=np.float32)
     top = np.empty((len(sources), n_rows, k), dtype=np.int32)
+    mean = np.empty((len(sources), n_rows), dtype=np.float32)
+    spread = np.empty_like(mean)
     anything_blocked = bool(blocked.any())
     for place, source in enumerate(sources):
         given = source.score(contexts)
         scores[place] = given
+        seen = given[:1] if given.strides[0] == 0 else given
+        mean[place] = seen.mean(axis=1)
+        spread[place] = np.maximum(seen.std(axis=1), TINY)
         if anything_blocked:
             scores[place][blocked] = -1
         if given.strides[0] == 0:
@@ -105,9 +121,7 @@ def retrieve(
     rank = np.full(scores.shape, k, dtype=np.int16)
     source_at, row_at, place_at = np.nonzero(top >= 0)
     rank[source_at, row_at, top[source_at, row_at, place_at]] = place_at
-    first = np.maximum(top[:, :, :1], 0)
-    peak = np.maximum(np.take_along_axis(scores, first, axis=2)[:, :, 0], np.float32(1e-12))
-    return Retrieval(contexts, scores, top, rank, peak)
+    return Retrieval(contexts, scores, top, rank, mean, spread)
 
 
 def _shared_top(row: F32, blocked: NDArray[np.bool_], k: int) -> I32:

@@ -1,8 +1,7 @@
 """Features of a (user, item) pair: what the sources say, and what the pair itself is like.
 
 Training and serving call the same function on the same arrays, so they cannot
-drift apart. Every feature is 0 where nothing is known and of the order of 1,
-so that the learner needs no scaler.
+drift apart. Every feature is 0 where nothing is known.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.contexts import Contexts
+from models.mixture import Mixture
 from models.retrieval import Pairs, Retrieval
 from models.sources.base import Source, World
 
@@ -22,16 +22,23 @@ __all__ = ["SEGMENTS", "Signals", "segment_of"]
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
 
-SEGMENTS: Final = ("none", "start-1", "start-5", "start-30", "visit-1", "visit-5", "visit-30")
-"""No history; else first item of a visit or within one, by length of history."""
+SEGMENTS: Final = ("none", "start", "within")
+"""No history; the first item of a visit; within a visit."""
+
+WITHIN: Final = SEGMENTS.index("within")
+LOW: Final = -8.0
+HIGH: Final = 30.0
+"""Bounds of a standardised score."""
+
+PAIR: Final = ("owned", "in_visit", "ignored", "price", "mix", "log_mix", "bias")
+
+TRENDS: Final = "trending_"
 
 
 def segment_of(contexts: Contexts) -> I32:
     """Return each question's segment: (B,)."""
-    length = np.digitize(contexts.length, (5, 30))
     within = ((contexts.items >= 0) & (contexts.back == 0)).any(axis=1)
-    segment = 1 + length + 3 * within
-    return np.where(contexts.length == 0, 0, segment).astype(np.int32)
+    return np.where(contexts.length == 0, 0, np.where(within, WITHIN, 1)).astype(np.int32)
 
 
 class Signals:
@@ -47,34 +54,65 @@ class Signals:
     Attributes
     ----------
     names
-        F feature names.
+        F feature names: for each source ``.z``, its score standardised over the
+        catalogue, and ``.rank``, how high in its top K (0 for out of it, 1 for the
+        first); then those of the pair.
     owner
         For each feature the source or signal it is credited to.
+    prior
+        Weights before anything was learned.
     """
 
     def __init__(self, world: World, sources: Sequence[Source]) -> None:
         self._world = world
-        columns = [(f"{s.name}.share", s.name) for s in sources]
-        columns += [(f"{s.name}.rank", s.name) for s in sources]
-        columns += [("seen", "seen"), ("ignored", "ignored"), ("price", "price"), ("bias", "bias")]
+        names = [source.name for source in sources]
+        columns = [(f"{name}.z", name) for name in names]
+        columns += [(f"{name}.rank", name) for name in names]
+        columns += [(name, name) for name in PAIR]
         self.names = tuple(name for name, _ in columns)
         self.owner = tuple(owner for _, owner in columns)
-        self.prior = {f"{s.name}.rank": 1.0 for s in sources} | {"bias": -3.0}
+        self.prior = {f"{n}.rank": 0.3 if n.startswith(TRENDS) else 1.0 for n in names}
+        self.prior["bias"] = -4.0
+        self.mixture = Mixture(len(sources), len(SEGMENTS))
+        self.mixed = slice(len(columns) - 3, len(columns) - 1)
 
-    def of(self, retrieval: Retrieval, pairs: Pairs) -> F32:
-        """Return the features of M pairs: (M, F)."""
-        share, rank = retrieval.at(pairs)
-        k = retrieval.top.shape[2]
-        log_rank = 1 - np.log(3 + rank.astype(np.float32)) / np.float32(np.log(3 + k))
-        contexts = retrieval.contexts
-        own = [
-            _lookup(contexts.owned.row, contexts.owned.item, contexts.owned.count, pairs),
-            _lookup(contexts.ignored.row, contexts.ignored.item, contexts.ignored.count, pairs),
+    def of(self, retrieval: Retrieval, pairs: Pairs, segment: I32) -> F32:
+        """Return the features of M pairs: (M, F).
+
+        Parameters
+        ----------
+        retrieval
+            The sources' view of B questions.
+        pairs
+            M pairs.
+        segment
+            (B,) segments of the questions.
+        """
+        scores, rank = retrieval.at(pairs)
+        k = np.float32(retrieval.top.shape[2])
+        z = (scores - retrieval.mean[:, pairs.row]) / retrieval.spread[:, pairs.row]
+        height = 1 - np.log((3 + rank.astype(np.float32)) / 3) / np.log((3 + k) / 3)
+        contexts, group = retrieval.contexts, segment[pairs.row]
+        owned, ignored = contexts.owned, contexts.ignored
+        present = _visited(contexts)
+        columns = [
+            *np.clip(z, LOW, HIGH),
+            *height,
+            np.minimum(_lookup(owned.row, owned.item, owned.count, pairs), 1),
+            np.minimum(_lookup(*present, pairs), 1),
+            np.log1p(_lookup(ignored.row, ignored.item, ignored.count, pairs)),
+            self._price(contexts, pairs),
+            *self._mix(retrieval.lift(pairs, scores), group),
+            np.ones(len(pairs), dtype=np.float32),
         ]
-        columns = [*share, *log_rank, np.minimum(own[0], 1), np.log1p(own[1])]
-        columns.append(self._price(contexts, pairs))
-        columns.append(np.ones(len(pairs), dtype=np.float32))
         return np.stack(columns, axis=1).astype(np.float32)
+
+    def _mix(self, lift: F32, group: I32) -> tuple[F32, F32]:
+        """Return the mixture's lift and its logarithm, within a visit; else 0."""
+        mixed = self.mixture.lift(lift, group)
+        within = group == WITHIN
+        share = np.where(within, np.minimum(mixed / 10, HIGH), 0)
+        return share, np.where(within, np.log(mixed + 0.02), 0)
 
     def _price(self, contexts: Contexts, pairs: Pairs) -> F32:
         """Return nearness (0..1] of log prices to the user's mean; 0 where either is unknown."""
@@ -85,6 +123,13 @@ class Signals:
         mean = np.where(known.any(axis=1), mean, np.nan)
         distance = np.abs(price[pairs.item] - mean[pairs.row])
         return np.where(np.isnan(distance), 0, np.exp(-distance)).astype(np.float32)
+
+
+def _visited(contexts: Contexts) -> tuple[I32, I32, F32]:
+    """Return the items of the present visit as (row, item, 1) entries."""
+    row, place = np.nonzero((contexts.items >= 0) & (contexts.back == 0))
+    item = contexts.items[row, place]
+    return row.astype(np.int32), item, np.ones(len(row), dtype=np.float32)
 
 
 def _lookup(row: I32, item: I32, value: F32, pairs: Pairs) -> F32:

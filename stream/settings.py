@@ -140,7 +140,7 @@ class NeighboursSettings(_Group):
 
     window: int = Setting(10, ge=1, le=50, description="items of the session that point onward")
     decay: float = Setting(0.8, gt=0, le=1, description="weight of each further item back")
-    half_life_days: float = Setting(60, gt=0, description="after which a transition counts half")
+    half_life_days: float = Setting(90, gt=0, description="after which a transition counts half")
     capacity: int = Setting(2000, ge=10, description="successors kept for an item")
     served: int = Setting(100, ge=1, description="successors of an item in the public list")
 
@@ -212,8 +212,8 @@ class BlendSettings(_Group):
 
     learning_rate: float = Setting(0.05, gt=0)
     l2: float = Setting(1e-6, ge=0)
-    negatives: int = Setting(20, ge=1, description="uniform negatives for a sampled positive")
-    sample: float = Setting(0.25, gt=0, le=1, description="share of positives learned from")
+    negatives: int = Setting(30, ge=1, description="uniform negatives for a sampled positive")
+    sample: float = Setting(0.08, gt=0, le=1, description="share of positives learned from")
     join_s: float = Setting(60, gt=0, description="how long a shown list waits for its clicks")
     seed: int = 0
 

@@ -14,8 +14,9 @@ class Owned(Part):
     Attributes
     ----------
     items
-        Item id to [visits in which it was taken, first time, last time of an
-        earlier visit (0 = none), last time, last visit]; least recently taken first.
+        Item id to [visits in which it was taken, first time, then for the visit
+        before the last (0 = none) and for the last: time, ordinal of the visit];
+        least recently taken first.
     """
 
     items: dict[str, list[int]] = {}
@@ -26,11 +27,11 @@ class Owned(Part):
             return
         entry = self.items.pop(event.item, None)
         if entry is None:
-            entry = [0, moment.time, 0, 0, -1]
-        if entry[4] != moment.visit:
+            entry = [0, moment.time, 0, 0, 0, 0]
+        if entry[5] != moment.visit:
             entry[0] += 1
-            entry[2] = entry[3]
-        entry[3:] = [max(entry[3], moment.time), moment.visit]
+            entry[2:4] = entry[4:6]
+        entry[4:] = [max(entry[4], moment.time), moment.visit]
         self.items[event.item] = entry
         while len(self.items) > rules.session.owned:
             del self.items[next(iter(self.items))]

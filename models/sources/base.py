@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.catalogue import Catalogue
-from features.contexts import Contexts
+from features.contexts import Contexts, Entry
 from models.item_stats import ItemStats
 
 __all__ = ["F32", "Positive", "Source", "World"]
@@ -28,11 +28,15 @@ class QueryVectors(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What the sources know besides the user: the catalogue, the statistics, the encoder."""
+    """What the sources know besides the user: the catalogue, the statistics, the encoder.
+
+    ``half_life_days`` is that of the transitions, as in the settings.
+    """
 
     catalogue: Catalogue
     stats: ItemStats
     queries: QueryVectors
+    half_life_days: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +49,16 @@ class Positive:
         Row of the item taken.
     history
         Rows of the items before it, latest first.
+    exposed
+        At a visit's first positive: what the user owned then, else nothing.
+    again
+        If he owned the item: how it stood before this visit, once a visit.
     """
 
     item: int
     history: tuple[int, ...]
+    exposed: tuple[Entry, ...] = ()
+    again: Entry | None = None
 
 
 class Source(Protocol):

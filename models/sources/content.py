@@ -9,31 +9,37 @@ import numpy as np
 from features.contexts import Contexts
 from models.sources.base import F32, Positive, World
 
-__all__ = ["Content", "Query", "taste_vectors"]
+__all__ = ["Centred", "Content", "Query"]
 
 
-def taste_vectors(contexts: Contexts, vectors: F32, half_life: float) -> F32:
-    """Return the decayed mean of the content vectors of a user's items: (B, dim) unit rows.
+class Centred:
+    """Content vectors less the catalogue's mean, at unit length.
+
+    Titles of one shop have much in common; without their mean, a cosine says
+    what tells two of them apart.
 
     Parameters
     ----------
-    contexts
-        B questions.
-    vectors
-        (N, dim) unit rows, zero where an item has none.
-    half_life
-        Interactions after which an item counts half.
+    world
+        Catalogue.
     """
-    weight = np.maximum(contexts.weight, 0) * np.exp2(
-        -np.arange(contexts.items.shape[1]) / half_life
-    )
-    used = int((weight.max(axis=0, initial=0) > 1e-3).sum())
-    items, weight = contexts.items[:, :used], weight[:, :used].astype(np.float32)
-    weight = np.where(items >= 0, weight, 0)
-    taste = np.einsum("bl,bld->bd", weight, vectors[np.maximum(items, 0)])
-    return (taste / np.maximum(np.linalg.norm(taste, axis=1, keepdims=True), 1e-9)).astype(
-        np.float32
-    )
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._vectors: F32 = np.zeros((0, world.catalogue.dim), dtype=np.float32)
+        self._version = -1
+
+    def vectors(self) -> F32:
+        """Return (N, dim) unit rows, zero where an item has no vector; made anew on change."""
+        catalogue = self._world.catalogue
+        if catalogue.version != self._version or len(self._vectors) != len(catalogue):
+            has = catalogue.has_vector
+            mean = catalogue.vectors[has].mean(axis=0) if has.any() else 0.0
+            moved = np.where(has[:, None], catalogue.vectors - mean, 0).astype(np.float32)
+            length = np.linalg.norm(moved, axis=1, keepdims=True)
+            self._vectors = moved / np.maximum(length, np.float32(1e-6))
+            self._version = catalogue.version
+        return self._vectors
 
 
 class Content:
@@ -43,22 +49,31 @@ class Content:
     ----------
     world
         Catalogue.
+    centred
+        The vectors.
     name
         ``content`` for the short horizon, ``taste`` for the long one.
-    half_life
-        Interactions after which an item of the history counts half.
+    window, decay
+        How many of the last interactions count, and the weight of each further one.
     """
 
-    def __init__(self, world: World, name: str, half_life: float) -> None:
+    def __init__(
+        self, world: World, centred: Centred, name: str, *, window: int, decay: float
+    ) -> None:
         self.name = name
-        self._world = world
-        self._half_life = half_life
+        self._world, self._centred = world, centred
+        self._window, self._decay = window, decay
 
     def score(self, contexts: Contexts) -> F32:
-        """Return cosines cut at 0."""
-        vectors = self._world.catalogue.vectors
-        taste = taste_vectors(contexts, vectors, self._half_life)
-        return np.maximum(taste @ vectors.T, 0)
+        """Return cosines cut at 0: (B, N)."""
+        vectors = self._centred.vectors()
+        items = contexts.items[:, : self._window]
+        weight = self._decay ** np.arange(items.shape[1])
+        weight = np.where((items >= 0) & (contexts.weight[:, : self._window] > 0), weight, 0)
+        mean = weight.astype(np.float32)[:, None, :] @ vectors[np.maximum(items, 0)]
+        taste = mean[:, 0]
+        taste = taste / np.maximum(np.linalg.norm(taste, axis=1, keepdims=True), 1e-6)
+        return np.maximum(taste @ vectors.T, np.float32(0))
 
     def learn(self, positives: Sequence[Positive]) -> None:
         """Learn nothing: the encoder is given."""
@@ -73,7 +88,7 @@ class Query:
         self._world = world
 
     def score(self, contexts: Contexts) -> F32:
-        """Return cosines cut at 0; 0 for users without a fresh query."""
+        """Return cosines cut at 0; 0 for users without a fresh query: (B, N)."""
         scores = np.zeros((len(contexts), len(self._world.catalogue)), dtype=np.float32)
         rows = [row for row, query in enumerate(contexts.queries) if query]
         if rows:

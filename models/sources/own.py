@@ -3,48 +3,95 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
+from features.columns import Column
 from features.contexts import Contexts
 from features.parts.base import DAY_MS
 from models.sources.base import F32, Positive, World
 
 __all__ = ["Fresh", "Repeat"]
 
+COUNTS: Final = np.array([2, 3, 5])
+BACKS: Final = np.array([2, 3, 6, 11])
+DAYS: Final = np.array([7.0, 21.0, 45.0, 120.0])
+SHAPE: Final = (len(COUNTS) + 1, len(BACKS) + 1, len(DAYS) + 1)
+
+PRIOR_CELL: Final = 20.0
+"""Exposures by which a cell is drawn to the mean."""
+
+PRIOR_ITEM: Final = 5.0
+"""Expected hits by which an item's lift is drawn to 1."""
+
 
 class Repeat:
-    """Items taken before: the more often and the more lately, the better.
+    """How likely a user is to take an item again, learned from all users.
+
+    At the beginning of every visit each item that the user owns is exposed
+    once, and hit if he takes it in that visit. The chance is counted in cells
+    of (visits in which he took it, visits since, days since), and each item
+    has a lift over what its cells predict.
 
     Parameters
     ----------
     world
         Catalogue.
-    half_life_days
-        After which a taking counts half.
     """
 
     name = "repeat"
 
-    def __init__(self, world: World, half_life_days: float = 60.0) -> None:
+    def __init__(self, world: World) -> None:
         self._world = world
-        self._half_life = half_life_days
+        self._exposed = np.zeros(SHAPE)
+        self._hit = np.zeros(SHAPE)
+        self._items = Column(np.float64, fill=0, width=2)
 
     def score(self, contexts: Contexts) -> F32:
-        """Return log(1 + count) decayed by the days since the last time."""
+        """Return chance x lift for items owned before this visit, else 0: (B, N)."""
         scores = np.zeros((len(contexts), len(self._world.catalogue)), dtype=np.float32)
         owned = contexts.owned
-        scores[owned.row, owned.item] = np.log1p(owned.count) * np.exp2(
-            -owned.age / self._half_life
-        )
+        earlier = owned.back > 0
+        row, item = owned.row[earlier], owned.item[earlier]
+        cells = _cells(owned.count[earlier], owned.back[earlier], owned.age[earlier])
+        scores[row, item] = self._chance()[cells] * self._lift()[item]
         return scores
 
+    def _chance(self) -> NDArray[np.float64]:
+        mean = (self._hit.sum() + 1) / (self._exposed.sum() + 20)
+        return np.asarray((self._hit + PRIOR_CELL * mean) / (self._exposed + PRIOR_CELL))
+
+    def _lift(self) -> NDArray[np.float64]:
+        self._items.grow(len(self._world.catalogue))
+        hits, expected = self._items.rows.T
+        return np.asarray((hits + PRIOR_ITEM) / (expected + PRIOR_ITEM))
+
     def learn(self, positives: Sequence[Positive]) -> None:
-        """Learn nothing: the user's state counts."""
+        """Count exposures at the beginning of visits, and hits."""
+        exposed = [entry for positive in positives for entry in positive.exposed]
+        self._items.grow(len(self._world.catalogue))
+        if exposed:
+            item, count, age, back = np.array(exposed, dtype=np.float64).T
+            cells = _cells(count, back, age)
+            np.add.at(self._items.rows, (item.astype(np.int64), 1), self._chance()[cells])
+            np.add.at(self._exposed, cells, 1)
+        hits = [positive.again for positive in positives if positive.again is not None]
+        if hits:
+            item, count, age, back = np.array(hits, dtype=np.float64).T
+            np.add.at(self._items.rows, (item.astype(np.int64), 0), 1)
+            np.add.at(self._hit, _cells(count, back, age), 1)
+
+
+def _cells(
+    count: NDArray[np.floating], back: NDArray[np.number], age: NDArray[np.floating]
+) -> tuple[NDArray[np.intp], ...]:
+    return np.digitize(count, COUNTS), np.digitize(back, BACKS), np.digitize(age, DAYS)
 
 
 class Fresh:
-    """Items that appeared lately, nearest to the user's taste first.
+    """Items that appeared lately.
 
     Parameters
     ----------
@@ -61,16 +108,17 @@ class Fresh:
         self._half_life = half_life_days
 
     def score(self, contexts: Contexts) -> F32:
-        """Return the decayed novelty; 0 for items that were there at the start or lack a card."""
+        """Return the novelty, 0 for items that were there at the start: (B, N)."""
         first = self._world.catalogue.first_seen
         known = first > 0
         start = int(first[known].min()) if known.any() else 0
         age = np.maximum(contexts.now.max() - first, 0) / DAY_MS
-        row = np.where(known & (first > start), np.exp2(-age / self._half_life), 0).astype(
-            np.float32
-        )
-        row[row < 1e-3] = 0
+        novelty = np.where(known & (first > start), np.exp2(-age / self._half_life), 0)
+        row = np.where(novelty < NOT_NEW, 0, novelty).astype(np.float32)
         return np.broadcast_to(row, (len(contexts), len(row)))
 
     def learn(self, positives: Sequence[Positive]) -> None:
         """Learn nothing: the catalogue knows."""
+
+
+NOT_NEW: Final = 1e-3

@@ -6,26 +6,32 @@ from collections.abc import Callable
 from typing import Final
 
 from models.sources.base import Source, World
-from models.sources.content import Content, Query
-from models.sources.neighbours import Neighbours
+from models.sources.content import Centred, Content, Query
+from models.sources.factors import Factors
+from models.sources.neighbours import Horizon, Neighbours
 from models.sources.own import Fresh, Repeat
 from models.sources.popular import CategoryTrend, Popular
 from stream.errors import SettingsError
 
 __all__ = ["SOURCES", "build_sources"]
 
-SOURCES: Final[dict[str, Callable[[World], Source]]] = {
-    "neighbours": Neighbours,
-    "content": lambda world: Content(world, "content", half_life=2.0),
-    "taste": lambda world: Content(world, "taste", half_life=25.0),
-    "query": Query,
-    "trending_hour": lambda world: Popular(world, "hour"),
-    "trending_day": lambda world: Popular(world, "day"),
-    "trending_week": lambda world: Popular(world, "week"),
-    "trending_month": lambda world: Popular(world, "month"),
-    "trending_category": CategoryTrend,
-    "repeat": Repeat,
-    "new": Fresh,
+SHORT: Final = Horizon(window=15, decay=0.5, visit_decay=0.3, powers=(0.6, 0.3))
+LONG: Final = Horizon(window=100, decay=0.97, visit_decay=1.0, powers=(1.0, 0.0))
+
+SOURCES: Final[dict[str, Callable[[World, Centred], Source]]] = {
+    "neighbours": lambda world, _: Neighbours(world, "neighbours", SHORT),
+    "history": lambda world, _: Neighbours(world, "history", LONG),
+    "content": lambda world, near: Content(world, near, "content", window=5, decay=0.6),
+    "taste": lambda world, near: Content(world, near, "taste", window=30, decay=1.0),
+    "query": lambda world, _: Query(world),
+    "trending_hour": lambda world, _: Popular(world, "hour"),
+    "trending_day": lambda world, _: Popular(world, "day"),
+    "trending_week": lambda world, _: Popular(world, "week"),
+    "trending_month": lambda world, _: Popular(world, "month"),
+    "trending_category": lambda world, _: CategoryTrend(world),
+    "repeat": lambda world, _: Repeat(world),
+    "factors": lambda world, _: Factors(world),
+    "new": lambda world, _: Fresh(world),
 }
 
 
@@ -43,4 +49,6 @@ def build_sources(world: World, enabled: tuple[str, ...] = ()) -> list[Source]:
             f"sources.enabled: no source is called {', '.join(unknown)}",
             f"the sources are {', '.join(SOURCES)}",
         )
-    return [build(world) for name, build in SOURCES.items() if not enabled or name in enabled]
+    near = Centred(world)
+    chosen = [build for name, build in SOURCES.items() if not enabled or name in enabled]
+    return [build(world, near) for build in chosen]

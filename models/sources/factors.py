@@ -1,0 +1,123 @@
+"""Online item factors: what the items of a session have in common (FISM).
+
+Source: Kabbur, Ning and Karypis 2013, doi:10.1145/2487575.2487589, with a
+sampled softmax over the other items of the micro-batch, corrected for how
+often each is drawn (Bengio and Senecal 2008, doi:10.1109/TNN.2007.912312).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.columns import Column
+from features.contexts import Contexts
+from models.sources.base import F32, Positive, World
+
+__all__ = ["Factors"]
+
+WINDOW: Final = 20
+DECAY: Final = 0.85
+FEWEST: Final = 8
+"""Positives that a step needs to have others to compare with."""
+
+
+class Factors:
+    """A user is the decayed sum of his items' vectors; an item is near who takes it.
+
+    Parameters
+    ----------
+    world
+        Catalogue.
+    dim
+        Length of the vectors.
+    learning_rate
+        AdaGrad's step, by row.
+    seed
+        Of the initial vectors, which depend on the item's row alone.
+    """
+
+    name = "factors"
+
+    def __init__(
+        self, world: World, dim: int = 32, learning_rate: float = 0.1, seed: int = 0
+    ) -> None:
+        self._world, self._dim, self._rate, self._seed = world, dim, learning_rate, seed
+        self._past = Column(np.float32, fill=0, width=dim)
+        self._next = Column(np.float32, fill=0, width=dim)
+        self._squares = Column(np.float32, fill=1e-3, width=2)
+        self._taken = Column(np.float64, fill=0)
+        self._waiting: list[Positive] = []
+
+    def score(self, contexts: Contexts) -> F32:
+        """Return the softmax's odds against the catalogue's mean, cut at 0: (B, N)."""
+        self._grow()
+        items = contexts.items[:, :WINDOW]
+        weight = DECAY ** np.arange(items.shape[1], dtype=np.float32)
+        weight = np.where((items >= 0) & (contexts.weight[:, :WINDOW] > 0), weight, 0)
+        user = self._user(items, weight.astype(np.float32))
+        odds = user @ self._next.rows.T
+        return np.maximum(np.exp(np.minimum(odds, 20)) - 1, 0).astype(np.float32)
+
+    def _user(self, items: NDArray[np.integer], weight: F32) -> F32:
+        share = weight / np.sqrt(np.maximum(weight.sum(axis=1, keepdims=True), 1e-6))
+        mean = share[:, None, :] @ self._past.rows[np.maximum(items, 0)]
+        return np.asarray(mean[:, 0], dtype=np.float32)
+
+    def _grow(self) -> None:
+        size, old = len(self._world.catalogue), len(self._past.rows)
+        if size == old:
+            return
+        for column in (self._past, self._next):
+            column.grow(size)
+        self._squares.grow(size)
+        self._taken.grow(size)
+        for row in range(old, size):
+            drawn = np.random.default_rng((self._seed, row)).normal(0, 0.1, (2, self._dim))
+            self._past.rows[row], self._next.rows[row] = drawn[0], drawn[1]
+
+    def learn(self, positives: Sequence[Positive]) -> None:
+        """Take one step per micro-batch; the other items taken in it are the negatives."""
+        self._grow()
+        self._waiting += [positive for positive in positives if positive.history]
+        if len(self._waiting) < FEWEST:
+            return
+        batch, self._waiting = self._waiting, []
+        target = np.array([positive.item for positive in batch])
+        items = np.full((len(batch), max(len(p.history) for p in batch)), -1)
+        for row, positive in enumerate(batch):
+            items[row, : len(positive.history)] = positive.history
+        np.add.at(self._taken.rows, target, 1)
+        self._step(items, target)
+
+    def _step(self, items: NDArray[np.int64], target: NDArray[np.int64]) -> None:
+        weight = (DECAY ** np.arange(items.shape[1], dtype=np.float32)) * (items >= 0)
+        user = self._user(items, weight.astype(np.float32))
+        others = np.unique(target)
+        often = self._taken.rows[others] + 1
+        odds = user @ self._next.rows[others].T - np.log(often / often.sum())
+        odds -= odds.max(axis=1, keepdims=True)
+        error = np.exp(odds)
+        error /= error.sum(axis=1, keepdims=True)
+        error[np.arange(len(target)), np.searchsorted(others, target)] -= 1
+        error = error.astype(np.float32)
+        to_next = error.T @ user
+        to_user = error @ self._next.rows[others]
+        share = weight / np.sqrt(np.maximum(weight.sum(axis=1, keepdims=True), 1e-6))
+        known = items >= 0
+        to_past = (to_user[:, None, :] * share[:, :, None].astype(np.float32))[known]
+        rows, place = np.unique(items[known], return_inverse=True)
+        gradient = np.zeros((len(rows), self._dim), dtype=np.float32)
+        np.add.at(gradient, place, to_past)
+        self._descend(self._next, 0, others, to_next)
+        self._descend(self._past, 1, rows, gradient)
+
+    def _descend(
+        self, table: Column[np.float32], which: int, rows: NDArray[np.int64], gradient: F32
+    ) -> None:
+        self._squares.rows[rows, which] += (gradient**2).mean(axis=1)
+        rate = self._rate / np.sqrt(self._squares.rows[rows, which])
+        table.rows[rows] -= rate[:, None] * gradient
