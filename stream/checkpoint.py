@@ -66,11 +66,15 @@ class Checkpoint:
     def commit(self, writes: Writes, positions: Mapping[TopicPartition, int]) -> Outcome:
         """Write a batch, then say that it was read.
 
-        1. state, which no crash after this can undo (stamped writes);
-        2. recommendations and whatever else follows from state; the changes feed;
-        3. produced records, waited for;
+        1. produced records, waited for;
+        2. state (stamped writes);
+        3. recommendations and whatever else follows from state; the changes feed;
         4. positions in Redis, so that they are lost together with the state they stand for;
         5. positions in Kafka, synchronously.
+
+        Records go out before the state: once the state is stamped, a redelivered
+        event is skipped, and what it was to tell others would never be told. Told
+        twice it is harmless, for each row carries the offset of its event.
 
         Parameters
         ----------
@@ -89,13 +93,13 @@ class Checkpoint:
             Kafka refuses a record or the positions.
         """
         final = self._grown(positions)
-        with metrics.step("checkpoint.state"):  # 1
+        with metrics.step("checkpoint.produce"):  # 1
+            self._produce(writes)
+        with metrics.step("checkpoint.state"):  # 2
             refused = self._store.write_stamped(writes.stamped)
-        with metrics.step("checkpoint.recommendations"):  # 2
+        with metrics.step("checkpoint.recommendations"):  # 3
             self._store.write_plain(writes.plain)
             self._store.add_changes(writes.changes)
-        with metrics.step("checkpoint.produce"):  # 3
-            self._produce(writes)
         with metrics.step("checkpoint.positions"):  # 4
             self._store.write_plain([self._position(*item) for item in final.items()])
         self._at.update(positions)

@@ -70,7 +70,7 @@ class Writes:
     changes
         Entries for the feed of changed items.
     produced
-        Records for Kafka, flushed before any offset is committed.
+        Records for Kafka, flushed before anything else is written.
     """
 
     stamped: list[Stamped] = field(default_factory=list)
