@@ -121,7 +121,8 @@ class Head:
 
     def chance(self, values: Sequence[float], group: int) -> float:
         """Return River's own prediction for one example."""
-        chances = self._model.predict_proba_one(self._example(values, group))
+        example = self._example(values, group)
+        chances = self._model.predict_proba_one(example)  # type: ignore[no-untyped-call]
         return float(chances[True])
 
     def matrix(self) -> F64:
