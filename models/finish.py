@@ -130,16 +130,21 @@ def give_slots(item: I32, fresh: I32, slots: int, length: int) -> I32:
     Returns
     -------
     explored
-        (B, slots) new items that are not in the list's kept part; -1 for none.
+        (B, slots) new items that are not in the list; -1 where a place stays as it
+        is, for want of one, because it has a new item already or lies beyond the end.
     """
     n_rows = len(item)
     explored = np.full((n_rows, slots), -1, dtype=np.int32)
     if slots == 0 or fresh.shape[1] == 0:
         return explored
-    kept = item[:, : length - slots]
-    listed = (fresh[:, :, None] == kept[:, None, :]).any(axis=2) | (fresh < 0)
+    same = fresh[:, :, None] == item[:, None, :length]
+    listed = same.any(axis=2) | (fresh < 0)
     order = np.argsort(listed, axis=1, kind="stable")[:, :slots]
-    found = np.take_along_axis(fresh, order, axis=1)
-    found[np.take_along_axis(listed, order, axis=1)] = -1
-    explored[:, : found.shape[1]] = found
+    found = np.full((n_rows, slots), -1, dtype=np.int32)
+    found[:, : order.shape[1]] = np.where(
+        np.take_along_axis(listed, order, axis=1), -1, np.take_along_axis(fresh, order, axis=1)
+    )
+    free = (item[:, length - slots : length] >= 0) & ~same[:, :, length - slots :].any(axis=1)
+    turn = np.maximum(np.cumsum(free, axis=1) - 1, 0)
+    explored[free] = np.take_along_axis(found, turn, axis=1)[free]
     return explored
