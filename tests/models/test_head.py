@@ -113,7 +113,9 @@ def test_checkpoint_with_unknown_features_is_refused() -> None:
 @settings(max_examples=30, deadline=None)
 @given(
     st.lists(
-        st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=4, max_size=4), min_size=1, max_size=10
+        st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=4, max_size=4),
+        min_size=1,
+        max_size=10,
     ),
     st.booleans(),
 )
