@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from features.catalogue import Catalogue
 from features.columns import Column
 
-__all__ = ["Described", "ItemSpace", "Maps"]
+__all__ = ["Carry", "Described", "ItemSpace", "Maps"]
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -74,6 +74,23 @@ class Maps:
 
 
 @dataclass(frozen=True, slots=True)
+class Carry:
+    """How weights on old scales are best expressed on new ones: ``w' = A w``.
+
+    ``A`` is the least squares fit of the old columns, centred, by the new ones
+    over a sample of the items.
+
+    Attributes
+    ----------
+    phi, linear
+        ``A`` for weights of :attr:`Described.phi` and of :attr:`Described.linear`.
+    """
+
+    phi: F64
+    linear: F64
+
+
+@dataclass(frozen=True, slots=True)
 class Described:
     """n items as numbers; T tokens in all.
 
@@ -107,28 +124,15 @@ class Described:
     root: F64
 
     @property
+    def linear(self) -> F64:
+        """(n, Q + C) ``[z, p]``."""
+        return np.concatenate([self.z, self.p], axis=1)
+
+    @property
     def phi(self) -> F64:
         """(n, 2 Q + C) ``[z, z^2 - 1, p]``; a missing number is 0 in both."""
         square = np.where(self.has, self.z * self.z - 1, 0)
         return np.concatenate([self.z, square, self.p], axis=1)
-
-    def head(self, n: int) -> Described:
-        """Return the first ``n`` items alone."""
-        end = int(np.searchsorted(self.at, n))
-        tokens = (self.at[:end], self.token[:end], self.value[:end], self.weight[:end])
-        at, token, value, weight = tokens
-        return Described(
-            rows=self.rows[:n],
-            z=self.z[:n],
-            has=self.has[:n],
-            p=self.p[:n],
-            vectors=self.vectors[:n],
-            at=at,
-            token=token,
-            value=value,
-            weight=weight,
-            root=self.root[:n],
-        )
 
 
 class ItemSpace:
@@ -162,26 +166,17 @@ class ItemSpace:
         self._idf = Column(np.float32, fill=0)
         self._rarest = np.float32(np.log(2.0))
 
-    def refresh(self) -> F64 | None:
-        """Set the scales anew where the catalogue has outgrown them.
-
-        Returns
-        -------
-        carry
-            ``A`` (D_new, D_old) such that weights ``w`` on the old ``phi`` become
-            ``A w``: the least squares fit of the old columns, centred, by the
-            new ones over the sample. None where the scales stay.
-        """
+    def refresh(self) -> Carry | None:
+        """Set the scales anew where the catalogue has outgrown them; None where they stay."""
         known = int(np.count_nonzero(self._catalogue.known))
         if known < 2 or known < GROWTH * self.maps.known:
             return None
         sample = self._sample()
-        old = self.describe(sample).phi
+        old = self.describe(sample)
         self.maps = _fit(self._catalogue, sample, known)
         self._count_words()
-        new = self.describe(sample).phi
-        carry: F64 = np.linalg.lstsq(new - new.mean(0), old - old.mean(0), rcond=1e-6)[0]
-        return carry
+        new = self.describe(sample)
+        return Carry(_expressed(old.phi, new.phi), _expressed(old.linear, new.linear))
 
     def restore(self, maps: Maps) -> None:
         """Continue on the scales of a checkpoint."""
@@ -227,7 +222,7 @@ class ItemSpace:
         return at[kept], token[kept]
 
     def _learn_words(self) -> None:
-        """Number the words of new tokens: fields that hold the same word share its number."""
+        """Give new tokens the numbers of their words; fields that hold the same word share one."""
         names = self._catalogue.token_names
         first = len(self._word_of.rows)
         if first == len(names):
@@ -249,6 +244,12 @@ class ItemSpace:
         frequency = np.bincount(pairs % width, minlength=len(self._words))
         self._idf.rows[:] = np.log1p(len(sample) / np.maximum(frequency, 1))
         self._rarest = np.float32(np.log1p(len(sample)))
+
+
+def _expressed(old: F64, new: F64) -> F64:
+    """Return the least squares fit of old columns by new ones, means aside."""
+    fit: F64 = np.linalg.lstsq(new - new.mean(axis=0), old - old.mean(axis=0), rcond=1e-6)[0]
+    return fit
 
 
 def _standardised(catalogue: Catalogue, maps: Maps, rows: I32) -> tuple[F64, NDArray[np.bool_]]:

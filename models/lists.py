@@ -17,7 +17,7 @@ from features.shown import ShownBefore, shown_before
 from models.item_space import ItemSpace
 from models.sources.base import World
 from models.strength import ItemStrength
-from models.tastes import taste_of
+from models.tastes import Differences, log_odds, taste_of, traits
 
 __all__ = ["NAMES", "PRIOR", "ListModel", "ShownBefore", "shown_before"]
 
@@ -113,6 +113,7 @@ class ListModel:
         self._catalogue = world.catalogue
         self._space = ItemSpace(world.catalogue)
         self._strength = ItemStrength()
+        self._differences = Differences()
         self._counts = Counts()
 
     def features(self, before: ShownBefore, rows: I32, now: int) -> F32:
@@ -135,8 +136,9 @@ class ListModel:
         n = len(rows)
         items = self._space.describe(np.concatenate([rows, before.rows]).astype(np.int32))
         f = self._strength.of(items)
-        taste = taste_of(n, items, f, before, None)
-        place = np.arange(n)
+        place = np.arange(n, dtype=np.int32)
+        along = self._differences.of(items, f, np.concatenate([place, before.positions]))
+        taste = taste_of(n, items, f, before, along)
         same = rows[:, None] == before.rows[None, :]
         columns = [
             *self._counts.features(rows),
@@ -167,8 +169,13 @@ class ListModel:
         """
         carry = self._space.refresh()
         if carry is not None:
-            self._strength.carry(carry)
-        items = self._space.describe(rows)
+            self._strength.carry(carry.phi)
+            self._differences.carry(carry.linear)
+        items = self._space.describe(np.concatenate([rows, before.rows]).astype(np.int32))
+        positions = np.concatenate([np.arange(len(rows), dtype=np.int32), before.positions])
+        f = self._strength.of(items)
+        x_all = traits(items, f, positions)
+        self._differences.learn(x_all, taken, log_odds(f, positions), before)
         taste = x[:, -1].astype(np.float64) * DIVIDE[-1]
-        self._strength.learn(items, taken, taste)
+        self._strength.learn(self._space.describe(rows), taken, taste)
         self._counts.learn(rows, taken)

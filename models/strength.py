@@ -109,7 +109,7 @@ class ItemStrength:
         self.covariance: F64 = np.zeros((0, 0))
 
     def carry(self, a: F64) -> None:
-        """Express ``w`` on new scales, given the map of :meth:`models.item_space.ItemSpace.refresh`.
+        """Express ``w`` on new scales, given :attr:`models.item_space.Carry.phi`.
 
         ``w' = A w``, ``P' = A P A' + VARIANCE (I - A A+)``: directions that the
         old scales did not have begin with the prior.

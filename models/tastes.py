@@ -28,7 +28,7 @@ from features.shown import ShownBefore
 from models.item_space import Described
 from models.strength import POSITION, residuals
 
-__all__ = ["Differences", "taste_of"]
+__all__ = ["Differences", "log_odds", "taste_of", "traits"]
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -94,8 +94,12 @@ def taste_of(shown: int, items: Described, f: F64, before: ShownBefore, b: F64 |
 
 def residuals_before(f: F64, before: ShownBefore) -> tuple[F64, F64]:
     """Return what each of the items shown before says beyond its strength: (J,) r and W."""
-    eta = f + POSITION * np.log1p(before.positions)
-    return residuals(eta, before.taken, before.lists)
+    return residuals(log_odds(f, before.positions), before.taken, before.lists)
+
+
+def log_odds(f: F64, positions: I32) -> F64:
+    """Return the log-odds of n shown items, but for their lists' intercepts."""
+    return f + POSITION * np.log1p(positions)
 
 
 def kernel(items: Described, first: int) -> F64:
@@ -132,7 +136,100 @@ def _common_tokens(items: Described, first: int) -> F32:
     return common
 
 
-def psi(items: Described, f: F64, positions: I32) -> F64:
-    """Return what users may differ in: (n, d) numbers, content, strength and place."""
+def traits(items: Described, f: F64, positions: I32) -> F64:
+    """Return what users may differ in: (n, d) ``[z, p, f, place]``."""
     place = (np.log1p(positions) - 2) / 0.8
-    return np.column_stack([items.z, items.p, f, place])
+    return np.column_stack([items.linear, f, place])
+
+
+class Differences:
+    """The directions in which users differ, from what they do again in another list.
+
+    A list's gradient for its user's weights on the traits ``x`` is ``g = sum_j
+    r_j x_j``, with ``x`` centred within the list; it varies by ``A = sum W x x'``.
+    Chance does not repeat from list to list, taste does: over pairs of lists of
+    one user the mean of ``g g'`` is ``A C A``, where ``C`` is the covariance of
+    users' weights (a method of moments, as for variance components: Searle,
+    Casella and McCulloch, *Variance Components*, 1992). ``C`` is kept as ``L
+    L'``, its RANK strongest directions.
+
+    Attributes
+    ----------
+    information
+        (d, d) sum of ``A`` over lists.
+    common
+        (d, d) sum of ``g g'`` over ordered pairs of lists.
+    lists, pairs
+        How many lists and pairs these are.
+    directions
+        ``L`` (d, RANK); None before START lists.
+    """
+
+    def __init__(self) -> None:
+        self.information: F64 = np.zeros((0, 0))
+        self.common: F64 = np.zeros((0, 0))
+        self.lists, self.pairs = 0, 0
+        self.directions: F64 | None = None
+
+    def carry(self, a: F64) -> None:
+        """Express everything on new scales: weights become ``A w``, gradients ``A+' g``."""
+        if not self.lists:
+            return
+        a = np.block([[a, np.zeros((len(a), 2))], [np.zeros((2, a.shape[1])), np.eye(2)]])
+        back = np.linalg.pinv(a)
+        self.information = back.T @ self.information @ back
+        self.common = back.T @ self.common @ back
+        if self.directions is not None:
+            self.directions = a @ self.directions
+
+    def of(self, items: Described, f: F64, positions: I32) -> F64 | None:
+        """Return how far n items lie along each direction: (n, RANK)."""
+        if self.directions is None:
+            return None
+        along: F64 = traits(items, f, positions) @ self.directions
+        return along
+
+    def learn(self, x: F64, taken: NDArray[np.bool_], eta: F64, before: ShownBefore) -> None:
+        """Learn from one list and its user's earlier ones.
+
+        Parameters
+        ----------
+        x, eta
+            (n + J, d) traits and (n + J,) log-odds but for the list's intercept, of
+            the list's n items and then of the J of ``before``.
+        taken
+            (n,) what was taken of the list.
+        before
+            What the user was shown before it.
+        """
+        n, count = len(taken), int(before.lists.max(initial=-1)) + 1
+        lists = np.concatenate([np.zeros(n, np.int32), before.lists + 1])
+        r, w = residuals(eta, np.concatenate([taken, before.taken]), lists)
+        x = x - _means(x, lists)[lists]
+        if not self.lists:
+            self.information, self.common = np.zeros((2, x.shape[1], x.shape[1]))
+        self.information += (x[:n] * w[:n, None]).T @ x[:n]
+        self.lists += 1
+        if count:
+            pair = np.outer(r[:n] @ x[:n], r[n:] @ x[n:])
+            self.common += pair + pair.T
+            self.pairs += 2 * count
+        if self.lists >= START and self.lists % EVERY == 0:
+            self.directions = self._strongest()
+
+    def _strongest(self) -> F64:
+        """Return ``L``: with ``A = H H``, the strongest of ``H^-1 (mean g g') H^-1``."""
+        a = self.information / self.lists
+        a = a + np.eye(len(a)) * (1e-3 * np.trace(a) / len(a))
+        value, axes = np.linalg.eigh(a)
+        inverse = (axes / np.sqrt(value)) @ axes.T
+        value, axes = np.linalg.eigh(inverse @ (self.common / (self.pairs + SHRINK)) @ inverse)
+        strongest: F64 = axes[:, -RANK:] * np.sqrt(np.maximum(value[-RANK:], 1e-6))
+        return inverse @ strongest
+
+
+def _means(x: F64, lists: I32) -> F64:
+    """Return the mean of each list's rows."""
+    member = (lists == np.arange(lists[-1] + 1)[:, None]).astype(np.float64)
+    means: F64 = (member @ x) / member.sum(axis=1, keepdims=True)
+    return means
