@@ -242,7 +242,7 @@ class Lessons:
         """Teach each partition's learner, in event order."""
         for step in self.steps:
             learner = learners[step.place[0]]
-            if step.place[1] <= learner.offset and not isinstance(step, Shown):
+            if step.place[1] <= learner.offset and isinstance(step, Taken):
                 continue
             learner.advance(step.time, step.place[1] - 1)
             if isinstance(step, Click):
