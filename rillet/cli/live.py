@@ -197,9 +197,14 @@ def _consume(name: str, settings: Settings, verbose: int, until_eof: bool) -> No
     configure_logs(verbose)
     stop = threading.Event()
 
+    def end(_number: int, _frame: object) -> None:
+        if stop.is_set():  # whoever asks twice does not want to wait
+            raise KeyboardInterrupt
+        stop.set()
+
     def ready() -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
+            signal.signal(number, end)
 
     if until_eof:
         threading.Thread(target=_stop_at_eof, args=(stop,), daemon=True).start()

@@ -18,12 +18,16 @@ from rich.text import Text
 from rillet.cli.options import AsJson, RedisUrl, SettingsFile, opened
 from rillet.cli.reading import ago
 from rillet.state import DEAD, State, look
+from stream.metrics import Pulse
 
 __all__ = ["status"]
 
 EVERY_S: Final = 1.0
-STEPS: Final = 6
+STEPS: Final = 8
 """Steps shown of a process: the ones that take most of its time."""
+
+OUTER: Final = ("poll", "handle", "checkpoint")
+"""The steps that make a loop's whole time; all others lie within them."""
 
 
 def status(
@@ -87,11 +91,9 @@ def _watch(ask: Callable[[], State], as_json: bool) -> None:
 
 def _screen(state: State) -> RenderableType:
     parts: list[RenderableType] = [_processes(state), Text(), _facts(state)]
-    for pulse in state.processes:
-        if pulse.steps:
-            parts += [Text(), Text(f"{pulse.name} {pulse.pid}: time by step", "bold")]
-            parts.append(_steps(pulse.name, state))
-            break
+    shown = sorted(state.processes, key=lambda pulse: pulse.name != "personalize")[:1]
+    for pulse in shown:
+        parts += [Text(), Text(f"{pulse.name} {pulse.pid}: time by step", "bold"), _steps(pulse)]
     return Group(*parts)
 
 
@@ -153,19 +155,13 @@ def _reasons(state: State) -> str:
     return f" (since the start: {shown})" if shown else ""
 
 
-def _steps(name: str, state: State) -> Table:
-    """Return the slowest steps of the busiest kind of process."""
+def _steps(pulse: Pulse) -> Table:
+    """Return the slowest steps of a process, those within others included."""
     table = _table("step", "runs", "p50 ms", "p99 ms", "share")
-    steps = {
-        step: figures
-        for pulse in state.processes
-        if pulse.name == name
-        for step, figures in pulse.steps.items()
-    }
-    total = sum(one.wall_us for step, one in steps.items() if "." not in step) or 1.0
-    slowest = sorted(steps.items(), key=lambda one: -one[1].wall_us)[:STEPS]
-    for step, one in slowest:
-        share = f"{one.wall_us / total:.0%}"
+    outer = (pulse.steps[name].wall_us for name in OUTER if name in pulse.steps)
+    total = sum(outer) or 1.0
+    slowest = sorted(pulse.steps.items(), key=lambda one: -one[1].wall_us)[:STEPS]
+    for name, one in slowest:
         p50, p99 = f"{one.p50_us / 1000:.2f}", f"{one.p99_us / 1000:.2f}"
-        table.add_row(escape(step), f"{one.count:,}", p50, p99, share)
+        table.add_row(escape(name), f"{one.count:,}", p50, p99, f"{one.wall_us / total:.0%}")
     return table

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rillet.cli.figures import best_source
+
+
+def test_the_report_has_the_promised_form(kept: Any) -> None:
+    report = kept.report
+    assert report["log"] == str(kept.log)
+    assert {"events", "wall_s", "cpu_us_per_event", "rerank", "next", "by_history"} <= set(report)
+    assert set(report["next"]) == {"strict", "order"}
+    for source, figures in report["next"]["strict"].items():
+        assert {"hr@10", "ndcg@10", "mrr", "coverage"} <= set(figures), source
+    assert {"blend", "shown"} <= set(report["rerank"])
+    assert {"ndcg@10", "mrr"} <= set(report["rerank"]["blend"])
+
+
+def test_the_tables_name_every_source_in_eighty_columns(kept: Any) -> None:
+    for source in report_sources(kept.report):
+        assert source in kept.printed
+    tables = kept.printed.split("\n\n", 1)[1]
+    assert max(map(len, tables.splitlines())) <= 80
+    assert "\x1b" not in kept.printed  # no colours where nobody looks
+
+
+def report_sources(report: dict[str, Any]) -> set[str]:
+    return set(report["next"]["strict"]) | set(report["rerank"])
+
+
+def test_it_draws_a_picture(kept: Any) -> None:
+    picture = kept.picture.read_bytes()
+    assert picture.startswith(b"\x89PNG")
+    assert len(picture) > 20_000
+
+
+def test_it_says_how_to_go_on(kept: Any) -> None:
+    assert f"--redis {kept.redis}" in kept.said
+
+
+def test_state_is_not_mixed_with_older_state(kept: Any, command: Any) -> None:
+    done = command("replay", str(kept.log), "--state", str(kept.state))
+    assert done.returncode == 2
+    assert "--fresh" in done.stderr
+
+
+def test_json_to_standard_output_is_one_line_and_repeats(small_log: Path, command: Any) -> None:
+    arguments = ("replay", str(small_log), "--limit", "500", "--json", "-", "--seed", "4")
+    first, again = (json.loads(command(*arguments).stdout) for _ in range(2))
+    assert first["events"] == 500
+    for name in ("rerank", "next", "by_history"):
+        assert first[name] == again[name]
+
+
+def test_a_source_can_be_left_out(small_log: Path, command: Any) -> None:
+    done = command(
+        *("replay", str(small_log), "--limit", "600", "--json", "-"),
+        *("--without", "neighbours", "--partitions", "2", "--batch", "64"),
+    )
+    sources = set(json.loads(done.stdout)["next"]["strict"])
+    assert "blend" in sources
+    assert "neighbours" not in sources
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--sources", "nonsense"], "no source is called nonsense"),
+        (["--state", "a", "--redis", "redis://nowhere"], "give one of them"),
+    ],
+)
+def test_wrong_usage_is_told_with_a_mend(
+    small_log: Path, command: Any, arguments: list[str], message: str
+) -> None:
+    done = command("replay", str(small_log), *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+def test_a_missing_log_is_told(command: Any) -> None:
+    done = command("replay", "nowhere.jsonl")
+    assert done.returncode == 2
+    assert "there is no log nowhere.jsonl" in done.stderr
+
+
+def test_the_best_single_source_is_neither_blend_nor_the_list_as_shown() -> None:
+    figures = {"shown": {"mrr": 0.9}, "blend": {"mrr": 0.8}, "a": {"mrr": 0.3}, "b": {"mrr": 0.1}}
+    assert best_source(figures, "mrr") == "a"
+    assert best_source({"blend": {"mrr": 1.0}}, "mrr") == ""
