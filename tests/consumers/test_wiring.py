@@ -5,7 +5,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -57,7 +57,7 @@ class Follower:
     def revoked(self, partitions: object) -> None:
         pass
 
-    def handle(self, records: list[Record]) -> Writes:
+    def handle(self, records: Sequence[Record]) -> Writes:
         return Writes(produced=[Outgoing("moves", record.value) for record in records])
 
     def committed(self) -> None:
@@ -126,7 +126,8 @@ def test_an_unknown_consumer_is_named(store: Store) -> None:
 
 @pytest.mark.usefixtures("logs")
 def test_an_event_of_the_log_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    output = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", output)
     configure_logs()
     log = logging.getLogger("consumers.somewhere")
     log.debug("not shown")
@@ -135,7 +136,7 @@ def test_an_event_of_the_log_is_one_line(monkeypatch: pytest.MonkeyPatch) -> Non
     except ValueError:
         log.exception("failed")
     logging.getLogger("kafka.net").error("the client's own noise")
-    written = sys.stderr.getvalue()  # type: ignore[attr-defined]
+    written = output.getvalue()
     assert written.count("\n") == 1
     assert "consumers.somewhere: failed | Traceback" in written
 

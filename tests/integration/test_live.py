@@ -1,0 +1,224 @@
+"""The whole engine, live: topics made, consumers run, a log published, lists read."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rillet import BadEventError, Client, NothingYetError
+from stream.settings import Settings, load_settings
+
+WITHIN_S = 60.0
+SHELVES = ("tea", "mugs", "books", "lamps")
+
+
+@pytest.fixture
+def variables(unique: str) -> dict[str, str]:
+    """What makes the command line use this test's topics, groups and keys."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("RILLET_")}
+    kafka = {name: f"{unique}.{name}" for name in ("events", "catalogue", "transitions")}
+    ours = {f"RILLET_KAFKA__{name.upper()}": topic for name, topic in kafka.items()}
+    return (
+        clean
+        | ours
+        | {
+            "RILLET_KAFKA__BOOTSTRAP": os.environ["RILLET_TEST_KAFKA"],
+            "RILLET_KAFKA__DEADLETTERS": f"{unique}.deadletters",
+            "RILLET_KAFKA__GROUP": unique,
+            "RILLET_KAFKA__SESSION_S": "6",
+            "RILLET_KAFKA__PARTITIONS": "2",
+            "RILLET_REDIS__URL": os.environ["RILLET_TEST_REDIS"],
+            "RILLET_REDIS__PREFIX": unique,
+        }
+    )
+
+
+@pytest.fixture
+def settings(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Settings:
+    for name, value in variables.items():
+        if name.startswith("RILLET_"):
+            monkeypatch.setenv(name, value)
+    return load_settings()
+
+
+@pytest.fixture
+def rillet(variables: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "rillet.cli.main", *arguments],
+            capture_output=True,
+            check=False,
+            env=variables,
+            text=True,
+            timeout=60,
+        )
+
+    return run
+
+
+class Up:
+    """``rillet up`` as a process of its own."""
+
+    def __init__(self, variables: dict[str, str], log: Path) -> None:
+        self.log = log
+        self._file = log.open("ab")
+        command = [sys.executable, "-m", "rillet.cli.main", "up"]
+        self.process = subprocess.Popen(
+            command, env=variables, stdout=self._file, stderr=self._file
+        )
+
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def end(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        status = self.process.wait(60)
+        self._file.close()
+        return status
+
+
+@pytest.fixture
+def start(variables: dict[str, str], tmp_path: Path) -> Iterator[Callable[[], Up]]:
+    started: list[Up] = []
+
+    def one() -> Up:
+        started.append(Up(variables, tmp_path / f"up{len(started)}.log"))
+        return started[-1]
+
+    yield one
+    for up in started:
+        if up.process.poll() is None:
+            up.process.terminate()
+            up.process.wait(60)
+        up._file.close()
+
+
+def eventually(what: Callable[[], Any], why: Callable[[], str]) -> Any:
+    deadline = time.monotonic() + WITHIN_S
+    while not (found := what()):
+        assert time.monotonic() < deadline, why()
+        time.sleep(0.05)
+    return found
+
+
+def shop(path: Path) -> Path:
+    """Write a log of a few items, and of users who each keep to a shelf."""
+    lines: list[bytes] = []
+    now = int(time.time() * 1000) - 600_000
+    for number in range(24):
+        shelf = SHELVES[number % len(SHELVES)]
+        fields = [
+            {"name": "title", "value": f"{shelf} number {number}"},
+            {"name": "category", "value": shelf},
+        ]
+        event = {"event": "item", "timestamp": now, "item": f"i{number}", "fields": fields}
+        lines.append(json.dumps(event).encode())
+    for step in range(240):
+        user, number = f"u{step % 12}", (step % 4) + 4 * (step // 12 % 6)
+        view = {"event": "interaction", "type": "view", "user": user, "item": f"i{number}"}
+        lines.append(json.dumps({"timestamp": now + step * 1000, **view}).encode())
+    lines.append(b"not an event")
+    path.write_bytes(b"\n".join(lines))
+    return path
+
+
+def listed(client: Client, user: str) -> Any:
+    try:
+        answer = client.recommend(user)
+    except NothingYetError:
+        return None
+    return answer if answer.user == user else None
+
+
+def test_from_nothing_to_recommendations_and_back(
+    rillet: Callable[..., subprocess.CompletedProcess[str]],
+    start: Callable[[], Up],
+    settings: Settings,
+    tmp_path: Path,
+) -> None:
+    assert rillet("consume", "personalize").returncode == 2  # no topics yet
+    made = rillet("init", "--topics")
+    assert made.returncode == 0, made.stderr
+    assert made.stdout.count("created") == 4
+    assert "created" not in rillet("init", "--topics").stdout
+
+    up = start()
+    published = rillet("publish", str(shop(tmp_path / "log.jsonl")), "--json")
+    assert json.loads(published.stdout)["bad"] == 1
+    with Client(settings) as client:
+        answer = eventually(lambda: listed(client, "u3"), up.said)
+        assert {one.item for one in answer.items} <= {f"i{number}" for number in range(24)}
+        assert client.recommend("stranger").user == "*default*"
+        settled = eventually(lambda: caught_up(rillet, settings), up.said)
+        names = {one["name"] for one in settled["processes"]}
+        assert names == {"catalogue", "neighbours", "personalize"}
+        assert settled["deadletters"] == 1
+        checked = rillet("doctor", "--only", "kafka,topics,redis,catalogue,consumers,lag")
+        assert checked.returncode == 0, checked.stdout
+        assert "0 failures" in checked.stdout
+        assert "because" in rillet("recommend", "u3").stdout
+        assert rillet("explain", "u3", answer.items[0].item).returncode == 0
+
+    assert up.end() == 0, up.said()
+    assert up.said().count(" ended after ") == 3
+    resumes(rillet, start, settings)
+
+
+def caught_up(rillet: Callable[..., Any], settings: Settings) -> Any:
+    """Return the status once all records are worked off and all consumers are alive."""
+    state = json.loads(rillet("status", "--json").stdout)
+    done = len(state["processes"]) == 3 and not any(state["lag"].values())
+    return state if done and state["deadletters"] else None
+
+
+def resumes(
+    rillet: Callable[..., subprocess.CompletedProcess[str]],
+    start: Callable[[], Up],
+    settings: Settings,
+) -> None:
+    """What a restarted engine knows, it knows from before; what is new it adds."""
+    up = start()
+    with Client(settings) as client:
+        before = client.session("u3")
+        assert before is not None
+        with pytest.raises(BadEventError):
+            client.publish({"event": "interaction", "user": "u3"})
+        client.publish({"event": "interaction", "type": "view", "user": "u3", "item": "i5"})
+        client.flush()
+
+        def grown() -> bool:
+            now = client.session("u3")
+            return now is not None and now.events == before.events + 1
+
+        eventually(grown, up.said)
+        client.forget("u3")
+        eventually(lambda: client.recommend("u3").user == "*default*", up.said)
+    assert up.end() == 0, up.said()
+
+
+def test_lockstep_answers_carry_the_events_time(
+    rillet: Callable[..., subprocess.CompletedProcess[str]],
+    variables: dict[str, str],
+    start: Callable[[], Up],
+    settings: Settings,
+    tmp_path: Path,
+) -> None:
+    variables["RILLET_BATCH__LOCKSTEP"] = "true"
+    assert rillet("init", "--topics").returncode == 0
+    up = start()
+    log = shop(tmp_path / "log.jsonl")
+    assert rillet("publish", str(log)).returncode == 0
+    with Client(settings) as client:
+        eventually(lambda: caught_up(rillet, settings), up.said)
+        answer = client.recommend("u3")
+        assert answer.generated_at <= int(time.time() * 1000) - 300_000
+    assert up.end() == 0, up.said()
