@@ -10,7 +10,7 @@ from consumers.kept import KeptLearners, KeptSessions
 from consumers.view import LiveView
 from features.contexts import ask, signed_weights
 from features.parts.base import Rules
-from features.session import Session, admit, advance, encode_session
+from features.session import Session, admit, advance, encode_session, is_new
 from models.activity import ActivityWriter
 from models.answer import Answer, encode_answer
 from models.engine import Engine
@@ -150,7 +150,7 @@ class Personalize:
             place = (record.partition, record.offset)
             session = self._sessions[partition_key(event)]
             touched[session.user] = session
-            if isinstance(event, Identify):
+            if isinstance(event, Identify) and is_new(session, *place):
                 writes.produced += self._hand_over(session, event)
             moment = admit(session, event, place, self._rules)
             if moment is None:
@@ -191,9 +191,12 @@ class Personalize:
             users.append((DEFAULT_USER, newest))
         answers: list[Answer] = []
         now = self._clock.now_ms() if self._clock is not None else self._default_at
+        version = self.learners.version
+        if not len(self._view.world.catalogue):  # nothing to choose from yet
+            return [Answer(as_of, user, [], version, [], now) for user, as_of in users]
         for chunk in self.engine.look(questions):
             mine = users[chunk.first : chunk.first + len(chunk)]
-            answers += compose(self.engine, chunk, mine, self.learners.version, now)
+            answers += compose(self.engine, chunk, mine, version, now)
         return answers
 
     def _write(
