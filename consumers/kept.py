@@ -12,7 +12,7 @@ import msgspec
 from features.session import Session, decode_session, new_session
 from models.engine import Engine
 from models.head import average
-from models.learner import Learner, LearnerState, decode_learner
+from models.learner import Learner, LearnerState, OpenList, decode_learner
 from models.lessons import Lessons, Observer
 from stream import metrics
 from stream.errors import ModelError
@@ -117,8 +117,12 @@ class KeptLearners:
         return starts
 
     def _new(self) -> Learner:
-        closed = self._observer.closed if self._observer is not None else None
-        return Learner(self._engine.new_heads(), self._join_ms, closed)
+        return Learner(self._engine.new_heads(), self._join_ms, self._closed)
+
+    def _closed(self, shown: OpenList, taken: Sequence[bool]) -> None:
+        if self._observer is not None:
+            self._observer.closed(shown, taken)
+        self._engine.learn_list(shown, taken)
 
     def _restored(self, learner: Learner, raw: bytes) -> LearnerState | None:
         try:

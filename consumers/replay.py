@@ -28,7 +28,7 @@ from stream.routing import outgoing
 from stream.settings import Settings
 from stream.store import Store
 
-__all__ = ["Replay", "Replayed", "source_names", "time_span"]
+__all__ = ["Replay", "Replayed", "source_names", "time_at"]
 
 ITEMS_AT_ONCE: Final = 512
 """Item events that are gathered before the catalogue consumer encodes them."""
@@ -36,18 +36,18 @@ ITEMS_AT_ONCE: Final = 512
 Progress = Callable[[int], None]
 
 
-def time_span(lines: Iterable[tuple[int, bytes]]) -> tuple[int, int]:
-    """Return the first and the last time of what users did, epoch milliseconds.
+def time_at(lines: Iterable[tuple[int, bytes]], share: float) -> int:
+    """Return the time before which the given share of what users did lies, epoch milliseconds.
 
-    Returns (0, 0) for a log in which nobody did anything.
+    Returns 0 for a log in which nobody did anything.
     """
-    first, last = 0, 0
+    times = []
     for _, raw in lines:
         event = decode(raw)
         if not isinstance(event, (BadRecord, Item)):
-            first = min(first or event.timestamp, event.timestamp)
-            last = max(last, event.timestamp)
-    return int(first), int(last)
+            times.append(int(event.timestamp))
+    times.sort()
+    return times[min(len(times) - 1, int(share * len(times)))] if times else 0
 
 
 @dataclass(slots=True)

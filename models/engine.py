@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from features.contexts import Contexts, Question, build_contexts
 from models.finish import best_of_each, diversify, give_slots
 from models.head import Head
+from models.learner import OpenList
+from models.lists import PRIOR as LIST_PRIOR
+from models.lists import ListModel, ShownBefore
 from models.retrieval import Pairs, Retrieval, retrieve
 from models.signals import SEGMENTS, Signals, segment_of
 from models.sources.base import Positive, World
@@ -89,6 +92,8 @@ class Engine:
         self.world = world
         self.sources = build_sources(world, settings.sources.enabled)
         self.signals = Signals(world, self.sources)
+        self.lists = ListModel(world)
+        self.list_names = (*self.signals.names, *self.lists.names)
         heads = self.new_heads()
         self.weights = {name: head.matrix() for name, head in heads.items()}
         self.repeats, self.positives = 0.0, 0.0
@@ -101,15 +106,19 @@ class Engine:
     def new_heads(self) -> dict[str, Head]:
         """Return untaught heads of this engine's features."""
         blend = self.settings.blend
+        kinds = {
+            "next": (self.signals.names, self.signals.prior),
+            "shown": (self.list_names, LIST_PRIOR | {"bias": -2.0}),
+        }
         return {
             name: Head(
-                self.signals.names,
+                names,
                 segments=len(SEGMENTS),
                 learning_rate=blend.learning_rate,
                 l2=blend.l2,
-                prior=self.signals.prior,
+                prior=prior,
             )
-            for name in ("next", "shown")
+            for name, (names, prior) in kinds.items()
         }
 
     def look(self, questions: Sequence[Question]) -> Iterator[Chunk]:
@@ -142,17 +151,48 @@ class Engine:
         self.repeats = self.repeats * fade + repeat
         self.positives = self.positives * fade + 1
 
-    def score(self, head: str, chunk: Chunk, pairs: Pairs) -> tuple[F64, F32]:
+    def score(self, chunk: Chunk, pairs: Pairs) -> tuple[F64, F32]:
         """Return the log-odds (M,) and the features (M, F) of pairs of a chunk."""
         x = self.signals.of(chunk.retrieval, pairs, chunk.segment)
-        weights = self.weights[head][chunk.segment[pairs.row]]
+        weights = self.weights["next"][chunk.segment[pairs.row]]
         return np.einsum("nf,nf->n", x.astype(np.float64), weights), x
+
+    def score_list(
+        self, chunk: Chunk, row: int, items: I32, before: ShownBefore, now: int
+    ) -> tuple[F64, F32]:
+        """Return the log-odds (n,) and the features (n, F) of a shown list.
+
+        Features of the user and the session are centred within the list: what
+        raises all of its items alike does not order them.
+
+        Parameters
+        ----------
+        chunk, row
+            The question that the list answers.
+        items
+            (n,) item rows, in shown order.
+        before
+            What the user was shown before.
+        now
+            Epoch milliseconds.
+        """
+        pairs = Pairs(np.full(len(items), row, dtype=np.int32), items)
+        x = self.signals.of(chunk.retrieval, pairs, chunk.segment)
+        x[:, :-1] -= x[:, :-1].mean(axis=0)  # the last is the constant
+        both = np.concatenate([x, self.lists.features(before, items, now)], axis=1)
+        weights = self.weights["shown"][chunk.segment[row]]
+        return both.astype(np.float64) @ weights, both
+
+    def learn_list(self, shown: OpenList, taken: Sequence[bool]) -> None:
+        """Let the model of shown lists learn from one that has closed."""
+        x = shown.x[:, len(self.signals.names) :]
+        self.lists.learn(shown.rows, x, np.array(taken, dtype=bool), shown.before)
 
     def finish(self, chunk: Chunk) -> Lists:
         """Return the finished list of every question of a chunk."""
         rules = self.settings.recommend
         pairs = chunk.retrieval.candidates()
-        odds, x = self.score("next", chunk, pairs)
+        odds, x = self.score(chunk, pairs)
         pool = rules.length
         item, place = best_of_each(pairs, odds, len(chunk), pool)
         safe = np.maximum(place, 0)
@@ -185,7 +225,7 @@ class Engine:
     def _explained(self, chunk: Chunk, item: I32, place: I32, odds: F64, x: F32) -> Lists:
         rows, columns = np.nonzero(item >= 0)
         pairs = Pairs(rows.astype(np.int32), item[rows, columns])
-        odds, x = self.score("next", chunk, pairs)
+        odds, x = self.score(chunk, pairs)
         weights = self.weights["next"][chunk.segment[rows]].astype(np.float32)
         part = np.zeros((*item.shape, len(self.owners)), dtype=np.float32)
         part[rows, columns] = (x * weights) @ self._owned_by

@@ -13,6 +13,7 @@ from models.evaluate import NextMeter, RerankMeter
 from models.finish import best_of_each
 from models.learner import OpenList
 from models.lessons import Taken
+from models.lists import NAMES as LIST_NAMES
 
 __all__ = ["Evaluation"]
 
@@ -38,7 +39,7 @@ class Evaluation:
         self.from_ms = from_ms
         self.names = ["blend", *names]
         self.next = {mode: {name: NextMeter() for name in self.names} for mode in MODES}
-        self.rerank = {name: RerankMeter() for name in ["shown", *self.names]}
+        self.rerank = {name: RerankMeter() for name in ["shown", *self.names, *LIST_NAMES]}
 
     def watches(self, time_ms: int) -> bool:
         """Tell whether events of this time are measured."""
@@ -74,14 +75,16 @@ class Evaluation:
                 self.next[mode][name].listed(top[used, :TOP], size)
 
     def closed(self, shown: OpenList, taken: Sequence[bool]) -> None:
-        """Measure a shown list that got at least one positive."""
-        if not self.watches(shown.time):
+        """Measure a shown list if it got a positive."""
+        if not any(taken) or not self.watches(shown.time):
             return
         marks = np.array(taken)
         self.rerank["shown"].add(-np.arange(len(marks), dtype=np.float64), marks, shown.time)
         self.rerank["blend"].add(shown.odds, marks, shown.time)
         for place, name in enumerate(self.names[1:]):
             self.rerank[name].add(shown.x[:, place], marks, shown.time)
+        for place, name in enumerate(reversed(LIST_NAMES), start=1):
+            self.rerank[name].add(shown.x[:, -place], marks, shown.time)
 
     def report(self) -> dict[str, Any]:
         """Return the metrics as plain values: ``rerank``, ``next``, ``by_history``."""
@@ -101,7 +104,7 @@ def _each(meters: dict[str, Any], what: Callable[[Any], Any]) -> dict[str, Any]:
 def _blend_scores(engine: Engine, chunk: Chunk) -> tuple[F32, I32]:
     """Return the blend's log-odds (B, N), -inf where it is no candidate, and its top 10."""
     pairs = chunk.retrieval.candidates()
-    odds, _ = engine.score("next", chunk, pairs)
+    odds, _ = engine.score(chunk, pairs)
     table = np.full(chunk.retrieval.scores.shape[1:], -np.inf, dtype=np.float32)
     table[pairs.row, pairs.item] = odds
     return table, best_of_each(pairs, odds, len(chunk), TOP)[0]

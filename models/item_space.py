@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from features.catalogue import Catalogue
 from features.columns import Column
+from models.arrays import Arrays, pack_names, unpack_names
 
-__all__ = ["Carry", "Described", "ItemSpace", "Maps"]
+__all__ = ["Carry", "Described", "ItemSpace", "Maps", "first"]
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -59,9 +60,9 @@ class Maps:
         Names of the numeric fields.
     log, mean, spread
         (Q,) whether a field counts in logarithms, its mean and standard deviation.
-    centre, basis
-        (dim,) mean vector, and (dim, C) principal axes divided by the mean
-        standard deviation of the components.
+    basis, centre
+        (dim, C) principal axes divided by the mean standard deviation of the
+        components, and (C,) the mean vector in them.
     """
 
     known: int
@@ -69,8 +70,8 @@ class Maps:
     log: NDArray[np.bool_]
     mean: F64
     spread: F64
-    centre: F64
-    basis: F64
+    basis: F32
+    centre: F32
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +136,23 @@ class Described:
         return np.concatenate([self.z, square, self.p], axis=1)
 
 
+def first(items: Described, n: int) -> Described:
+    """Return the first ``n`` items alone."""
+    end = int(np.searchsorted(items.at, n))
+    return Described(
+        rows=items.rows[:n],
+        z=items.z[:n],
+        has=items.has[:n],
+        p=items.p[:n],
+        vectors=items.vectors[:n],
+        at=items.at[:end],
+        token=items.token[:end],
+        value=items.value[:end],
+        weight=items.weight[:end],
+        root=items.root[:n],
+    )
+
+
 class ItemSpace:
     """The items of a catalogue as numbers.
 
@@ -158,8 +176,8 @@ class ItemSpace:
             log=none.astype(np.bool_),
             mean=none,
             spread=none,
-            centre=np.zeros(catalogue.dim),
-            basis=np.zeros((catalogue.dim, min(COMPONENTS, catalogue.dim))),
+            basis=np.zeros((catalogue.dim, min(COMPONENTS, catalogue.dim)), np.float32),
+            centre=np.zeros(min(COMPONENTS, catalogue.dim), np.float32),
         )
         self._words: dict[str, int] = {}
         self._word_of = Column(np.int64, fill=0)
@@ -178,9 +196,38 @@ class ItemSpace:
         new = self.describe(sample)
         return Carry(_expressed(old.phi, new.phi), _expressed(old.linear, new.linear))
 
-    def restore(self, maps: Maps) -> None:
-        """Continue on the scales of a checkpoint."""
-        self.maps = maps
+    def state(self) -> Arrays:
+        """Return the scales."""
+        maps = self.maps
+        return {
+            "known": np.array(maps.known),
+            "fields": pack_names(maps.fields),
+            "log": maps.log,
+            "mean": maps.mean,
+            "spread": maps.spread,
+            "basis": maps.basis,
+            "centre": maps.centre,
+        }
+
+    def restore(self, arrays: Arrays) -> None:
+        """Continue on the scales of a checkpoint.
+
+        Raises
+        ------
+        ValueError
+            They are of content vectors of another length.
+        """
+        if arrays["basis"].shape != self.maps.basis.shape:
+            raise ValueError("the scales are of content vectors of another length")
+        self.maps = Maps(
+            known=int(arrays["known"]),
+            fields=tuple(unpack_names(arrays["fields"])),
+            log=arrays["log"],
+            mean=arrays["mean"],
+            spread=arrays["spread"],
+            basis=arrays["basis"],
+            centre=arrays["centre"],
+        )
         self._count_words()
 
     def _sample(self) -> I32:
@@ -194,7 +241,7 @@ class ItemSpace:
         z, has = _standardised(catalogue, maps, rows)
         vectors = catalogue.vectors[rows]
         found = catalogue.has_vector[rows]
-        p = np.where(found[:, None], (vectors - maps.centre) @ maps.basis, 0)
+        p = (vectors @ maps.basis - maps.centre) * found[:, None]
         at, token = self._tokens(rows)
         weight = self._idf.rows[self._word_of.rows[token]]
         length = np.sqrt(np.bincount(at, weight * weight, minlength=len(rows)))
@@ -203,7 +250,7 @@ class ItemSpace:
             rows=rows,
             z=z,
             has=has,
-            p=p,
+            p=p.astype(np.float64),
             vectors=vectors,
             at=at,
             token=token,
@@ -224,12 +271,12 @@ class ItemSpace:
     def _learn_words(self) -> None:
         """Give new tokens the numbers of their words; fields that hold the same word share one."""
         names = self._catalogue.token_names
-        first = len(self._word_of.rows)
-        if first == len(names):
+        done = len(self._word_of.rows)
+        if done == len(names):
             return
-        numbers = [self._words.setdefault(word, len(self._words)) for _, word in names[first:]]
+        numbers = [self._words.setdefault(word, len(self._words)) for _, word in names[done:]]
         self._word_of.grow(len(names))
-        self._word_of.rows[first:] = numbers
+        self._word_of.rows[done:] = numbers
         known = len(self._idf.rows)
         self._idf.grow(len(self._words))
         self._idf.rows[known:] = self._rarest
@@ -260,9 +307,9 @@ def _standardised(catalogue: Catalogue, maps: Maps, rows: I32) -> tuple[F64, NDA
         empty = np.zeros((len(rows), len(maps.fields)))
         return empty, empty.astype(np.bool_)
     raw = np.stack(columns, axis=1).astype(np.float64)
-    raw[:, maps.log] = np.log1p(np.maximum(raw[:, maps.log], 0))
+    np.log1p(np.maximum(raw, 0), out=raw, where=maps.log)
     has = ~np.isnan(raw)
-    z = np.clip((raw - maps.mean) / maps.spread, -BOUND, BOUND)
+    z = np.minimum(np.maximum((raw - maps.mean) / maps.spread, -BOUND), BOUND)
     return np.where(has, z, 0), has
 
 
@@ -281,25 +328,26 @@ def _fit(catalogue: Catalogue, sample: I32, known: int) -> Maps:
     # a stable sort: of equally common fields the first to come stay
     scales = sorted(scales, key=lambda scale: -scale[4])[:MAX_FIELDS]
     vectors = catalogue.vectors[sample][catalogue.has_vector[sample]].astype(np.float64)
-    centre, basis = _principal(vectors, catalogue.dim)
+    basis, centre = _principal(vectors, catalogue.dim)
     return Maps(
         known=known,
         fields=tuple(scale[0] for scale in scales),
         log=np.array([scale[1] for scale in scales], dtype=np.bool_),
         mean=np.array([scale[2] for scale in scales]),
         spread=np.array([scale[3] for scale in scales]),
-        centre=centre,
-        basis=basis,
+        basis=basis.astype(np.float32),
+        centre=centre.astype(np.float32),
     )
 
 
 def _principal(vectors: F64, dim: int) -> tuple[F64, F64]:
-    """Return the mean of vectors, and their axes over the components' mean deviation."""
+    """Return the axes of vectors over the components' mean deviation, and the mean in them."""
     width = min(COMPONENTS, dim)
     if len(vectors) < 2:
-        return np.zeros(dim), np.zeros((dim, width))
+        return np.zeros((dim, width)), np.zeros(width)
     centre = vectors.mean(axis=0)
     centred = vectors - centre
     value, axes = np.linalg.eigh(centred.T @ centred / len(vectors))
     spread = np.sqrt(np.maximum(value[::-1][:width], 0)).mean()
-    return centre, axes[:, ::-1][:, :width] / max(spread, 1e-9)
+    basis = axes[:, ::-1][:, :width] / max(spread, 1e-9)
+    return basis, centre @ basis

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from river import drift
 
 from features.card import AsOf
+from features.shown import ShownBefore
 from models.head import Head, HeadState
 from stream.errors import ModelError
 
@@ -60,8 +61,12 @@ class OpenList:
     ----------
     time, offset
         When and where it was shown.
-    items
-        n item ids, in shown order.
+    user
+        Who was shown it.
+    items, rows
+        n item ids, in shown order, and their rows.
+    before
+        What he was shown before.
     x, segment
         (n, F) features as they were at that moment, and (n,) segments.
     odds
@@ -72,7 +77,10 @@ class OpenList:
 
     time: int
     offset: int
+    user: str
     items: list[str]
+    rows: I32
+    before: ShownBefore
     x: F32
     segment: I32
     odds: F64
@@ -92,7 +100,7 @@ class Learner:
     join_ms
         How long a list waits for its clicks, in event time of the partition.
     closed
-        Called with every list that got a click and what was taken, before it is learned from.
+        Called with every list that closes and what was taken, before it is learned from.
     """
 
     def __init__(self, heads: dict[str, Head], join_ms: int, closed: Closed | None = None) -> None:
@@ -102,6 +110,7 @@ class Learner:
         self.drifts = 0
         self._join_ms = join_ms
         self._open: dict[str, OpenList] = {}
+        self._last: dict[str, str] = {}
         self._watermark = 0
         self._adwin = drift.ADWIN()
 
@@ -115,8 +124,12 @@ class Learner:
         learner.learn(x, segment, taken)
 
     def show(self, name: str, shown: OpenList) -> None:
-        """Open a list; its clicks will name it."""
+        """Open a list, whose clicks will name it; the user's last one closes."""
+        last = self._last.get(shown.user)
+        if last in self._open:
+            self._close(last)
         self._open[name] = shown
+        self._last[shown.user] = name
         if len(self._open) > MAX_OPEN:
             self._close(next(iter(self._open)))
 
@@ -142,10 +155,12 @@ class Learner:
 
     def _close(self, name: str) -> None:
         shown = self._open.pop(name)
+        if self._last.get(shown.user) == name:
+            del self._last[shown.user]
+        taken = [item in shown.taken for item in shown.items]
+        if self._closed is not None:
+            self._closed(shown, taken)
         if shown.taken:
-            taken = [item in shown.taken for item in shown.items]
-            if self._closed is not None:
-                self._closed(shown, taken)
             self.teach("shown", shown.x, shown.segment, taken)
 
     def state(self, partition: int, event_time: int) -> LearnerState:

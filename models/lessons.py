@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from features.contexts import Question, ask, owned_before, signed_weights
 from features.parts.base import Moment
 from features.session import Session
+from features.shown import ShownBefore, shown_before
 from models.draw import chance, draws
 from models.engine import Chunk, Engine
 from models.learner import Learner, OpenList
@@ -68,13 +69,15 @@ class Taken:
 
 @dataclass(slots=True)
 class Shown:
-    """A shown list, and the question it answers."""
+    """A shown list, what its user was shown before, and the question it answers."""
 
     place: Place
     time: int
+    user: str
     name: str
     items: list[str]
     rows: list[int]
+    before: ShownBefore
     question: int
     opened: OpenList | None = None
 
@@ -101,7 +104,7 @@ class Observer(Protocol):
         ...
 
     def closed(self, shown: OpenList, taken: Sequence[bool]) -> None:
-        """Look at a shown list that got its clicks."""
+        """Look at a shown list that has closed."""
         ...
 
 
@@ -135,7 +138,9 @@ class Lessons:
             names = [shown.id for shown in event.items]
             rows = [self.engine.world.catalogue.ensure(name) for name in names]
             question = self._ask(before, moment)
-            self.steps.append(Shown(place, moment.time, event.id, names, rows, question))
+            shown = shown_before(before, self.engine.world.catalogue)
+            time, user = moment.time, before.user
+            self.steps.append(Shown(place, time, user, event.id, names, rows, shown, question))
         elif isinstance(event, Interaction) and moment.sign > 0:
             self._note_positive(before, event, moment, place)
         partition, offset = place
@@ -225,17 +230,12 @@ class Lessons:
             step.x, step.segment = x[place], int(chunk.segment[rows[place]])
 
     def _study_shown(self, chunk: Chunk, shown: list[Shown]) -> None:
-        if not shown:
-            return
-        counts = [len(s.rows) for s in shown]
-        rows = np.repeat([s.question - chunk.first for s in shown], counts).astype(np.int32)
-        items = np.array([row for s in shown for row in s.rows], dtype=np.int32)
-        odds, x = self.engine.score("shown", chunk, Pairs(rows, items))
-        ends = np.cumsum(counts)
-        for step, first, end in zip(shown, ends - counts, ends, strict=True):
-            segment = chunk.segment[rows[first:end]]
+        for step in shown:
+            row, rows = step.question - chunk.first, np.array(step.rows, dtype=np.int32)
+            odds, x = self.engine.score_list(chunk, row, rows, step.before, step.time)
+            segment = np.full(len(rows), chunk.segment[row], dtype=np.int32)
             step.opened = OpenList(
-                step.time, step.place[1], step.items, x[first:end], segment, odds[first:end]
+                step.time, step.place[1], step.user, step.items, rows, step.before, x, segment, odds
             )
 
     def teach(self, learners: Mapping[int, Learner]) -> None:

@@ -14,35 +14,38 @@ from numpy.typing import NDArray
 
 from features.columns import Column
 from features.shown import ShownBefore, shown_before
-from models.item_space import ItemSpace
+from models.arrays import Arrays, pack, pack_names, under, unpack, unpack_names, within
+from models.item_space import ItemSpace, first
 from models.sources.base import World
 from models.strength import ItemStrength
 from models.tastes import Differences, log_odds, taste_of, traits
+from stream.errors import ModelError
 
 __all__ = ["NAMES", "PRIOR", "ListModel", "ShownBefore", "shown_before"]
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 I32 = NDArray[np.int32]
+I64 = NDArray[np.int64]
 
 SCALES: Final = {
     "list.rate": 1.0,
-    "list.relative": 1.0,
-    "list.shown": 1.0,
-    "list.doubt": 1.0,
+    "list.relative": 0.5,
+    "list.shown": 0.5,
+    "list.doubt": 0.1,
     "list.strength": 1.0,
     "list.depth": 1.0,
-    "list.top": 1.0,
-    "list.end": 1.0,
-    "list.retaken": 1.0,
-    "list.reignored": 1.0,
-    "list.taste": 1.0,
+    "list.top": 0.2,
+    "list.end": 0.2,
+    "list.retaken": 0.2,
+    "list.reignored": 0.2,
+    "list.taste": 0.25,
 }
 """The features, and what each is divided by to be of order 1."""
 
 NAMES: Final = tuple(SCALES)
 
-PRIOR: Final = {"list.strength": 1.0, "list.taste": 1.0, "list.depth": -0.15}
+PRIOR: Final = {"list.strength": 1.0, "list.taste": 0.25, "list.depth": -0.15}
 """Weights of the features before anything was learned: the model's own."""
 
 STRENGTH: Final = 5.0
@@ -92,6 +95,23 @@ class Counts:
         doubt = 1 / np.sqrt(1 + shown)
         return [np.log(rate / (1 - rate)), relative, np.log1p(shown), doubt]
 
+    def state(self, rows: I64) -> Arrays:
+        """Return the counts of these rows."""
+        return {
+            "shown": self.shown.rows[rows],
+            "taken": self.taken.rows[rows],
+            "expected": self.expected.rows[rows],
+            "total": self.total,
+        }
+
+    def restore(self, arrays: Arrays, rows: I64) -> None:
+        """Continue from a checkpoint, given the rows as they are now."""
+        self.grow(rows)
+        self.shown.rows[rows] = arrays["shown"]
+        self.taken.rows[rows] = arrays["taken"]
+        self.expected.rows[rows] = arrays["expected"]
+        self.total = arrays["total"]
+
 
 class ListModel:
     """Features of shown lists.
@@ -110,7 +130,7 @@ class ListModel:
     names: tuple[str, ...] = NAMES
 
     def __init__(self, world: World) -> None:
-        self._catalogue = world.catalogue
+        self._world, self._catalogue = world, world.catalogue
         self._space = ItemSpace(world.catalogue)
         self._strength = ItemStrength()
         self._differences = Differences()
@@ -177,5 +197,50 @@ class ListModel:
         x_all = traits(items, f, positions)
         self._differences.learn(x_all, taken, log_odds(f, positions), before)
         taste = x[:, -1].astype(np.float64) * DIVIDE[-1]
-        self._strength.learn(self._space.describe(rows), taken, taste)
+        self._strength.learn(first(items, len(rows)), taken, taste)
         self._counts.learn(rows, taken)
+
+    def state(self) -> bytes:
+        """Return all that was learned; items and words by name, so that any process can read it."""
+        catalogue = self._catalogue
+        rows = np.flatnonzero(self._counts.shown.rows)
+        tokens = self._strength.touched()
+        return pack(
+            {
+                "items": pack_names([catalogue.ids[row] for row in rows]),
+                "words": pack_names([catalogue.token_names[token] for token in tokens]),
+                **under("space", self._space.state()),
+                **under("counts", self._counts.state(rows)),
+                **under("strength", self._strength.state(rows, tokens)),
+                **under("differences", self._differences.state()),
+            }
+        )
+
+    def restore(self, raw: bytes) -> None:
+        """Continue from a checkpoint, with the catalogue loaded: words it lacks are forgotten.
+
+        Raises
+        ------
+        ModelError
+            It is damaged, or was written with another encoder.
+        """
+        model = ListModel(self._world)
+        try:
+            arrays = unpack(raw)
+            model._fill(arrays)
+        except (ValueError, KeyError, IndexError) as error:
+            raise ModelError(
+                f"the checkpoint of shown lists cannot be read: {error}",
+                "it is damaged or was written with another encoder; delete it and let it learn anew",
+            ) from error
+        self.__dict__.update(model.__dict__)
+
+    def _fill(self, arrays: Arrays) -> None:
+        catalogue = self._catalogue
+        rows = catalogue.rows_of(unpack_names(arrays["items"]))
+        words = [(field, word) for field, word in unpack_names(arrays["words"])]
+        tokens = np.array([catalogue.token_index.get(word, -1) for word in words], dtype=np.int64)
+        self._space.restore(within("space", arrays))
+        self._counts.restore(within("counts", arrays), rows)
+        self._strength.restore(within("strength", arrays), rows, tokens)
+        self._differences.restore(within("differences", arrays))

@@ -24,12 +24,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.columns import Column
+from models.arrays import Arrays
 from models.item_space import Described
 
 __all__ = ["POSITION", "ItemStrength", "residuals"]
 
 F64 = NDArray[np.float64]
 I32 = NDArray[np.int32]
+I64 = NDArray[np.int64]
 
 POSITION: Final = -0.15
 """Weight of log(1 + position) in the log-odds: who looks from the top sees less below."""
@@ -78,13 +80,14 @@ def residuals(eta: F64, taken: NDArray[np.bool_], lists: I32) -> tuple[F64, F64]
         slope = np.bincount(lists, p * (1 - p)) / n
         step = (share - np.bincount(lists, p) / n) / np.maximum(slope, 1e-3)
         # far from the solution the curve is flat and a full step would jump over it
-        a += np.clip(step, -2, 2)
+        a += np.minimum(np.maximum(step, -2), 2)
         p = _sigmoid(eta + a[lists])
     return y - p, p * (1 - p)
 
 
 def _sigmoid(odds: F64) -> F64:
-    return 1 / (1 + np.exp(-np.clip(odds, -30, 30)))
+    # the same as 1 / (1 + exp(-odds)), which overflows
+    return 0.5 + 0.5 * np.tanh(0.5 * odds)
 
 
 class ItemStrength:
@@ -165,6 +168,34 @@ class ItemStrength:
         self.weights = self.weights + gain @ (r / w)
         covariance = self.covariance - gain @ reach.T
         self.covariance = (covariance + covariance.T) / 2
+
+    def state(self, rows: I64, tokens: I64) -> Arrays:
+        """Return what was learned, of these rows and tokens alone."""
+        return {
+            "own": self.own.rows[rows],
+            "own_information": self.own_information.rows[rows],
+            "tokens": self.tokens.rows[tokens],
+            "token_information": self.token_information.rows[tokens],
+            "weights": self.weights,
+            "covariance": self.covariance,
+        }
+
+    def touched(self) -> I64:
+        """Return the numbers of the tokens that anything was learned of."""
+        return np.flatnonzero(self.token_information.rows > TOKEN_PRIOR)
+
+    def restore(self, arrays: Arrays, rows: I64, tokens: I64) -> None:
+        """Continue from a checkpoint, given the rows and tokens as they are now; -1 is gone."""
+        self.own.grow(int(rows.max(initial=-1)) + 1)
+        self.own_information.grow(int(rows.max(initial=-1)) + 1)
+        self.own.rows[rows] = arrays["own"]
+        self.own_information.rows[rows] = arrays["own_information"]
+        here = tokens >= 0
+        self.tokens.grow(int(tokens.max(initial=-1)) + 1)
+        self.token_information.grow(int(tokens.max(initial=-1)) + 1)
+        self.tokens.rows[tokens[here]] = arrays["tokens"][here]
+        self.token_information.rows[tokens[here]] = arrays["token_information"][here]
+        self.weights, self.covariance = arrays["weights"], arrays["covariance"]
 
     def _grow(self, items: Described) -> None:
         size = int(items.rows.max(initial=-1)) + 1

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.shown import ShownBefore
+from models.arrays import Arrays
 from models.item_space import Described
 from models.strength import POSITION, residuals
 
@@ -216,6 +217,22 @@ class Differences:
             self.pairs += 2 * count
         if self.lists >= START and self.lists % EVERY == 0:
             self.directions = self._strongest()
+
+    def state(self) -> Arrays:
+        """Return what was learned."""
+        none = np.zeros((len(self.information), 0))
+        return {
+            "information": self.information,
+            "common": self.common,
+            "counts": np.array([self.lists, self.pairs]),
+            "directions": none if self.directions is None else self.directions,
+        }
+
+    def restore(self, arrays: Arrays) -> None:
+        """Continue from a checkpoint."""
+        self.information, self.common = arrays["information"], arrays["common"]
+        self.lists, self.pairs = (int(count) for count in arrays["counts"])
+        self.directions = arrays["directions"] if arrays["directions"].shape[1] else None
 
     def _strongest(self) -> F64:
         """Return ``L``: with ``A = H H``, the strongest of ``H^-1 (mean g g') H^-1``."""

@@ -1,0 +1,75 @@
+"""Learned arrays as bytes: what a checkpoint holds of models that are not dictionaries."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Arrays", "pack", "pack_names", "under", "unpack", "unpack_names", "within"]
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+def pack(arrays: Arrays) -> bytes:
+    """Return arrays as the bytes of an ``.npz`` file; equal arrays give equal bytes."""
+    file = io.BytesIO()
+    np.savez_compressed(file, allow_pickle=False, **dict(arrays))
+    return file.getvalue()
+
+
+def unpack(raw: bytes) -> dict[str, NDArray[Any]]:
+    """Read :func:`pack`; nothing is unpickled.
+
+    Raises
+    ------
+    ValueError
+        The bytes are no such file, or hold a number that is not finite.
+
+    Examples
+    --------
+    >>> unpack(pack({"w": np.arange(3)}))["w"]
+    array([0, 1, 2])
+    """
+    try:
+        with np.load(io.BytesIO(raw), allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        raise ValueError("not an .npz file") from error
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ValueError(f"{name} has a number that is not finite")
+    return arrays
+
+
+def pack_names(names: Sequence[Any]) -> NDArray[np.uint8]:
+    """Return names as an array: the bytes of their JSON, which has no fixed width."""
+    return np.frombuffer(msgspec.json.encode(names), dtype=np.uint8)
+
+
+def unpack_names(array: NDArray[np.uint8]) -> list[Any]:
+    """Read :func:`pack_names`.
+
+    Examples
+    --------
+    >>> unpack_names(pack_names(["a", "bcd"]))
+    ['a', 'bcd']
+    """
+    names: list[Any] = msgspec.json.decode(array.tobytes(), type=list)
+    return names
+
+
+def under(prefix: str, arrays: Arrays) -> dict[str, NDArray[Any]]:
+    """Return arrays with a prefix before their names."""
+    return {f"{prefix}.{name}": array for name, array in arrays.items()}
+
+
+def within(prefix: str, arrays: Arrays) -> dict[str, NDArray[Any]]:
+    """Return the arrays whose names begin with a prefix, without it."""
+    start = f"{prefix}."
+    return {k.removeprefix(start): v for k, v in arrays.items() if k.startswith(start)}
