@@ -1,0 +1,100 @@
+"""Predictions are made before they are learned from, and measured as they were made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from consumers.replay import source_names
+from models.engine import Chunk, Engine
+from models.evaluation import Evaluation, _blend_scores
+from models.lessons import Taken
+from stream.events import Event
+from stream.settings import Settings
+from tests.builders import DAY, MINUTE, NOON, interaction
+from tests.consumers.small_log import Run, the_items, the_log
+
+
+class Watcher(Evaluation):
+    """Keeps what every source, and the blend, said of an item before it was taken."""
+
+    def __init__(self) -> None:
+        super().__init__(0, source_names(Settings()))
+        self.said: dict[tuple[int, bool], tuple[str, NDArray[np.float32]]] = {}
+        self.ranks: dict[str, list[int]] = {}
+        self.newest: list[tuple[bool, int, float]] = []
+
+    def taken(self, engine: Engine, chunk: Chunk, taken: Sequence[Taken]) -> None:
+        super().taken(engine, chunk, taken)
+        blend, _ = _blend_scores(engine, chunk)
+        for step in taken:
+            row = step.question - chunk.first
+            tables = np.stack([blend[row], *chunk.retrieval.scores[:, row]])
+            name = engine.world.catalogue.ids[step.item]
+            self.said[step.place[1], step.strict] = (name, tables)
+            contexts = chunk.retrieval.contexts
+            age = contexts.age[row][: contexts.length[row]]
+            self.newest.append((step.strict, int(contexts.length[row]), float(age.min(initial=9))))
+
+
+def watched(run: Run, log: Sequence[Event], **groups: Any) -> Watcher:
+    watcher = Watcher()
+    run(log, evaluation=watcher, **groups)
+    return watcher
+
+
+def test_nothing_is_known_of_an_item_before_it_is_taken_first(run: Run) -> None:
+    log = the_log(20)
+    log.insert(len(log) - 30, interaction("ghost", int(log[-31].timestamp), "user1"))
+    watcher = watched(run, log)
+    ghosts = [tables for name, tables in watcher.said.values() if name == "ghost"]
+    assert len(ghosts) == 2
+    for tables in ghosts:
+        row = tables.shape[1] - 1
+        assert tables[0, row] == -np.inf
+        assert (tables[1:, row] == 0).all()
+        assert (tables[0] > -np.inf).any()
+
+
+def test_a_prediction_does_not_depend_on_what_it_predicts(run: Run) -> None:
+    log, at = the_log(12)[:-1], NOON + 3 * 60 * MINUTE
+    one, other = (watched(run, [*log, interaction(name, at, "user1")]) for name in ("k2", "c5"))
+    assert one.said.keys() == other.said.keys()
+    last = max(one.said)
+    assert (one.said[last][0], other.said[last][0]) == ("k2", "c5")
+    for place in one.said:
+        assert np.array_equal(one.said[place][1], other.said[place][1])
+
+
+def a_page(n: int) -> list[Event]:
+    at = NOON + n * DAY
+    return [interaction(f"k{place}", at, "user1", type="purchase") for place in range(4)]
+
+
+def test_strict_predictions_hide_what_happened_at_the_same_time(run: Run) -> None:
+    log = [*the_items(), *a_page(0), *a_page(1)]
+    watcher = watched(run, log)
+    strict = [(length, age) for hidden, length, age in watcher.newest if hidden]
+    order = [(length, age) for hidden, length, age in watcher.newest if not hidden]
+    assert [length for length, _ in strict] == [0] * 4 + [4] * 4
+    assert [length for length, _ in order] == list(range(8))
+    assert all(age == 1 for length, age in strict if length)
+    assert sum(age == 0 for length, age in order if length) == 6
+
+
+def test_an_evaluation_reports_every_source_of_both_kinds(run: Run) -> None:
+    watcher = watched(run, the_log(30))
+    report = watcher.report()
+    names = ["blend", *source_names(Settings())]
+    assert list(report["next"]["order"]) == names
+    assert list(report["next"]["strict"]) == names
+    assert {"shown", "blend"} <= set(report["rerank"])
+    blend = report["next"]["order"]["blend"]
+    assert blend["n"] == report["next"]["strict"]["blend"]["n"]
+    assert 0 < blend["mrr"] <= blend["hr@10"] <= 1
+    assert 0 < blend["coverage"] <= 1
+    assert blend["n"] == sum(b["n"] for b in report["by_history"]["order"]["blend"].values())
+    assert report["rerank"]["blend"]["n"] == report["rerank"]["shown"]["n"] > 0
