@@ -19,7 +19,7 @@ Arrays = Mapping[str, NDArray[Any]]
 def pack(arrays: Arrays) -> bytes:
     """Return arrays as the bytes of an ``.npz`` file; equal arrays give equal bytes."""
     file = io.BytesIO()
-    np.savez_compressed(file, allow_pickle=False, **dict(arrays))
+    np.savez_compressed(file, **dict(arrays))
     return file.getvalue()
 
 

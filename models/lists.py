@@ -71,7 +71,7 @@ class Counts:
         self.expected = Column(np.float64, fill=0)
         self.total: F64 = np.array([1.0, 5.0])
 
-    def grow(self, rows: I32) -> None:
+    def grow(self, rows: I32 | I64) -> None:
         """Make room for these rows."""
         size = int(rows.max(initial=-1)) + 1
         for column in (self.shown, self.taken, self.expected):
@@ -171,7 +171,8 @@ class ListModel:
             taste,
         ]
         x = np.stack(columns, axis=1) / DIVIDE
-        return (x - x.mean(axis=0)).astype(np.float32)
+        centred: F32 = (x - x.mean(axis=0)).astype(np.float32)
+        return centred
 
     def learn(self, rows: I32, x: F32, taken: NDArray[np.bool_], before: ShownBefore) -> None:
         """Learn from a list that has closed, whether or not anything was taken.
@@ -231,7 +232,7 @@ class ListModel:
         except (ValueError, KeyError, IndexError) as error:
             raise ModelError(
                 f"the checkpoint of shown lists cannot be read: {error}",
-                "it is damaged or was written with another encoder; delete it and let it learn anew",
+                "it is damaged, or of another encoder; delete it and let it learn anew",
             ) from error
         self.__dict__.update(model.__dict__)
 

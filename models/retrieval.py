@@ -47,8 +47,8 @@ class Retrieval:
         one with a positive score.
     rank
         (S, B, N) rank within the source from 0; K for items out of its top K.
-    mean, spread
-        (S, B) mean and standard deviation of the scores over the catalogue.
+    mean
+        (S, B) mean of the scores over the catalogue; 0 where a source says nothing.
     """
 
     contexts: Contexts
@@ -56,7 +56,6 @@ class Retrieval:
     top: I32
     rank: NDArray[np.int16]
     mean: F32
-    spread: F32
 
     def candidates(self) -> Pairs:
         """Return the union of all sources' top K as pairs."""
@@ -104,14 +103,12 @@ def retrieve(
     scores = np.empty((len(sources), n_rows, n_items), dtype=np.float32)
     top = np.empty((len(sources), n_rows, k), dtype=np.int32)
     mean = np.empty((len(sources), n_rows), dtype=np.float32)
-    spread = np.empty_like(mean)
     anything_blocked = bool(blocked.any())
     for place, source in enumerate(sources):
         given = source.score(contexts)
         scores[place] = given
         seen = given[:1] if given.strides[0] == 0 else given
         mean[place] = seen.mean(axis=1)
-        spread[place] = np.maximum(seen.std(axis=1), TINY)
         if anything_blocked:
             scores[place][blocked] = -1
         if given.strides[0] == 0:
@@ -121,7 +118,7 @@ def retrieve(
     rank = np.full(scores.shape, k, dtype=np.int16)
     source_at, row_at, place_at = np.nonzero(top >= 0)
     rank[source_at, row_at, top[source_at, row_at, place_at]] = place_at
-    return Retrieval(contexts, scores, top, rank, mean, spread)
+    return Retrieval(contexts, scores, top, rank, mean)
 
 
 def _shared_top(row: F32, blocked: NDArray[np.bool_], k: int) -> I32:

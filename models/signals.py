@@ -25,12 +25,13 @@ I32 = NDArray[np.int32]
 SEGMENTS: Final = ("none", "start", "within")
 """No history; the first item of a visit; within a visit."""
 
-WITHIN: Final = SEGMENTS.index("within")
-LOW: Final = -8.0
-HIGH: Final = 30.0
-"""Bounds of a standardised score."""
+NEVER: Final = 0.02
+"""Added to the mixture before its logarithm."""
 
-PAIR: Final = ("owned", "in_visit", "ignored", "price", "mix", "log_mix", "bias")
+FAINT: Final = 0.1
+"""Added to lifts before their logarithm: below a tenth of pure chance all are alike."""
+
+PAIR: Final = ("owned", "in_visit", "ignored", "price", "mixture", "log_mixture", "bias")
 
 TRENDS: Final = "trending_"
 
@@ -38,7 +39,7 @@ TRENDS: Final = "trending_"
 def segment_of(contexts: Contexts) -> I32:
     """Return each question's segment: (B,)."""
     within = ((contexts.items >= 0) & (contexts.back == 0)).any(axis=1)
-    return np.where(contexts.length == 0, 0, np.where(within, WITHIN, 1)).astype(np.int32)
+    return np.where(contexts.length == 0, 0, np.where(within, 2, 1)).astype(np.int32)
 
 
 class Signals:
@@ -54,8 +55,8 @@ class Signals:
     Attributes
     ----------
     names
-        F feature names: for each source ``.z``, its score standardised over the
-        catalogue, and ``.rank``, how high in its top K (0 for out of it, 1 for the
+        F feature names: for each source ``.lift``, the log of its score over its
+        mean score, and ``.rank``, how high in its top K (0 for out of it, 1 for the
         first); then those of the pair.
     owner
         For each feature the source or signal it is credited to.
@@ -66,7 +67,7 @@ class Signals:
     def __init__(self, world: World, sources: Sequence[Source]) -> None:
         self._world = world
         names = [source.name for source in sources]
-        columns = [(f"{name}.z", name) for name in names]
+        columns = [(f"{name}.lift", name) for name in names]
         columns += [(f"{name}.rank", name) for name in names]
         columns += [(name, name) for name in PAIR]
         self.names = tuple(name for name, _ in columns)
@@ -74,7 +75,6 @@ class Signals:
         self.prior = {f"{n}.rank": 0.3 if n.startswith(TRENDS) else 1.0 for n in names}
         self.prior["bias"] = -4.0
         self.mixture = Mixture(len(sources), len(SEGMENTS))
-        self.mixed = slice(len(columns) - 3, len(columns) - 1)
 
     def of(self, retrieval: Retrieval, pairs: Pairs, segment: I32) -> F32:
         """Return the features of M pairs: (M, F).
@@ -90,29 +90,24 @@ class Signals:
         """
         scores, rank = retrieval.at(pairs)
         k = np.float32(retrieval.top.shape[2])
-        z = (scores - retrieval.mean[:, pairs.row]) / retrieval.spread[:, pairs.row]
+        lift = retrieval.lift(pairs, scores)
+        speaks = retrieval.mean[:, pairs.row] > 0
         height = 1 - np.log((3 + rank.astype(np.float32)) / 3) / np.log((3 + k) / 3)
         contexts, group = retrieval.contexts, segment[pairs.row]
         owned, ignored = contexts.owned, contexts.ignored
         present = _visited(contexts)
         columns = [
-            *np.clip(z, LOW, HIGH),
+            *np.where(speaks, np.log(lift.T + FAINT), 0),
             *height,
             np.minimum(_lookup(owned.row, owned.item, owned.count, pairs), 1),
             np.minimum(_lookup(*present, pairs), 1),
             np.log1p(_lookup(ignored.row, ignored.item, ignored.count, pairs)),
             self._price(contexts, pairs),
-            *self._mix(retrieval.lift(pairs, scores), group),
+            np.sqrt(mixed := self.mixture.lift(lift, group)),
+            np.log(mixed + NEVER),
             np.ones(len(pairs), dtype=np.float32),
         ]
         return np.stack(columns, axis=1).astype(np.float32)
-
-    def _mix(self, lift: F32, group: I32) -> tuple[F32, F32]:
-        """Return the mixture's lift and its logarithm, within a visit; else 0."""
-        mixed = self.mixture.lift(lift, group)
-        within = group == WITHIN
-        share = np.where(within, np.minimum(mixed / 10, HIGH), 0)
-        return share, np.where(within, np.log(mixed + 0.02), 0)
 
     def _price(self, contexts: Contexts, pairs: Pairs) -> F32:
         """Return nearness (0..1] of log prices to the user's mean; 0 where either is unknown."""

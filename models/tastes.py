@@ -242,7 +242,8 @@ class Differences:
         inverse = (axes / np.sqrt(value)) @ axes.T
         value, axes = np.linalg.eigh(inverse @ (self.common / (self.pairs + SHRINK)) @ inverse)
         strongest: F64 = axes[:, -RANK:] * np.sqrt(np.maximum(value[-RANK:], 1e-6))
-        return inverse @ strongest
+        directions: F64 = inverse @ strongest
+        return directions
 
 
 def _means(x: F64, lists: I32) -> F64:

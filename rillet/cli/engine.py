@@ -36,7 +36,8 @@ def replay(  # noqa: PLR0913 - the options are the interface
     log: Annotated[str, typer.Argument(help="The log: .jsonl, .jsonl.gz, .jsonl.zst, or -")],
     *,
     evaluate_from: Annotated[
-        float, typer.Option(help="Measure from this share of the log's time on; 1 measures not.")
+        float,
+        typer.Option(help="Leave the first share of what users did, by time, unmeasured; 1: all."),
     ] = 0.0,
     json_file: Annotated[
         str, typer.Option("--json", metavar="FILE", help="Write the figures as JSON; - prints.")
@@ -198,7 +199,7 @@ def _drop(store: Store) -> None:
 def _run(
     settings: Settings, store: Store, path: str, evaluate_from: float, partitions: int
 ) -> tuple[dict[str, Any], Evaluation | None]:
-    from consumers.replay import Replay, source_names, time_span
+    from consumers.replay import Replay, source_names, time_at
     from features.text import load_encoder
     from models.evaluation import Evaluation
     from stream.log import read_log
@@ -206,8 +207,7 @@ def _run(
     evaluation = None
     if evaluate_from < 1:
         with reading("looking through", path) as done:
-            first, last = time_span(read_log(path, on_bytes=done))
-        from_ms = int(first + max(0.0, evaluate_from) * (last - first))
+            from_ms = time_at(read_log(path, on_bytes=done), max(0.0, evaluate_from))
         evaluation = Evaluation(from_ms, source_names(settings))
     encoder = load_encoder(settings.encoder)
     engine = Replay(settings, store, encoder, partitions=partitions, evaluation=evaluation)
