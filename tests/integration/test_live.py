@@ -143,6 +143,7 @@ def test_from_nothing_to_recommendations_and_back(
     rillet: Callable[..., subprocess.CompletedProcess[str]],
     start: Callable[[], Up],
     settings: Settings,
+    variables: dict[str, str],
     tmp_path: Path,
 ) -> None:
     assert rillet("consume", "personalize").returncode == 2  # no topics yet
@@ -168,6 +169,7 @@ def test_from_nothing_to_recommendations_and_back(
         assert "because" in rillet("recommend", "u3").stdout
         assert rillet("explain", "u3", answer.items[0].item).returncode == 0
 
+    the_example_runs(variables)
     assert up.end() == 0, up.said()
     assert up.said().count(" ended after ") == 3
     resumes(rillet, start, settings)
@@ -178,6 +180,20 @@ def caught_up(rillet: Callable[..., Any], settings: Settings) -> Any:
     state = json.loads(rillet("status", "--json").stdout)
     done = len(state["processes"]) == 3 and not any(state["lag"].values())
     return state if done and state["deadletters"] else None
+
+
+def the_example_runs(variables: dict[str, str]) -> None:
+    example = Path(__file__).parents[2] / "examples" / "publish_and_read.py"
+    done = subprocess.run(
+        [sys.executable, str(example)],
+        capture_output=True,
+        check=False,
+        env=variables | {"PYTHONPATH": str(example.parents[1])},
+        text=True,
+        timeout=90,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 3
 
 
 def resumes(
