@@ -19,7 +19,8 @@ Arrays = Mapping[str, NDArray[Any]]
 def pack(arrays: Arrays) -> bytes:
     """Return arrays as the bytes of an ``.npz`` file; equal arrays give equal bytes."""
     file = io.BytesIO()
-    np.savez_compressed(file, **dict(arrays))
+    entries: dict[str, Any] = dict(arrays)
+    np.savez_compressed(file, **entries)
     return file.getvalue()
 
 
