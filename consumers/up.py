@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from stream.errors import RilletError
+from stream.errors import ChildFailedError
 
-__all__ = ["Child", "ChildFailedError", "Tree"]
+__all__ = ["Child", "Tree"]
 
 RESTARTS: Final = 5
 """How often in a row a child may die young before it counts as failed for good."""
@@ -30,10 +30,6 @@ WATCH_S: Final = 0.1
 
 Say = Callable[[str, str], None]
 """Called with a child's name and one line of its output; from several threads."""
-
-
-class ChildFailedError(RilletError):
-    """A child died again and again."""
 
 
 @dataclass(slots=True)

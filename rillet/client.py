@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeVar
 
 import msgspec
 
-from stream.errors import RilletError
+from stream.errors import BadEventError, NothingYetError, RilletError
 from stream.events import BadRecord, Event, decode, encode
 from stream.keys import DEFAULT_USER
 from stream.routing import outgoing
@@ -34,14 +34,6 @@ PATIENCE_S: Final = 1.0
 """An application's request does not wait out a Redis that went away: it falls back."""
 
 T = TypeVar("T")
-
-
-class BadEventError(RilletError):
-    """What was to be published is no event; nothing of it was sent."""
-
-
-class NothingYetError(RilletError):
-    """There is no list yet, not even the one for unknown users."""
 
 
 class Similar(NamedTuple):

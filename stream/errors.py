@@ -9,7 +9,10 @@
     ├── StoreError           Redis is absent or refuses
     ├── CheckpointError      positions that would lose or repeat records
     ├── EncoderError         the text encoder cannot be loaded or run
-    └── ModelError           a learner's checkpoint does not fit its model
+    ├── ModelError           a learner's checkpoint does not fit its model
+    ├── ChildFailedError     a consumer process died again and again
+    ├── BadEventError        what was to be published is no event
+    └── NothingYetError      there is no list to read yet
 
 A record that cannot be decoded is not an error but a value: see
 :class:`stream.events.BadRecord`.
@@ -18,11 +21,14 @@ A record that cannot be decoded is not an error but a value: see
 from __future__ import annotations
 
 __all__ = [
+    "BadEventError",
     "BrokerError",
     "CheckpointError",
+    "ChildFailedError",
     "EncoderError",
     "LogError",
     "ModelError",
+    "NothingYetError",
     "RilletError",
     "SettingsError",
     "StoreError",
@@ -71,3 +77,15 @@ class EncoderError(RilletError):
 
 class ModelError(RilletError):
     """A learner's checkpoint does not fit the model it is loaded into."""
+
+
+class ChildFailedError(RilletError):
+    """A child died again and again."""
+
+
+class BadEventError(RilletError):
+    """What was to be published is no event; nothing of it was sent."""
+
+
+class NothingYetError(RilletError):
+    """There is no list yet, not even the one for unknown users."""

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from consumers.up import Child, ChildFailedError, Tree
+from consumers.up import Child, Tree
+from stream.errors import ChildFailedError
 
 WORKS = """
 import signal, sys, threading
