@@ -1,0 +1,179 @@
+"""Features of shown lists: laws, and checkpoints."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from features.card import AsOf, ItemCard
+from features.catalogue import Catalogue
+from models.arrays import pack, unpack
+from models.item_stats import ItemStats
+from models.lists import NAMES, PRIOR, ListModel, ShownBefore
+from models.sources.base import World
+from stream.errors import ModelError
+
+F32 = NDArray[np.float32]
+I32 = NDArray[np.int32]
+
+NOBODY = ShownBefore(
+    rows=np.zeros(0, np.int32),
+    positions=np.zeros(0, np.int32),
+    taken=np.zeros(0, np.bool_),
+    lists=np.zeros(0, np.int32),
+)
+
+
+class NoQueries:
+    """Nobody searches here."""
+
+    def vectors(self, texts: object) -> F32:
+        return np.zeros((0, 4), np.float32)
+
+
+def items(first: int, last: int) -> tuple[list[ItemCard], F32]:
+    rng = np.random.default_rng(first)
+    numbers = range(first, last)
+    cards = [
+        ItemCard(AsOf(0, k, 0), f"item{k}", lists={"kind": [f"kind{k % 3}"]}, numbers={"n": k % 7})
+        for k in numbers
+    ]
+    return cards, rng.normal(size=(len(cards), 4)).astype(np.float32)
+
+
+def world(n: int = 30) -> World:
+    catalogue = Catalogue(dim=4)
+    catalogue.apply(*items(0, n))
+    return World(catalogue, ItemStats(catalogue, served=4), NoQueries(), 30.0)
+
+
+def shown(rows: I32, taken: NDArray[np.bool_]) -> ShownBefore:
+    n = len(rows)
+    return ShownBefore(rows, np.arange(n, dtype=np.int32), taken, np.zeros(n, np.int32))
+
+
+def run(model: ListModel, lists: int, *, seed: int = 5, size: int = 30) -> F32:
+    """Show lists of ten; kind 0 is taken. Return the last features."""
+    rng, before = np.random.default_rng(seed), NOBODY
+    x = np.zeros((0, len(NAMES)), np.float32)
+    for _ in range(lists):
+        rows = rng.choice(size, 10, replace=False).astype(np.int32)
+        x = model.features(before, rows, 0)
+        taken = rows % 3 == 0
+        model.learn(rows, x, taken, before)
+        before = shown(rows, taken)
+    return x
+
+
+def test_features_are_finite_centred_and_named() -> None:
+    x = run(ListModel(world()), 30)
+    assert x.shape == (10, len(NAMES))
+    assert x.dtype == np.float32
+    assert np.isfinite(x).all()
+    assert x.mean(axis=0) == pytest.approx(np.zeros(len(NAMES)), abs=1e-6)
+    assert PRIOR.keys() <= set(ListModel.names)
+
+
+def test_the_same_lists_teach_the_same() -> None:
+    one, two = ListModel(world()), ListModel(world())
+    assert np.array_equal(run(one, 20), run(two, 20))
+    assert one.state() == two.state()
+
+
+def test_asking_changes_nothing() -> None:
+    model, rows = ListModel(world()), np.arange(10, dtype=np.int32)
+    run(model, 5)
+    state = model.state()
+    model.features(shown(rows, rows == 3), rows[::-1].copy(), 0)
+    assert model.state() == state
+
+
+def test_what_is_taken_grows_strong_also_where_it_is_new() -> None:
+    place = world()
+    model = ListModel(place)
+    run(model, 40)
+    cards, _ = items(30, 36)
+    place.catalogue.apply(cards, np.zeros((6, 4), np.float32))
+    rows = np.arange(30, 36, dtype=np.int32)
+    strength = model.features(NOBODY, rows, 0)[:, NAMES.index("list.strength")]
+    assert strength[rows % 3 == 0].min() > strength[rows % 3 != 0].max()
+
+
+def test_it_grows_with_the_catalogue_while_it_learns() -> None:
+    place = world(5)
+    model = ListModel(place)
+    place.catalogue.rows_of(f"item{k}" for k in range(20))  # most have no card yet
+    run(model, 3, size=20)
+    place.catalogue.apply(*items(0, 60))
+    x = run(model, 30, size=60)
+    assert np.isfinite(x).all()
+
+
+def test_a_user_has_a_taste_of_his_own() -> None:
+    model = ListModel(world())
+    rows = np.arange(12, dtype=np.int32)
+    before = shown(rows, rows % 3 == 1)
+    x = model.features(before, np.arange(12, 24, dtype=np.int32), 0)
+    taste = x[:, NAMES.index("list.taste")]
+    assert taste[rows % 3 == 1].min() > taste[rows % 3 != 1].max()
+    assert not model.features(NOBODY, rows, 0)[:, NAMES.index("list.taste")].any()
+
+
+def test_shown_again_is_told_from_taken_again() -> None:
+    model, rows = ListModel(world()), np.arange(3, dtype=np.int32)
+    x = model.features(shown(rows, rows == 0), rows, 0)
+    again, ignored = (x[:, NAMES.index(f"list.{name}")] for name in ("retaken", "reignored"))
+    assert again[0] > again[1] == again[2]
+    assert ignored[0] < ignored[1] == ignored[2]
+
+
+def test_a_list_of_one_says_nothing() -> None:
+    model, rows = ListModel(world()), np.array([4], dtype=np.int32)
+    x = model.features(NOBODY, rows, 0)
+    assert not x.any()
+    model.learn(rows, x, np.array([False]), NOBODY)
+    assert np.isfinite(run(model, 3)).all()
+
+
+def test_an_item_twice_in_a_list_counts_twice() -> None:
+    model, rows = ListModel(world()), np.array([1, 1, 2], dtype=np.int32)
+    x = model.features(NOBODY, rows, 0)
+    model.learn(rows, x, np.array([True, True, False]), NOBODY)
+    x = model.features(NOBODY, rows, 0)
+    counted = x[:, NAMES.index("list.shown")]
+    assert counted[0] == counted[1] > counted[2]
+
+
+def test_a_restored_model_goes_on_as_if_nothing_had_happened() -> None:
+    straight, broken, restored = (ListModel(world()) for _ in range(3))
+    run(straight, 25)
+    run(broken, 25)
+    restored.restore(broken.state())
+    assert np.array_equal(run(straight, 10, seed=6), run(restored, 10, seed=6))
+    assert straight.state() == restored.state()
+
+
+def test_a_restored_model_finds_its_items_by_name() -> None:
+    model = ListModel(world())
+    run(model, 25)
+    catalogue = Catalogue(dim=4)
+    cards, vectors = items(0, 30)
+    catalogue.apply(cards[::-1], vectors[::-1].copy())
+    other = ListModel(World(catalogue, ItemStats(catalogue, served=4), NoQueries(), 30.0))
+    other.restore(model.state())
+    rows = np.arange(10, dtype=np.int32)
+    there = model.features(NOBODY, rows, 0)
+    assert other.features(NOBODY, 29 - rows, 0) == pytest.approx(there, abs=1e-5)
+
+
+def test_damage_is_refused_and_changes_nothing() -> None:
+    model = ListModel(world())
+    run(model, 5)
+    state = model.state()
+    arrays = unpack(state)
+    poisoned = {**arrays, "strength.weights": arrays["strength.weights"] * np.nan}
+    missing = {name: array for name, array in arrays.items() if name != "items"}
+    narrow = {**arrays, "space.basis": arrays["space.basis"][:-1]}
+    for raw in (b"", b"nonsense", state[:100], pack(poisoned), pack(missing), pack(narrow)):
+        with pytest.raises(ModelError):
+            model.restore(raw)
+    assert model.state() == state
