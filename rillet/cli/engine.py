@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,36 +33,51 @@ STATE_KINDS: Final = (
 )
 
 
+_Log = Annotated[str, typer.Argument(help="The log: .jsonl, .jsonl.gz, .jsonl.zst, or -")]
+_From = Annotated[
+    float, typer.Option(help="Measure only after this share of what users did; 1: nothing.")
+]
+_JsonFile = Annotated[
+    str, typer.Option("--json", metavar="FILE", help="Write the figures as JSON; - prints.")
+]
+_Plot = Annotated[Path | None, typer.Option(help="Draw the figures to FILE.png.")]
+_State = Annotated[
+    Path | None, typer.Option(help="Keep the state in this folder, to be read afterwards.")
+]
+_Fresh = Annotated[
+    bool, typer.Option("--fresh", help="Drop older state under the same prefix first.")
+]
+_Sources = Annotated[str, typer.Option(help="Use only these sources, by commas.")]
+_Without = Annotated[str, typer.Option(help="Leave these sources out, by commas.")]
+_Limit = Annotated[int, typer.Option(min=0, help="Only the first N events; 0 is all.")]
+_Partitions = Annotated[int, typer.Option(min=1, help="Partitions of each topic.")]
+_Batch = Annotated[int, typer.Option(min=0, help="Records in a micro-batch; 0 is the setting.")]
+_Seed = Annotated[int | None, typer.Option(help="Of the sampled negatives.")]
+_ToKafka = Annotated[
+    bool, typer.Option("--to-kafka", help="Publish the log instead, like rillet publish.")
+]
+_Speed = Annotated[
+    float, typer.Option(min=0, help="With --to-kafka: times real time; 0 is full speed.")
+]
+
+
 def replay(  # noqa: PLR0913 - the options are the interface
-    log: Annotated[str, typer.Argument(help="The log: .jsonl, .jsonl.gz, .jsonl.zst, or -")],
+    log: _Log,
     *,
-    evaluate_from: Annotated[
-        float,
-        typer.Option(help="Leave the first share of what users did, by time, unmeasured; 1: all."),
-    ] = 0.0,
-    json_file: Annotated[
-        str, typer.Option("--json", metavar="FILE", help="Write the figures as JSON; - prints.")
-    ] = "",
-    plot: Annotated[Path | None, typer.Option(help="Draw the figures to FILE.png.")] = None,
-    state: Annotated[
-        Path | None, typer.Option(help="Keep the state in this folder, to be read afterwards.")
-    ] = None,
+    evaluate_from: _From = 0.0,
+    json_file: _JsonFile = "",
+    plot: _Plot = None,
+    state: _State = None,
     redis: RedisUrl = "",
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Drop older state under the same prefix first.")
-    ] = False,
-    sources: Annotated[str, typer.Option(help="Use only these sources, by commas.")] = "",
-    without: Annotated[str, typer.Option(help="Leave these sources out, by commas.")] = "",
-    limit: Annotated[int, typer.Option(help="Only the first N events; 0 is all.")] = 0,
-    partitions: Annotated[int, typer.Option(min=1, help="Partitions of each topic.")] = 1,
-    batch: Annotated[int, typer.Option(help="Records in a micro-batch; 0 is the setting.")] = 0,
-    seed: Annotated[int | None, typer.Option(help="Of the sampled negatives.")] = None,
-    to_kafka: Annotated[
-        bool, typer.Option("--to-kafka", help="Publish the log instead, like rillet publish.")
-    ] = False,
-    speed: Annotated[
-        float, typer.Option(help="With --to-kafka: times real time; 0 is full speed.")
-    ] = 0.0,
+    fresh: _Fresh = False,
+    sources: _Sources = "",
+    without: _Without = "",
+    limit: _Limit = 0,
+    partitions: _Partitions = 1,
+    batch: _Batch = 0,
+    seed: _Seed = None,
+    to_kafka: _ToKafka = False,
+    speed: _Speed = 0.0,
     settings_file: SettingsFile = None,
 ) -> None:
     """Run the whole engine over an event log, and measure it on the way.
@@ -95,7 +111,9 @@ def replay(  # noqa: PLR0913 - the options are the interface
     if to_kafka:
         from rillet.cli.live import publish
 
-        return publish(log, speed=speed, settings_file=settings_file)
+        return publish(log, speed=speed, limit=limit, settings_file=settings_file)
+    # An embedded Redis must not outlive this: SIGTERM ends it as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     settings = _settings(settings_file, state, redis, batch, seed)
     settings = _chosen(settings, _names(sources), _names(without))
     from consumers.wiring import configure_logs

@@ -28,6 +28,7 @@ DEFAULT: Final = "*default*"
 
 WORDS: Final = {
     "neighbours": "often follows {title}",
+    "history": "often comes after {title}",
     "content": "like {title}",
     "taste": "like what you took over time",
     "query": "fits your search",
@@ -37,6 +38,7 @@ WORDS: Final = {
     "trending_month": "trending this month",
     "trending_category": "popular in a category you like",
     "repeat": "you took it before",
+    "factors": "taken by people like you",
     "new": "new here",
 }
 """What a source's word for an item is; a source without one is called by its name."""

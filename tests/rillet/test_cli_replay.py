@@ -1,6 +1,11 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -91,3 +96,25 @@ def test_the_best_single_source_is_neither_blend_nor_the_list_as_shown() -> None
     figures = {"shown": {"mrr": 0.9}, "blend": {"mrr": 0.8}, "a": {"mrr": 0.3}, "b": {"mrr": 0.1}}
     assert best_source(figures, "mrr") == "a"
     assert best_source({"blend": {"mrr": 1.0}}, "mrr") == ""
+
+
+def test_a_terminated_replay_leaves_nothing_behind(small_log: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="r-") as home:
+        command = [sys.executable, "-m", "rillet.cli.main", "replay", str(small_log)]
+        process = subprocess.Popen(
+            command,
+            env=os.environ | {"TMPDIR": home},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        deadline = time.monotonic() + 60
+        while not list(Path(home).glob("rillet-redis-*/redis.sock")):
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.01)
+        time.sleep(0.5)  # past the start of its Redis, into the replay
+        process.terminate()
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 130, said
+        assert b"Traceback" not in said
+        assert list(Path(home).iterdir()) == []
