@@ -63,7 +63,7 @@ class Mixture:
         """
         shares = self.shares[segment]
         mixed = (np.minimum(lift, LARGEST) * shares[:, :-1]).sum(axis=1) + shares[:, -1]
-        return mixed.astype(np.float32)
+        return np.asarray(mixed, dtype=np.float32)
 
     def learn(self, lift: F32, segment: I32) -> None:
         """Learn from items that were taken, in order: (n, S) lifts and (n,) segments."""

@@ -61,9 +61,7 @@ class Impressions(Part):
         mine = zip(self.times, self.lists, self.items, self.taken, strict=True)
         his = zip(other.times, other.lists, other.items, other.taken, strict=True)
         known = set(self.lists)
-        rows = sorted(
-            [*mine, *(row for row in his if row[1] not in known)], key=lambda row: row[0]
-        )
+        rows = sorted([*mine, *(row for row in his if row[1] not in known)], key=lambda row: row[0])
         self.times, self.lists, self.items, self.taken = (
             [row[0] for row in rows],
             [row[1] for row in rows],

@@ -73,7 +73,7 @@ class Content:
         mean = weight.astype(np.float32)[:, None, :] @ vectors[np.maximum(items, 0)]
         taste = mean[:, 0]
         taste = taste / np.maximum(np.linalg.norm(taste, axis=1, keepdims=True), 1e-6)
-        return np.maximum(taste @ vectors.T, np.float32(0))
+        return np.asarray(np.maximum(taste @ vectors.T, 0), dtype=np.float32)
 
     def learn(self, positives: Sequence[Positive]) -> None:
         """Learn nothing: the encoder is given."""

@@ -60,7 +60,8 @@ class Factors:
         weight = np.where((items >= 0) & (contexts.weight[:, :WINDOW] > 0), weight, 0)
         user = self._user(items, weight.astype(np.float32))
         odds = user @ self._next.rows.T
-        return np.maximum(np.exp(np.minimum(odds, 20)) - 1, 0).astype(np.float32)
+        lift = np.exp(np.minimum(odds, 20)) - 1
+        return np.asarray(np.maximum(lift, 0), dtype=np.float32)
 
     def _user(self, items: NDArray[np.integer], weight: F32) -> F32:
         share = weight / np.sqrt(np.maximum(weight.sum(axis=1, keepdims=True), 1e-6))

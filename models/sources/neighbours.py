@@ -82,7 +82,7 @@ class Neighbours:
         valid = rows >= 0
         spread = (strength * weight[:, :, None])[valid]
         table = np.bincount(flat[valid], spread, n_rows * n_items).reshape(n_rows, n_items)
-        return (table / count ** horizon.powers[1]).astype(np.float32)
+        return np.asarray(table / count ** horizon.powers[1], dtype=np.float32)
 
     def learn(self, positives: Sequence[Positive]) -> None:
         """Learn nothing: `neighbours` counts."""

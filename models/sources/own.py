@@ -85,7 +85,9 @@ class Repeat:
 
 
 def _cells(
-    count: NDArray[np.floating], back: NDArray[np.number], age: NDArray[np.floating]
+    count: NDArray[np.floating],
+    back: NDArray[np.integer] | NDArray[np.floating],
+    age: NDArray[np.floating],
 ) -> tuple[NDArray[np.intp], ...]:
     return np.digitize(count, COUNTS), np.digitize(back, BACKS), np.digitize(age, DAYS)
 

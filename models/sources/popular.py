@@ -63,7 +63,8 @@ class CategoryTrend:
         member[category[place, column], place] = week[place]
         total = member.sum(axis=1, keepdims=True)
         member /= np.maximum(total, 1e-9)
-        return np.sqrt(affinity(contexts, category, n_categories, self._half_life) @ member)
+        interest = affinity(contexts, category, n_categories, self._half_life)
+        return np.asarray(np.sqrt(interest @ member), dtype=np.float32)
 
     def learn(self, positives: Sequence[Positive]) -> None:
         """Learn nothing: `neighbours` counts."""
@@ -91,4 +92,4 @@ def affinity(contexts: Contexts, labels: np.ndarray, n_labels: int, half_life: f
     spread = np.broadcast_to(weight[:, :, None], found.shape)[valid]
     table = np.bincount(flat, spread, n_rows * n_labels).reshape(n_rows, n_labels)
     total = table.sum(axis=1, keepdims=True)
-    return (table / np.maximum(total, 1e-9)).astype(np.float32)
+    return np.asarray(table / np.maximum(total, 1e-9), dtype=np.float32)
