@@ -1,7 +1,6 @@
 # Rillet's chores. `make` alone lists them.
 
 PYTHON ?= python3
-# PyTorch's index of wheels without CUDA; used where there is no NVIDIA GPU, and skipped where it
 
 BIN := .venv/bin
 SERVICES := $(PYTHON) scripts/services.py

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from consumers.kept import KeptLearners, KeptSessions
+from consumers.kept import KeptSessions
+from consumers.learners import KeptLearners
 from consumers.view import LiveView
 from features.contexts import ask, signed_weights
 from features.parts.base import Rules
@@ -81,14 +82,15 @@ class Personalize:
         self._rules = Rules(settings.session, settings.interactions)
         self._signed = signed_weights(settings.interactions)
         self._sessions = KeptSessions(store, self._keys)
-        self.learners = KeptLearners(settings, store, self._keys, self.engine, observer)
+        self.learners = KeptLearners(settings, store, self.engine, observer)
         self._default_at = 0
 
     def assigned(self, partitions: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
-        """Load the catalogue and the partitions' learners; reread what lists wait for."""
+        """Load the catalogue and the partitions' learners."""
         self._sessions.clear()
         self._view.begin()
-        return self.learners.begin(partitions)
+        self.learners.begin(partitions, self._view.event_partitions)
+        return {}
 
     def revoked(self, partitions: Sequence[TopicPartition]) -> None:
         """Drop states and learners: they may change elsewhere from now on."""
@@ -118,6 +120,7 @@ class Personalize:
         with metrics.step("answer"):
             answers = self._answer(touched)
         with metrics.step("encode"):
+            self.learners.checkpoint(writes)
             self._write(touched, answers, writes)
         return writes
 
@@ -216,7 +219,6 @@ class Personalize:
             else:
                 place = (as_of.partition, as_of.offset)
                 writes.stamped.append(Stamped(key, raw, *place, self._ttl_ms))
-        writes.stamped += self.learners.due(self._ttl_ms)
 
 
 def _fit(event: Event, record: Record, latest: float | None) -> Event | BadRecord:

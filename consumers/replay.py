@@ -27,6 +27,7 @@ from stream.memory import MemoryBroker
 from stream.routing import outgoing
 from stream.settings import Settings
 from stream.store import Store
+from stream.writes import Writes
 
 __all__ = ["Replay", "Replayed", "source_names", "time_at"]
 
@@ -161,8 +162,9 @@ class Replay:
         """Close the lists that still wait for clicks, and write the learners' checkpoints."""
         for learner in self.personalize.learners.held.values():
             learner.close_all()
-        ttl_ms = int(self.settings.redis.ttl_days * 86_400_000)
-        self._store.write_stamped(self.personalize.learners.due(ttl_ms, all_of_them=True))
+        writes = Writes()
+        self.personalize.learners.checkpoint(writes, models=True)
+        self._store.write(writes)
 
 
 def _steps(loop: Loop, *, flush: bool) -> Iterator[int]:

@@ -20,8 +20,9 @@ from stream.kafka import KafkaSink, KafkaSource
 from stream.loop import Handler, Loop
 from stream.records import TopicPartition
 from stream.settings import Settings
-from stream.store import DAY_MS, Store
+from stream.store import Store
 from stream.topics import describe
+from stream.writes import Writes
 
 __all__ = [
     "CONSUMERS",
@@ -167,13 +168,13 @@ def run_consumer(
             ready()
         log.info("%s runs on Kafka %s and %s", name, settings.kafka.bootstrap, store.url)
         loop.run(stop)
-        save_learners(loop.handler, store, settings)
+        save_learners(loop.handler, store)
         log.info("%s ended after %d records", name, loop.events)
     finally:
         store.close()
 
 
-def save_learners(handler: Handler, store: Store, settings: Settings) -> None:
+def save_learners(handler: Handler, store: Store) -> None:
     """Write what a personalize consumer has learned since its last checkpoints.
 
     Only after a run that ended well: after an error memory may be ahead of
@@ -181,8 +182,9 @@ def save_learners(handler: Handler, store: Store, settings: Settings) -> None:
     """
     inner = handler.inner if isinstance(handler, Lockstep) else handler
     if isinstance(inner, Personalize):
-        ttl_ms = int(settings.redis.ttl_days * DAY_MS)
-        store.write_stamped(inner.learners.due(ttl_ms, all_of_them=True))
+        writes = Writes()
+        inner.learners.checkpoint(writes, models=True)
+        store.write(writes)
 
 
 class _OneLine(logging.Formatter):

@@ -20,7 +20,7 @@ def pack(arrays: Arrays) -> bytes:
     """Return arrays as the bytes of an ``.npz`` file; equal arrays give equal bytes."""
     file = io.BytesIO()
     entries: dict[str, Any] = dict(arrays)
-    np.savez_compressed(file, **entries)
+    np.savez(file, **entries)
     return file.getvalue()
 
 

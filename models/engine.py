@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from features.contexts import Contexts, Question, build_contexts
+from models.arrays import Arrays, pack, pack_names, under, unpack, unpack_names, within
 from models.finish import best_of_each, diversify, give_slots
 from models.head import Head
-from models.learner import OpenList
 from models.lists import PRIOR as LIST_PRIOR
 from models.lists import ListModel, ShownBefore
+from models.open_list import OpenList
 from models.retrieval import Pairs, Retrieval, retrieve
 from models.signals import SEGMENTS, Signals, segment_of
 from models.sources.base import Positive, World
 from models.sources.registry import build_sources
+from stream.errors import ModelError
 from stream.settings import Settings
 
 __all__ = ["Chunk", "Engine", "Lists"]
@@ -29,6 +31,9 @@ I32 = NDArray[np.int32]
 
 CELLS: Final = 2_000_000
 """Scores that one source may hold at once; larger micro-batches are cut into chunks."""
+
+FADE: Final = 1 - 1e-4
+"""Per positive: the share of repeats is that of the last 10,000."""
 
 REPEAT_FLOOR: Final = 0.05
 """Share of repeats among positives from which `repeats = "auto"` allows them."""
@@ -85,6 +90,11 @@ class Engine:
         All settings.
     world
         Catalogue, statistics, query encoder.
+
+    Attributes
+    ----------
+    learned
+        Positives that the sources have learned from.
     """
 
     def __init__(self, settings: Settings, world: World) -> None:
@@ -96,7 +106,7 @@ class Engine:
         self.list_names = (*self.signals.names, *self.lists.names)
         heads = self.new_heads()
         self.weights = {name: head.matrix() for name, head in heads.items()}
-        self.repeats, self.positives = 0.0, 0.0
+        self.repeats, self.positives, self.learned = 0.0, 0.0, 0
         owners = list(dict.fromkeys(self.signals.owner))
         self.owners = owners
         self._owned_by = np.zeros((len(self.signals.names), len(owners)), dtype=np.float32)
@@ -144,12 +154,6 @@ class Engine:
         if rule == "auto":
             return self.repeats < REPEAT_FLOOR * self.positives
         return rule == "exclude"
-
-    def note_positive(self, *, repeat: bool) -> None:
-        """Count a positive towards the share of repeats, which fades over 10,000 of them."""
-        fade = 1 - 1e-4
-        self.repeats = self.repeats * fade + repeat
-        self.positives = self.positives * fade + 1
 
     def score(self, chunk: Chunk, pairs: Pairs) -> tuple[F64, F32]:
         """Return the log-odds (M,) and the features (M, F) of pairs of a chunk."""
@@ -233,8 +237,81 @@ class Engine:
         chance[rows, columns] = 1 / (1 + np.exp(-odds))
         return Lists(item, chance, part)
 
-    def learn(self, positives: Sequence[Positive]) -> None:
-        """Let the sources learn from a micro-batch's positives."""
+    def state(self) -> bytes:
+        """Return all that was learned beside the heads; items by name, for any process."""
+        parts = [under(source.name, source.state()) for source in self.sources]
+        arrays: dict[str, Any] = {name: array for part in parts for name, array in part.items()}
+        counts = np.array([self.learned, self.repeats, self.positives], dtype=np.float64)
+        return pack(
+            {
+                **arrays,
+                "engine.sources": pack_names([source.name for source in self.sources]),
+                "engine.items": pack_names(self.world.catalogue.ids),
+                "engine.counts": counts,
+                "engine.mixture": self.signals.mixture.state(),
+                "engine.lists": np.frombuffer(self.lists.state(), dtype=np.uint8),
+            }
+        )
+
+    def restore(self, raw: bytes) -> None:
+        """Continue from :meth:`state`, with the catalogue loaded.
+
+        Raises
+        ------
+        ModelError
+            It is damaged, or was written with other sources or another encoder;
+            nothing has changed.
+        """
+        engine = Engine(self.settings, self.world)
+        try:
+            engine._fill(unpack(raw))
+        except (ValueError, KeyError, IndexError) as error:
+            raise ModelError(
+                f"the checkpoint of the sources cannot be read: {error}",
+                "it is damaged, or of another version; they learn anew",
+            ) from error
+        self.__dict__.update(engine.__dict__)
+
+    @staticmethod
+    def experience(raw: bytes) -> int:
+        """Return how many positives a checkpoint has learned from.
+
+        Raises
+        ------
+        ModelError
+            It is damaged.
+        """
+        try:
+            return int(unpack(raw)["engine.counts"][0])
+        except (ValueError, KeyError, IndexError) as error:
+            raise ModelError(f"the checkpoint of the sources cannot be read: {error}") from error
+
+    def _fill(self, arrays: Arrays) -> None:
+        names = unpack_names(arrays["engine.sources"])
+        if names != [source.name for source in self.sources]:
+            raise ValueError(f"it is of the sources {', '.join(map(str, names))}")
+        rows = self.world.catalogue.rows_of(unpack_names(arrays["engine.items"]))
+        for source in self.sources:
+            source.restore(within(source.name, arrays), rows)
+        self.signals.mixture.restore(arrays["engine.mixture"])
+        self.lists.restore(arrays["engine.lists"].tobytes())
+        learned, self.repeats, self.positives = arrays["engine.counts"].tolist()
+        self.learned = int(learned)
+
+    def learn(self, positives: Sequence[tuple[Positive, bool]]) -> None:
+        """Let the sources learn from a micro-batch's positives.
+
+        Parameters
+        ----------
+        positives
+            Each with whether its user had the item already; that counts towards the
+            share of repeats, which fades over 10,000 of them.
+        """
+        self.learned += len(positives)
+        for _, repeat in positives:
+            self.repeats = self.repeats * FADE + repeat
+            self.positives = self.positives * FADE + 1
         if positives:
+            learned = [positive for positive, _ in positives]
             for source in self.sources:
-                source.learn(positives)
+                source.learn(learned)

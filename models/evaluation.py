@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from models.engine import Chunk, Engine
 from models.evaluate import NextMeter, RerankMeter
 from models.finish import best_of_each
-from models.learner import OpenList
 from models.lessons import Taken
 from models.lists import NAMES as LIST_NAMES
+from models.open_list import OpenList
 
 __all__ = ["Evaluation"]
 

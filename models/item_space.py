@@ -232,7 +232,7 @@ class ItemSpace:
 
     def _sample(self) -> I32:
         rows = np.flatnonzero(self._catalogue.known)
-        step = -(-len(rows) // SAMPLE)
+        step = max(1, -(-len(rows) // SAMPLE))
         return rows[::step].astype(np.int32)
 
     def describe(self, rows: I32) -> Described:

@@ -10,8 +10,7 @@ example twice; a process scores with the mean of all partitions' weights.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -21,14 +20,13 @@ from numpy.typing import NDArray
 from river import drift
 
 from features.card import AsOf
-from features.shown import ShownBefore
 from models.head import Head, HeadState
+from models.open_list import OpenList
 from stream.errors import ModelError
 
-__all__ = ["Learner", "LearnerState", "OpenList"]
+__all__ = ["Learner", "LearnerState"]
 
 F32 = NDArray[np.float32]
-F64 = NDArray[np.float64]
 I32 = NDArray[np.int32]
 
 MAX_OPEN: Final = 20_000
@@ -42,49 +40,17 @@ class LearnerState(Struct, frozen=True):
     ----------
     as_of
         Stamp on the events topic: everything up to it was learned, but for open lists.
-    oldest_open
-        Offset of the oldest list still open; where to read from to open it again.
+        Its time is the latest seen.
+    open
+        Name of each list still open, oldest first, to the ids taken of it so far. The
+        lists themselves have records of their own (:mod:`models.open_list`).
     heads
         Head name to its state.
     """
 
     as_of: AsOf
-    oldest_open: int
+    open: dict[str, list[str]]
     heads: dict[str, HeadState]
-
-
-@dataclass(slots=True)
-class OpenList:
-    """A shown list that waits for its clicks.
-
-    Attributes
-    ----------
-    time, offset
-        When and where it was shown.
-    user
-        Who was shown it.
-    items, rows
-        n item ids, in shown order, and their rows.
-    before
-        What he was shown before.
-    x, segment
-        (n, F) features as they were at that moment, and (n,) segments.
-    odds
-        (n,) what the blend said of them then.
-    taken
-        Ids taken so far.
-    """
-
-    time: int
-    offset: int
-    user: str
-    items: list[str]
-    rows: I32
-    before: ShownBefore
-    x: F32
-    segment: I32
-    odds: F64
-    taken: set[str] = field(default_factory=set)
 
 
 Closed = Callable[[OpenList, Sequence[bool]], None]
@@ -101,6 +67,16 @@ class Learner:
         How long a list waits for its clicks, in event time of the partition.
     closed
         Called with every list that closes and what was taken, before it is learned from.
+
+    Attributes
+    ----------
+    offset
+        Of the last event learned from.
+    drifts
+        How often ADWIN has found that the loss shifted.
+    begun, ended
+        Lists that were opened, and names of those that have closed, since
+        :meth:`noted` was called last.
     """
 
     def __init__(self, heads: dict[str, Head], join_ms: int, closed: Closed | None = None) -> None:
@@ -108,6 +84,8 @@ class Learner:
         self._closed = closed
         self.offset = -1
         self.drifts = 0
+        self.begun: dict[str, OpenList] = {}
+        self.ended: list[str] = []
         self._join_ms = join_ms
         self._open: dict[str, OpenList] = {}
         self._last: dict[str, str] = {}
@@ -128,7 +106,7 @@ class Learner:
         last = self._last.get(shown.user)
         if last in self._open:
             self._close(last)
-        self._open[name] = shown
+        self._open[name] = self.begun[name] = shown
         self._last[shown.user] = name
         if len(self._open) > MAX_OPEN:
             self._close(next(iter(self._open)))
@@ -155,6 +133,8 @@ class Learner:
 
     def _close(self, name: str) -> None:
         shown = self._open.pop(name)
+        if self.begun.pop(name, None) is None:
+            self.ended.append(name)
         if self._last.get(shown.user) == name:
             del self._last[shown.user]
         taken = [item in shown.taken for item in shown.items]
@@ -163,17 +143,31 @@ class Learner:
         if shown.taken:
             self.teach("shown", shown.x, shown.segment, taken)
 
-    def state(self, partition: int, event_time: int) -> LearnerState:
+    def state(self, partition: int) -> LearnerState:
         """Return what a checkpoint needs."""
-        oldest = min((shown.offset for shown in self._open.values()), default=self.offset + 1)
         return LearnerState(
-            AsOf(partition, self.offset, event_time),
-            oldest,
+            AsOf(partition, self.offset, self._watermark),
+            {name: sorted(shown.taken) for name, shown in self._open.items()},
             {name: head.state() for name, head in self.heads.items()},
         )
 
-    def restore(self, state: LearnerState) -> None:
+    def closed_for_good(self) -> list[str]:
+        """Return the names of lists that have closed and were not shown anew."""
+        return [name for name in self.ended if name not in self._open]
+
+    def noted(self) -> None:
+        """Take note that the lists begun and ended are written and deleted."""
+        self.begun, self.ended = {}, []
+
+    def restore(self, state: LearnerState, lists: Mapping[str, OpenList]) -> None:
         """Continue from a checkpoint.
+
+        Parameters
+        ----------
+        state
+            The checkpoint.
+        lists
+            Those of its open lists that were found again.
 
         Raises
         ------
@@ -184,7 +178,12 @@ class Learner:
             raise ModelError(f"the checkpoint has the heads {sorted(state.heads)}")
         for name, head in self.heads.items():
             head.restore(state.heads[name])
-        self.offset = state.as_of.offset
+        self.offset, self._watermark = state.as_of.offset, state.as_of.event_time
+        for name, taken in state.open.items():
+            if name in lists:
+                self._open[name] = lists[name]
+                self._open[name].taken = set(taken)
+                self._last[lists[name].user] = name
 
 
 def decode_learner(raw: bytes) -> LearnerState:

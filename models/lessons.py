@@ -20,7 +20,8 @@ from features.session import Session
 from features.shown import ShownBefore, shown_before
 from models.draw import chance, draws
 from models.engine import Chunk, Engine
-from models.learner import Learner, OpenList
+from models.learner import Learner
+from models.open_list import OpenList
 from models.retrieval import Pairs
 from models.sources.base import Positive
 from stream.events import Event, Interaction, Ranking
@@ -52,8 +53,9 @@ class Taken:
         Whether events of the same timestamp are hidden from the question.
     learn
         Whether it was drawn for learning.
-    x, segment
-        Features of the item and of its negatives, filled in by the learning pass.
+    x, segment, lift
+        Features of the item and of its negatives, and what each source gave the
+        item; filled in by the learning pass.
     """
 
     place: Place
@@ -65,6 +67,7 @@ class Taken:
     learn: bool
     x: F32 | None = None
     segment: int = 0
+    lift: F32 | None = None
 
 
 @dataclass(slots=True)
@@ -80,6 +83,15 @@ class Shown:
     before: ShownBefore
     question: int
     opened: OpenList | None = None
+
+
+@dataclass(slots=True)
+class Took:
+    """A positive for the sources to learn from, and whether the user had the item already."""
+
+    place: Place
+    positive: Positive
+    repeat: bool
 
 
 @dataclass(slots=True)
@@ -124,7 +136,7 @@ class Lessons:
     observer: Observer | None = None
     questions: list[Question] = field(default_factory=list)
     steps: list[Taken | Shown | Click] = field(default_factory=list)
-    positives: list[Positive] = field(default_factory=list)
+    positives: list[Took] = field(default_factory=list)
     ends: dict[int, tuple[int, int]] = field(default_factory=dict)
     _hidden: dict[tuple[str, int], int] = field(default_factory=dict)
     _signed: Mapping[str, float] = field(default_factory=dict)
@@ -152,7 +164,6 @@ class Lessons:
     ) -> None:
         engine, time = self.engine, moment.time
         row = engine.world.catalogue.ensure(event.item)
-        engine.note_positive(repeat=event.item in before.owned.items)
         if event.ranking is not None:
             self.steps.append(Click(place, time, event.ranking, event.item))
         blend = engine.settings.blend
@@ -167,7 +178,8 @@ class Lessons:
                 self.steps.append(Taken(place, time, user, row, question, True, learn))
             elif watched:
                 self.steps.append(Taken(place, time, user, row, question, True, False))
-        self.positives.append(self._positive(before, row, moment))
+        repeat = event.item in before.owned.items
+        self.positives.append(Took(place, self._positive(before, row, moment), repeat))
 
     def _positive(self, before: Session, row: int, moment: Moment) -> Positive:
         """Return what the sources learn from: the item, what preceded it, what was owned."""
@@ -225,9 +237,10 @@ class Lessons:
         x = signals.of(chunk.retrieval, pairs, chunk.segment).reshape(*items.shape, -1)
         taken_pairs = Pairs(rows, items[:, 0])
         scores, _ = chunk.retrieval.at(taken_pairs)
-        signals.mixture.learn(chunk.retrieval.lift(taken_pairs, scores), chunk.segment[rows])
+        lift = chunk.retrieval.lift(taken_pairs, scores)
         for place, step in enumerate(taken):
             step.x, step.segment = x[place], int(chunk.segment[rows[place]])
+            step.lift = lift[place]
 
     def _study_shown(self, chunk: Chunk, shown: list[Shown]) -> None:
         for step in shown:
@@ -239,19 +252,29 @@ class Lessons:
             )
 
     def teach(self, learners: Mapping[int, Learner]) -> None:
-        """Teach each partition's learner, in event order."""
+        """Teach each partition's learner, in event order; what it has learned already is left out.
+
+        A batch that is handled again after a crash may be known to the learner
+        though not to all of its users' states: the learner is written first.
+        """
+        known = {partition: learner.offset for partition, learner in learners.items()}
         for step in self.steps:
-            learner = learners[step.place[0]]
-            if step.place[1] <= learner.offset and isinstance(step, Taken):
-                continue
-            learner.advance(step.time, step.place[1] - 1)
-            if isinstance(step, Click):
-                learner.take(step.name, step.item)
-            elif isinstance(step, Shown) and step.opened is not None:
-                learner.show(step.name, step.opened)
-            elif isinstance(step, Taken) and step.x is not None:
-                segment = np.full(len(step.x), step.segment, dtype=np.int32)
-                learner.teach("next", step.x, segment, [True] + [False] * (len(step.x) - 1))
+            if step.place[1] > known[step.place[0]]:
+                self._teach(learners[step.place[0]], step)
         for partition, (time, offset) in self.ends.items():
             learners[partition].advance(time, offset)
-        self.engine.learn(self.positives)
+        self.engine.learn(
+            [(t.positive, t.repeat) for t in self.positives if t.place[1] > known[t.place[0]]]
+        )
+
+    def _teach(self, learner: Learner, step: Taken | Shown | Click) -> None:
+        learner.advance(step.time, step.place[1] - 1)
+        if isinstance(step, Click):
+            learner.take(step.name, step.item)
+        elif isinstance(step, Shown):
+            assert step.opened is not None, "studied before it is taught"
+            learner.show(step.name, step.opened)
+        elif step.x is not None and step.lift is not None:
+            segment = np.full(len(step.x), step.segment, dtype=np.int32)
+            learner.teach("next", step.x, segment, [True] + [False] * (len(step.x) - 1))
+            self.engine.signals.mixture.learn(step.lift[None], segment[:1])

@@ -75,12 +75,16 @@ class Mixture:
                 mass *= FADE
                 mass += responsible / responsible.sum()
 
-    def state(self) -> list[list[float]]:
-        """Return what a checkpoint needs."""
-        return [[float(mass) for mass in row] for row in self._mass]
+    def state(self) -> F64:
+        """Return what a checkpoint needs: (G, S + 1)."""
+        return self._mass
 
-    def restore(self, state: list[list[float]]) -> None:
-        """Continue from a checkpoint; one of another shape is left aside."""
-        mass = np.array(state)
-        if mass.shape == self._mass.shape:
-            self._mass = mass
+    def restore(self, mass: F64) -> None:
+        """Continue from a checkpoint.
+
+        Raises
+        ------
+        ValueError
+            It is of other sources or segments.
+        """
+        self._mass = mass.reshape(self._mass.shape)

@@ -70,6 +70,14 @@ class Keys:
         """Return the key of the blend learner's checkpoint of one partition (JSON)."""
         return self._key("learner", str(partition))
 
+    def open_list(self, partition: int, name: str) -> str:
+        """Return the key of a shown list that waits for its clicks (JSON)."""
+        return self._key("open", f"{partition}:{name}")
+
+    def models(self, partition: int) -> str:
+        """Return the key of what one process' sources have learned (an .npz file)."""
+        return self._key("models", str(partition))
+
     def changes(self) -> str:
         """Return the key of the feed of changed items (a Redis stream)."""
         return self._key("changes")

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from features.catalogue import Catalogue
 from features.contexts import Contexts, Entry
+from models.arrays import Arrays
 from models.item_stats import ItemStats
 
-__all__ = ["F32", "Positive", "Source", "World"]
+__all__ = ["F32", "Given", "I64", "Positive", "Source", "World"]
 
 F32 = NDArray[np.float32]
+I64 = NDArray[np.int64]
 
 
 class QueryVectors(Protocol):
@@ -82,5 +84,33 @@ class Source(Protocol):
         ...
 
     def learn(self, positives: Sequence[Positive]) -> None:
-        """Learn from a micro-batch, after it was scored. Most sources have nothing to learn."""
+        """Learn from a micro-batch, after it was scored."""
         ...
+
+    def state(self) -> Arrays:
+        """Return what a checkpoint needs; arrays of items go by catalogue row."""
+        ...
+
+    def restore(self, arrays: Arrays, rows: I64) -> None:
+        """Continue from :meth:`state`; item ``k`` of its arrays is now in row ``rows[k]``.
+
+        Raises
+        ------
+        KeyError, ValueError
+            The arrays are of another version.
+        """
+        ...
+
+
+class Given:
+    """A source that learns nothing by itself: the catalogue and the statistics suffice."""
+
+    def learn(self, positives: Sequence[Positive]) -> None:
+        """Learn nothing."""
+
+    def state(self) -> Arrays:
+        """Return nothing."""
+        return {}
+
+    def restore(self, arrays: Arrays, rows: I64) -> None:
+        """Restore nothing."""

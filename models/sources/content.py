@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from features.contexts import Contexts
-from models.sources.base import F32, Positive, World
+from models.sources.base import F32, Given, World
 
 __all__ = ["Centred", "Content", "Query"]
 
@@ -42,7 +40,7 @@ class Centred:
         return self._vectors
 
 
-class Content:
+class Content(Given):
     """Cosine of an item's text to the decayed mean of the user's items.
 
     Parameters
@@ -75,11 +73,8 @@ class Content:
         taste = taste / np.maximum(np.linalg.norm(taste, axis=1, keepdims=True), 1e-6)
         return np.asarray(np.maximum(taste @ vectors.T, 0), dtype=np.float32)
 
-    def learn(self, positives: Sequence[Positive]) -> None:
-        """Learn nothing: the encoder is given."""
 
-
-class Query:
+class Query(Given):
     """Cosine of an item's text to the user's last query, while it is fresh."""
 
     name = "query"
@@ -95,6 +90,3 @@ class Query:
             wanted = self._world.queries.vectors([contexts.queries[row] for row in rows])
             scores[rows] = np.maximum(wanted @ self._world.catalogue.vectors.T, 0)
         return scores
-
-    def learn(self, positives: Sequence[Positive]) -> None:
-        """Learn nothing: the encoder is given."""

@@ -8,14 +8,15 @@ often each is drawn (Bengio and Senecal 2008, doi:10.1109/TNN.2007.912312).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from features.columns import Column
 from features.contexts import Contexts
-from models.sources.base import F32, Positive, World
+from models.arrays import Arrays
+from models.sources.base import F32, I64, Positive, World
 
 __all__ = ["Factors"]
 
@@ -86,13 +87,33 @@ class Factors:
         self._waiting += [positive for positive in positives if positive.history]
         if len(self._waiting) < FEWEST:
             return
-        batch, self._waiting = self._waiting, []
-        target = np.array([positive.item for positive in batch])
-        items = np.full((len(batch), max(len(p.history) for p in batch)), -1)
-        for row, positive in enumerate(batch):
-            items[row, : len(positive.history)] = positive.history
+        target, items = _table(self._waiting)
+        self._waiting = []
         np.add.at(self._taken.rows, target, 1)
         self._step(items, target)
+
+    def state(self) -> Arrays:
+        """Return the vectors, and the positives that wait for company."""
+        self._grow()
+        kept: dict[str, NDArray[Any]] = {n: column.rows for n, column in self._columns().items()}
+        return kept | {"waiting": np.column_stack([*_table(self._waiting)])}
+
+    def restore(self, arrays: Arrays, rows: I64) -> None:
+        """Continue with the vectors of a checkpoint."""
+        self._grow()
+        for name, column in self._columns().items():
+            column.rows[rows] = arrays[name]
+        waiting = arrays["waiting"]
+        moved = np.where(waiting >= 0, rows[waiting], -1).tolist()
+        self._waiting = [Positive(row[0], tuple(r for r in row[1:] if r >= 0)) for row in moved]
+
+    def _columns(self) -> dict[str, Column[Any]]:
+        return {
+            "past": self._past,
+            "next": self._next,
+            "squares": self._squares,
+            "taken": self._taken,
+        }
 
     def _step(self, items: NDArray[np.int64], target: NDArray[np.int64]) -> None:
         weight = (DECAY ** np.arange(items.shape[1], dtype=np.float32)) * (items >= 0)
@@ -122,3 +143,12 @@ class Factors:
         self._squares.rows[rows, which] += (gradient**2).mean(axis=1)
         rate = self._rate / np.sqrt(self._squares.rows[rows, which])
         table.rows[rows] -= rate[:, None] * gradient
+
+
+def _table(positives: Sequence[Positive]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return n positives as arrays: items taken (n,), and those before (n, h), -1 at the end."""
+    target = np.array([positive.item for positive in positives], dtype=np.int64)
+    items = np.full((len(positives), max((len(p.history) for p in positives), default=0)), -1)
+    for row, positive in enumerate(positives):
+        items[row, : len(positive.history)] = positive.history
+    return target, items

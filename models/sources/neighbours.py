@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,7 +10,7 @@ import numpy as np
 from features.contexts import Contexts
 from features.parts.base import DAY_MS
 from models.item_state import HALF_LIVES_MS
-from models.sources.base import F32, Positive, World
+from models.sources.base import F32, Given, World
 
 __all__ = ["Horizon", "Neighbours"]
 
@@ -41,7 +40,7 @@ class Horizon:
     powers: tuple[float, float]
 
 
-class Neighbours:
+class Neighbours(Given):
     """Successors of the last items, summed with decay, against the popularity of both.
 
     A transition i -> j that counts T (decayed to now) scores
@@ -83,6 +82,3 @@ class Neighbours:
         spread = (strength * weight[:, :, None])[valid]
         table = np.bincount(flat[valid], spread, n_rows * n_items).reshape(n_rows, n_items)
         return np.asarray(table / count ** horizon.powers[1], dtype=np.float32)
-
-    def learn(self, positives: Sequence[Positive]) -> None:
-        """Learn nothing: `neighbours` counts."""

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from features.columns import Column
 from features.contexts import Contexts
 from features.parts.base import DAY_MS
-from models.sources.base import F32, Positive, World
+from models.arrays import Arrays
+from models.sources.base import F32, I64, Given, Positive, World
 
 __all__ = ["Fresh", "Repeat"]
 
@@ -83,6 +84,18 @@ class Repeat:
             np.add.at(self._items.rows, (item.astype(np.int64), 0), 1)
             np.add.at(self._hit, _cells(count, back, age), 1)
 
+    def state(self) -> Arrays:
+        """Return the counts."""
+        self._items.grow(len(self._world.catalogue))
+        return {"exposed": self._exposed, "hit": self._hit, "items": self._items.rows}
+
+    def restore(self, arrays: Arrays, rows: I64) -> None:
+        """Continue from the counts of a checkpoint."""
+        self._exposed = arrays["exposed"].reshape(SHAPE)
+        self._hit = arrays["hit"].reshape(SHAPE)
+        self._items.grow(len(self._world.catalogue))
+        self._items.rows[rows] = arrays["items"]
+
 
 def _cells(
     count: NDArray[np.floating],
@@ -92,7 +105,7 @@ def _cells(
     return np.digitize(count, COUNTS), np.digitize(back, BACKS), np.digitize(age, DAYS)
 
 
-class Fresh:
+class Fresh(Given):
     """Items that appeared lately.
 
     Parameters
@@ -118,9 +131,6 @@ class Fresh:
         novelty = np.where(known & (first > start), np.exp2(-age / self._half_life), 0)
         row = np.where(novelty < NOT_NEW, 0, novelty).astype(np.float32)
         return np.broadcast_to(row, (len(contexts), len(row)))
-
-    def learn(self, positives: Sequence[Positive]) -> None:
-        """Learn nothing: the catalogue knows."""
 
 
 NOT_NEW: Final = 1e-3

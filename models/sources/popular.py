@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from features.contexts import Contexts
 from models.item_state import HALF_LIVES_MS
-from models.sources.base import F32, Positive, World
+from models.sources.base import F32, Given, World
 
 __all__ = ["CategoryTrend", "Popular"]
 
 LIVES = list(HALF_LIVES_MS)
 
 
-class Popular:
+class Popular(Given):
     """Positives decayed with one half-life, the same for everybody.
 
     Parameters
@@ -37,11 +35,8 @@ class Popular:
         row = np.log1p(popularity).astype(np.float32)
         return np.broadcast_to(row, (len(contexts), len(row)))
 
-    def learn(self, positives: Sequence[Positive]) -> None:
-        """Learn nothing: `neighbours` counts."""
 
-
-class CategoryTrend:
+class CategoryTrend(Given):
     """What is taken in the categories of the user's last items, by how much he uses each."""
 
     name = "trending_category"
@@ -65,9 +60,6 @@ class CategoryTrend:
         member /= np.maximum(total, 1e-9)
         interest = affinity(contexts, category, n_categories, self._half_life)
         return np.asarray(np.sqrt(interest @ member), dtype=np.float32)
-
-    def learn(self, positives: Sequence[Positive]) -> None:
-        """Learn nothing: `neighbours` counts."""
 
 
 def affinity(contexts: Contexts, labels: np.ndarray, n_labels: int, half_life: float) -> F32:

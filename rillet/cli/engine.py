@@ -29,7 +29,7 @@ KEPT_KINDS: Final = ("vector",)
 
 STATE_KINDS: Final = (
     *("position", "session", "recs", "item", "neighbours", "itemstate", "learner"),
-    *("process", "forgotten"),
+    *("models", "open", "process", "forgotten"),
 )
 
 

@@ -6,8 +6,10 @@ import msgspec
 import numpy as np
 import pytest
 
+from features.shown import ShownBefore
 from models.head import Head
-from models.learner import MAX_OPEN, Learner, OpenList, decode_learner, finite
+from models.learner import MAX_OPEN, Learner, decode_learner, finite
+from models.open_list import OpenList, decode_list, encode_list
 from stream.errors import ModelError
 
 JOIN_MS = 1000
@@ -26,10 +28,28 @@ def a_learner(closed: Closed | None = None) -> Learner:
     return Learner(heads, JOIN_MS, note if closed is not None else None)
 
 
-def a_list(offset: int, time: int = 0, items: Sequence[str] = ("a", "b", "c")) -> OpenList:
+def nobody() -> ShownBefore:
+    none = np.zeros(0, np.int32)
+    return ShownBefore(none, none, none.astype(np.bool_), none)
+
+
+def a_list(
+    offset: int, time: int = 0, items: Sequence[str] = ("a", "b", "c"), user: str = ""
+) -> OpenList:
+    """Return a list of a user of its own, unless one is named."""
     n = len(items)
     x = np.column_stack([np.linspace(1, 0, n), np.ones(n)]).astype(np.float32)
-    return OpenList(time, offset, list(items), x, np.zeros(n, np.int32), np.zeros(n))
+    return OpenList(
+        time=time,
+        offset=offset,
+        user=user or f"user{offset}",
+        items=list(items),
+        rows=np.arange(n, dtype=np.int32),
+        before=nobody(),
+        x=x,
+        segment=np.zeros(n, np.int32),
+        odds=np.linspace(0, 1, n),
+    )
 
 
 def lesson(head: Learner, label: bool = True, n: int = 1) -> None:
@@ -55,7 +75,7 @@ def test_a_list_nobody_took_from_teaches_nothing() -> None:
     learner.show("r", a_list(0))
     learner.take("other", "a")
     learner.advance(JOIN_MS, 1)
-    assert closed == []
+    assert closed == [("a", [False, False, False])]
     assert learner.heads["shown"].examples == 0
 
 
@@ -84,13 +104,12 @@ def test_a_late_event_does_not_turn_back_time() -> None:
 def test_too_many_open_lists_close_the_oldest() -> None:
     closed: Closed = []
     learner = a_learner(closed)
-    shared = a_list(0)
     learner.show("first", a_list(0, items=["x", "y"]))
     learner.take("first", "x")
     for n in range(1, MAX_OPEN):
-        learner.show(f"r{n}", shared)
+        learner.show(f"r{n}", a_list(n))
     assert closed == []
-    learner.show("last", shared)
+    learner.show("last", a_list(MAX_OPEN))
     assert closed == [("x", [True, False])]
 
 
@@ -135,49 +154,135 @@ def play(learner: Learner, first: int, end: int) -> None:
     """Do what :meth:`models.lessons.Lessons.teach` does, one offset a step."""
     for offset in range(first, end):
         time, kind, name = SCRIPT[offset]
-        known = offset <= learner.offset
         learner.advance(time, offset - 1)
         if kind == "show":
             learner.show(name, a_list(offset, time))
         elif kind == "take":
             learner.take(name, "b")
-        elif not known:
+        else:
             lesson(learner)
         learner.advance(time, offset)
 
 
-@pytest.mark.parametrize("cut", range(len(SCRIPT) + 1))
-def test_reread_from_the_oldest_open_list_every_example_is_taught_once(cut: int) -> None:
-    unbroken = a_learner()
-    play(unbroken, 0, len(SCRIPT))
-    crashed = a_learner()
-    play(crashed, 0, cut)
-    raw = msgspec.json.encode(crashed.state(3, 0))
+class Places:
+    """Gives items rows of its own, as another process does."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = ["somebody else's"]
+
+    def ensure(self, item: str) -> int:
+        if item not in self.names:
+            self.names.append(item)
+        return self.names.index(item)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def resumed(learner: Learner, written: dict[str, bytes]) -> Learner:
+    """Return what a new process makes of a learner's checkpoint and open lists."""
+    raw = msgspec.json.encode(learner.state(3))
     restored, state = a_learner(), decode_learner(raw)
-    restored.restore(state)
-    play(restored, state.oldest_open, len(SCRIPT))
-    assert restored.state(3, 0) == unbroken.state(3, 0)
+    places = Places()
+    restored.restore(state, {name: decode_list(written[name], places, 2) for name in state.open})
+    return restored
+
+
+def note(learner: Learner, written: dict[str, bytes]) -> None:
+    """Write and delete lists as a checkpoint does."""
+    written.update({n: encode_list(one, 3, ["a", "b", "c"]) for n, one in learner.begun.items()})
+    for name in learner.closed_for_good():
+        del written[name]
+    learner.noted()
+
+
+@pytest.mark.parametrize("cut", range(len(SCRIPT) + 1))
+def test_a_restart_at_any_event_teaches_every_example_once(cut: int) -> None:
+    unbroken, broken = a_learner(), a_learner()
+    play(unbroken, 0, len(SCRIPT))
+    written: dict[str, bytes] = {}
+    for offset in range(cut):
+        play(broken, offset, offset + 1)
+        note(broken, written)
+    restored = resumed(broken, written)
+    play(restored, cut, len(SCRIPT))
+    assert restored.state(3) == unbroken.state(3)
     assert restored.heads["next"].examples == 4
     assert restored.heads["shown"].examples == 9
 
 
-def test_checkpoint_names_the_oldest_open_list() -> None:
+def test_open_lists_are_written_once_and_deleted_when_they_have_closed() -> None:
+    learner, written = a_learner(), dict[str, bytes]()
+    learner.show("r", a_list(0))
+    note(learner, written)
+    assert list(written) == ["r"]
+    assert learner.begun == {}
+    learner.advance(JOIN_MS, 1)
+    note(learner, written)
+    assert written == {}
+    learner.show("s", a_list(2, JOIN_MS))
+    learner.advance(2 * JOIN_MS, 3)
+    note(learner, written)
+    assert written == {}
+
+
+def test_a_list_shown_anew_under_its_name_stays() -> None:
+    learner, written = a_learner(), dict[str, bytes]()
+    for offset in range(2):
+        learner.show("r", a_list(offset, user="u"))
+        note(learner, written)
+    assert list(written) == list(learner.state(3).open) == ["r"]
+
+
+def test_an_open_list_is_read_as_it_was_written() -> None:
+    shown = a_list(7, 12)
+    shown.before = ShownBefore(
+        rows=np.array([2, 0], np.int32),
+        positions=np.array([0, 1], np.int32),
+        taken=np.array([True, False]),
+        lists=np.array([0, 0], np.int32),
+    )
+    places = Places()
+    back = decode_list(encode_list(shown, 1, ["a", "b", "c"]), places, 2)
+    assert [places.names[row] for row in back.rows] == ["a", "b", "c"]
+    assert [places.names[row] for row in back.before.rows] == ["c", "a"]
+    assert (back.time, back.offset, back.user, back.items) == (12, 7, "user7", ["a", "b", "c"])
+    for name in ("x", "segment", "odds"):
+        assert np.array_equal(getattr(back, name), getattr(shown, name))
+    for name in ("positions", "taken", "lists"):
+        assert np.array_equal(getattr(back.before, name), getattr(shown.before, name))
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_an_open_list_of_other_features_is_refused(width: int) -> None:
+    raw = encode_list(a_list(0), 0, ["a", "b", "c"])
+    with pytest.raises(ModelError):
+        decode_list(raw, Places(), width)
+    with pytest.raises(ModelError):
+        decode_list(raw[:-9], Places(), 2)
+
+
+def test_a_lost_list_is_let_go() -> None:
     learner = a_learner()
-    learner.advance(0, 9)
-    assert learner.state(3, 7).oldest_open == 10
-    learner.show("r", a_list(4))
-    learner.show("s", a_list(8))
-    state = learner.state(3, 7)
-    assert state.oldest_open == 4
-    assert (state.as_of.partition, state.as_of.offset, state.as_of.event_time) == (3, 9, 7)
+    learner.show("r", a_list(0))
+    restored = a_learner()
+    restored.restore(learner.state(3), {})
+    assert restored.state(3).open == {}
+
+
+def test_a_checkpoint_begins_with_its_stamp() -> None:
+    learner = a_learner()
+    learner.advance(70, 9)
+    state = learner.state(3)
+    assert (state.as_of.partition, state.as_of.offset, state.as_of.event_time) == (3, 9, 70)
     assert msgspec.json.encode(state).startswith(b'{"as_of":{"partition":3,"offset":9')
 
 
 def test_checkpoint_of_other_heads_is_refused() -> None:
     learner = a_learner()
-    state = learner.state(0, 0)
+    state = learner.state(0)
     with pytest.raises(ModelError, match="heads"):
-        learner.restore(msgspec.structs.replace(state, heads={"next": state.heads["next"]}))
+        learner.restore(msgspec.structs.replace(state, heads={"next": state.heads["next"]}), {})
 
 
 def test_a_planted_shift_raises_the_drift_counter() -> None:
@@ -192,7 +297,7 @@ def test_a_planted_shift_raises_the_drift_counter() -> None:
 
 
 def test_weights_that_are_not_finite_are_found() -> None:
-    state = a_learner().state(0, 0)
+    state = a_learner().state(0)
     assert finite(state)
     head = msgspec.structs.replace(state.heads["next"], weights={"near": float("nan")})
     assert not finite(msgspec.structs.replace(state, heads={"next": head}))

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -9,13 +7,13 @@ from numpy.typing import NDArray
 from features.contexts import build_contexts
 from features.session import new_session
 from models.retrieval import Retrieval, retrieve
-from models.sources.base import Positive
+from models.sources.base import Given
 from tests.features.test_contexts import question
 
 F32 = NDArray[np.float32]
 
 
-class Fixed:
+class Fixed(Given):
     """A source with given scores."""
 
     def __init__(self, name: str, scores: F32) -> None:
@@ -23,9 +21,6 @@ class Fixed:
 
     def score(self, contexts: object) -> F32:
         return self._scores
-
-    def learn(self, positives: Sequence[Positive]) -> None:
-        pass
 
 
 def table(*rows: list[float]) -> F32:

@@ -1,0 +1,153 @@
+"""Shown lists that wait for their clicks, and how they are kept over a restart.
+
+A list is scored once, when it is shown, with what was known then; neither the
+user's state nor the models can tell later what that was. So an open list is
+written to Redis as it is shown, and deleted when it has closed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from features.card import AsOf
+from features.contexts import ItemIndex
+from features.shown import ShownBefore
+from stream.errors import ModelError
+
+__all__ = ["OpenList", "decode_list", "encode_list"]
+
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+I32 = NDArray[np.int32]
+
+
+@dataclass(slots=True)
+class OpenList:
+    """A shown list that waits for its clicks.
+
+    Attributes
+    ----------
+    time, offset
+        When and where it was shown.
+    user
+        Who was shown it.
+    items, rows
+        n item ids, in shown order, and their rows.
+    before
+        What he was shown before.
+    x, segment
+        (n, F) features as they were at that moment, and (n,) segments.
+    odds
+        (n,) what the blend said of them then.
+    taken
+        Ids taken so far.
+    """
+
+    time: int
+    offset: int
+    user: str
+    items: list[str]
+    rows: I32
+    before: ShownBefore
+    x: F32
+    segment: I32
+    odds: F64
+    taken: set[str] = field(default_factory=set)
+
+
+class _Kept(Struct):
+    """An open list as JSON; arrays are base64 of their little-endian bytes, rows are ids."""
+
+    as_of: AsOf
+    user: str
+    items: list[str]
+    x: bytes
+    segment: int
+    odds: bytes
+    before: list[str]
+    positions: bytes
+    taken: bytes
+    lists: bytes
+
+
+_DECODER = msgspec.json.Decoder(_Kept)
+_ENCODER = msgspec.json.Encoder()
+
+
+def encode_list(shown: OpenList, partition: int, ids: list[str]) -> bytes:
+    """Write an open list.
+
+    Parameters
+    ----------
+    shown
+        The list; what is taken of it is kept by its learner.
+    partition
+        Of the events topic.
+    ids
+        Item ids by row.
+    """
+    before = shown.before
+    kept = _Kept(
+        as_of=AsOf(partition, shown.offset, shown.time),
+        user=shown.user,
+        items=shown.items,
+        x=shown.x.astype("<f4").tobytes(),
+        segment=int(shown.segment[0]),
+        odds=shown.odds.astype("<f8").tobytes(),
+        before=[ids[row] for row in before.rows.tolist()],
+        positions=before.positions.astype("<i4").tobytes(),
+        taken=before.taken.tobytes(),
+        lists=before.lists.astype("<i4").tobytes(),
+    )
+    return _ENCODER.encode(kept)
+
+
+def decode_list(raw: bytes, index: ItemIndex, width: int) -> OpenList:
+    """Read an open list.
+
+    Parameters
+    ----------
+    raw
+        From :func:`encode_list`.
+    index
+        Gives items their rows, which differ from process to process.
+    width
+        Features that a list has.
+
+    Raises
+    ------
+    ModelError
+        It is damaged, or was written by a version with other features.
+    """
+    try:
+        kept = _DECODER.decode(raw)
+        n = len(kept.items)
+        before = ShownBefore(
+            rows=np.array([index.ensure(item) for item in kept.before], dtype=np.int32),
+            positions=_array(kept.positions, "<i4", np.int32),
+            taken=_array(kept.taken, "?", np.bool_),
+            lists=_array(kept.lists, "<i4", np.int32),
+        )
+        return OpenList(
+            time=kept.as_of.event_time,
+            offset=kept.as_of.offset,
+            user=kept.user,
+            items=kept.items,
+            rows=np.array([index.ensure(item) for item in kept.items], dtype=np.int32),
+            before=before,
+            x=_array(kept.x, "<f4", np.float32).reshape(n, width),
+            segment=np.full(n, kept.segment, dtype=np.int32),
+            odds=_array(kept.odds, "<f8", np.float64),
+        )
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise ModelError(f"a shown list that waits for clicks cannot be read: {error}") from error
+
+
+def _array(raw: bytes, stored: str, kind: type[Any]) -> NDArray[Any]:
+    return np.frombuffer(raw, dtype=stored).astype(kind)
