@@ -41,6 +41,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "import": Entry("rillet.cli.data:import_log", "Turn other formats into an event log", _DATA),
     "validate": Entry("rillet.cli.data:validate", "Say what is wrong with an event log", _DATA),
     "replay": Entry("rillet.cli.engine:replay", "Run the engine over a log, and measure it"),
+    "verify": Entry("rillet.cli.verify:verify", "Compare the live state with a replay"),
     "recommend": Entry("rillet.cli.reading:recommend", "Show a user's recommendations"),
     "explain": Entry("rillet.cli.reading:explain", "Say why an item is recommended, or not"),
     "init": Entry("rillet.cli.live:init", "Write a settings file, or make the topics"),

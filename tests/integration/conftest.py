@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +11,9 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from stream.settings import KafkaSettings, RedisSettings
+from stream.settings import KafkaSettings, RedisSettings, Settings, load_settings
 from stream.store import Store
+from tests.integration.live import ENTER, Rillet, Running, Start
 
 KAFKA = os.environ.get("RILLET_TEST_KAFKA")
 REDIS = os.environ.get("RILLET_TEST_REDIS")
@@ -61,3 +63,63 @@ def store(unique: str) -> Iterator[Store]:
     one = Store(RedisSettings(url=SecretStr(REDIS or ""), prefix=unique, retry_s=30))
     yield one
     one.close()
+
+
+@pytest.fixture
+def variables(unique: str) -> dict[str, str]:
+    """What makes the command line use this test's topics, groups and keys."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("RILLET_")}
+    kafka = {name: f"{unique}.{name}" for name in ("events", "catalogue", "transitions")}
+    ours = {f"RILLET_KAFKA__{name.upper()}": topic for name, topic in kafka.items()}
+    return (
+        clean
+        | ours
+        | {
+            "RILLET_KAFKA__BOOTSTRAP": KAFKA or "",
+            "RILLET_KAFKA__DEADLETTERS": f"{unique}.deadletters",
+            "RILLET_KAFKA__GROUP": unique,
+            "RILLET_KAFKA__SESSION_S": "6",
+            "RILLET_KAFKA__PARTITIONS": "2",
+            "RILLET_REDIS__URL": REDIS or "",
+            "RILLET_REDIS__PREFIX": unique,
+        }
+    )
+
+
+@pytest.fixture
+def settings(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Settings:
+    for name, value in variables.items():
+        if name.startswith("RILLET_"):
+            monkeypatch.setenv(name, value)
+    return load_settings()
+
+
+@pytest.fixture
+def rillet(variables: dict[str, str]) -> Rillet:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*ENTER, *arguments],
+            capture_output=True,
+            check=False,
+            env=variables,
+            text=True,
+            timeout=100,
+        )
+
+    return run
+
+
+@pytest.fixture
+def start(variables: dict[str, str], tmp_path: Path) -> Iterator[Start]:
+    started: list[Running] = []
+
+    def one(*arguments: str) -> Running:
+        log = tmp_path / f"process{len(started)}.log"
+        started.append(Running(arguments, variables, log))
+        return started[-1]
+
+    yield one
+    for running in started:
+        if running.process.poll() is None:
+            running.process.terminate()
+            running.process.wait(60)

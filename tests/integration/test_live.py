@@ -3,111 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rillet import BadEventError, Client, NothingYetError
-from stream.settings import Settings, load_settings
+from stream.settings import Settings
+from tests.integration.live import Rillet, Start, eventually
 
-WITHIN_S = 60.0
 SHELVES = ("tea", "mugs", "books", "lamps")
-
-
-@pytest.fixture
-def variables(unique: str) -> dict[str, str]:
-    """What makes the command line use this test's topics, groups and keys."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("RILLET_")}
-    kafka = {name: f"{unique}.{name}" for name in ("events", "catalogue", "transitions")}
-    ours = {f"RILLET_KAFKA__{name.upper()}": topic for name, topic in kafka.items()}
-    return (
-        clean
-        | ours
-        | {
-            "RILLET_KAFKA__BOOTSTRAP": os.environ["RILLET_TEST_KAFKA"],
-            "RILLET_KAFKA__DEADLETTERS": f"{unique}.deadletters",
-            "RILLET_KAFKA__GROUP": unique,
-            "RILLET_KAFKA__SESSION_S": "6",
-            "RILLET_KAFKA__PARTITIONS": "2",
-            "RILLET_REDIS__URL": os.environ["RILLET_TEST_REDIS"],
-            "RILLET_REDIS__PREFIX": unique,
-        }
-    )
-
-
-@pytest.fixture
-def settings(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Settings:
-    for name, value in variables.items():
-        if name.startswith("RILLET_"):
-            monkeypatch.setenv(name, value)
-    return load_settings()
-
-
-@pytest.fixture
-def rillet(variables: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "rillet.cli.main", *arguments],
-            capture_output=True,
-            check=False,
-            env=variables,
-            text=True,
-            timeout=60,
-        )
-
-    return run
-
-
-class Up:
-    """``rillet up`` as a process of its own."""
-
-    def __init__(self, variables: dict[str, str], log: Path) -> None:
-        self.log = log
-        self._file = log.open("ab")
-        command = [sys.executable, "-m", "rillet.cli.main", "up"]
-        self.process = subprocess.Popen(
-            command, env=variables, stdout=self._file, stderr=self._file
-        )
-
-    def said(self) -> str:
-        return self.log.read_text()
-
-    def end(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        status = self.process.wait(60)
-        self._file.close()
-        return status
-
-
-@pytest.fixture
-def start(variables: dict[str, str], tmp_path: Path) -> Iterator[Callable[[], Up]]:
-    started: list[Up] = []
-
-    def one() -> Up:
-        started.append(Up(variables, tmp_path / f"up{len(started)}.log"))
-        return started[-1]
-
-    yield one
-    for up in started:
-        if up.process.poll() is None:
-            up.process.terminate()
-            up.process.wait(60)
-        up._file.close()
-
-
-def eventually(what: Callable[[], Any], why: Callable[[], str]) -> Any:
-    deadline = time.monotonic() + WITHIN_S
-    while not (found := what()):
-        assert time.monotonic() < deadline, why()
-        time.sleep(0.05)
-    return found
 
 
 def shop(path: Path) -> Path:
@@ -140,8 +48,8 @@ def listed(client: Client, user: str) -> Any:
 
 
 def test_from_nothing_to_recommendations_and_back(
-    rillet: Callable[..., subprocess.CompletedProcess[str]],
-    start: Callable[[], Up],
+    rillet: Rillet,
+    start: Start,
     settings: Settings,
     variables: dict[str, str],
     tmp_path: Path,
@@ -152,7 +60,7 @@ def test_from_nothing_to_recommendations_and_back(
     assert made.stdout.count("created") == 4
     assert "created" not in rillet("init", "--topics").stdout
 
-    up = start()
+    up = start("up")
     published = rillet("publish", str(shop(tmp_path / "log.jsonl")), "--json")
     assert json.loads(published.stdout)["bad"] == 1
     with Client(settings) as client:
@@ -175,7 +83,7 @@ def test_from_nothing_to_recommendations_and_back(
     resumes(rillet, start, settings)
 
 
-def caught_up(rillet: Callable[..., Any], settings: Settings) -> Any:
+def caught_up(rillet: Rillet, settings: Settings) -> Any:
     """Return the status once all records are worked off and all consumers are alive."""
     state = json.loads(rillet("status", "--json").stdout)
     done = len(state["processes"]) == 3 and not any(state["lag"].values())
@@ -197,12 +105,12 @@ def the_example_runs(variables: dict[str, str]) -> None:
 
 
 def resumes(
-    rillet: Callable[..., subprocess.CompletedProcess[str]],
-    start: Callable[[], Up],
+    rillet: Rillet,
+    start: Start,
     settings: Settings,
 ) -> None:
     """What a restarted engine knows, it knows from before; what is new it adds."""
-    up = start()
+    up = start("up")
     with Client(settings) as client:
         before = client.session("u3")
         assert before is not None
@@ -222,15 +130,15 @@ def resumes(
 
 
 def test_lockstep_answers_carry_the_events_time(
-    rillet: Callable[..., subprocess.CompletedProcess[str]],
+    rillet: Rillet,
     variables: dict[str, str],
-    start: Callable[[], Up],
+    start: Start,
     settings: Settings,
     tmp_path: Path,
 ) -> None:
     variables["RILLET_BATCH__LOCKSTEP"] = "true"
     assert rillet("init", "--topics").returncode == 0
-    up = start()
+    up = start("up")
     log = shop(tmp_path / "log.jsonl")
     assert rillet("publish", str(log)).returncode == 0
     with Client(settings) as client:

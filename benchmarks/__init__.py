@@ -1,0 +1,1 @@
+"""Speed, freshness, memory and quality, measured: ``python -m benchmarks --help``."""

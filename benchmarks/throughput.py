@@ -1,0 +1,152 @@
+"""Events a second and processor time an event, beside the floor and a plain implementation."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any, Final
+
+import redis
+
+from benchmarks.contender import Run
+from benchmarks.floor import Floor
+from benchmarks.place import Place, Servers
+from benchmarks.plain import Plain
+from benchmarks.stage import Stage
+from benchmarks.worker import Worker
+from benchmarks.workload import categories_of
+from stream.errors import RilletError
+from stream.events import Event
+
+__all__ = ["measure", "summary"]
+
+Say = Callable[[str], None]
+
+NAMES: Final = ("rillet", "floor", "plain")
+
+
+class _Rivals:
+    """The floor and the plain implementation, each with topics and keys of its own."""
+
+    def __init__(self, servers: Servers, stage: Stage, stack: ExitStack) -> None:
+        warm = stage.workload.warm
+        answer = stage.place.a_list()
+        if not answer:
+            raise RilletError("personalize wrote no list in the warm-up", "take a longer one")
+        categories = categories_of(stage.workload.items)
+        places = {name: stack.enter_context(Place(servers, name)) for name in ("floor", "plain")}
+        of = {name: place.settings for name, place in places.items()}
+        self._places = places
+        self._workers = {
+            "floor": stack.enter_context(Worker("floor", Floor, of["floor"], answer)),
+            "plain": stack.enter_context(
+                Worker("plain", Plain, of["plain"], categories, len(warm))
+            ),
+        }
+        for name in self._workers:
+            self.run(name, warm)
+
+    def run(self, name: str, events: Sequence[Event]) -> Run:
+        self._places[name].publish(events)
+        found: Run = self._workers[name].call("run", len(events))
+        return found
+
+
+def measure(servers: Servers, stage: Stage, say: Say) -> dict[str, Any]:
+    """Run all rounds: in each, all contenders work off the same events, one after the other.
+
+    Parameters
+    ----------
+    servers
+        Where the rivals' places are made.
+    stage
+        Rillet, with its catalogue loaded.
+    say
+        Told what is going on.
+    """
+    runs: dict[str, list[Run]] = {name: [] for name in (*NAMES, "neighbours")}
+    served: list[float] = []
+    say("throughput: warm-up")
+    stage.fill()
+    with ExitStack() as stack:
+        rivals = _Rivals(servers, stage, stack)
+        stage.personalize.call("forget_times")
+        for number, events in enumerate(stage.workload.rounds):
+            turn = number % len(NAMES)
+            for name in (*NAMES[turn:], *NAMES[:turn]):
+                say(f"throughput: round {number + 1}, {name}")
+                if name != "rillet":
+                    runs[name].append(rivals.run(name, events))
+                    continue
+                before = _redis_cpu(servers)
+                mine, beside = stage.run(events)
+                served.append((_redis_cpu(servers) - before) / len(events) * 1e6)
+                runs["rillet"].append(mine)
+                runs["neighbours"].append(beside)
+        times = stage.personalize.call("times")
+    found = summary(runs)
+    found["redis_cpu_us_per_event"] = round(statistics.median(served), 1)
+    found["steps"] = _steps(times, sum(run.events for run in runs["rillet"]))
+    found["catalogue"] = {
+        "items": stage.loaded.run.events,
+        "encoded": stage.loaded.encoded,
+        "cpu_us_per_item": round(stage.loaded.run.cpu_us, 1),
+    }
+    return found
+
+
+def summary(runs: Mapping[str, Sequence[Run]]) -> dict[str, Any]:
+    """Return the medians over the rounds, and Rillet's ratios to its rivals.
+
+    A ratio is the median of the rounds' ratios: what disturbs the machine for
+    longer than a round disturbs both sides of it.
+    """
+    found: dict[str, Any] = {name: _figures(its) for name, its in runs.items()}
+    both = [a.cpu_s + b.cpu_s for a, b in zip(runs["rillet"], runs["neighbours"], strict=True)]
+    for rival in ("floor", "plain"):
+        pairs = list(zip(runs["rillet"], runs[rival], both, strict=True))
+        found[f"to_{rival}"] = {
+            "cpu": _median([mine.cpu_us / its.cpu_us for mine, its, _ in pairs], 3),
+            "cpu_with_neighbours": _median(
+                [cpu / mine.events * 1e6 / its.cpu_us for mine, its, cpu in pairs], 3
+            ),
+            "rate": _median([mine.rate / its.rate for mine, its, _ in pairs], 3),
+        }
+    return found
+
+
+def _figures(runs: Sequence[Run]) -> dict[str, Any]:
+    rates = [run.rate for run in runs]
+    return {
+        "events": sum(run.events for run in runs),
+        "events_per_s": _median(rates, 1),
+        "events_per_s_rounds": [round(rate, 1) for rate in rates],
+        "cpu_us_per_event": _median([run.cpu_us for run in runs], 1),
+        "cpu_us_per_event_rounds": [round(run.cpu_us, 1) for run in runs],
+        "wall_us_per_event": _median([1e6 / rate for rate in rates], 1),
+        "lists_per_event": _median([run.lists / max(1, run.events) for run in runs], 4),
+    }
+
+
+def _median(values: Sequence[float], digits: int) -> float:
+    return round(statistics.median(values), digits)
+
+
+def _steps(times: Mapping[str, Mapping[str, float]], events: int) -> dict[str, Any]:
+    """Return what each step took of personalize's time, per event."""
+    return {
+        name: {
+            "wall_us_per_event": round(one["wall_us"] / max(1, events), 1),
+            "cpu_us_per_event": round(one["cpu_us"] / max(1, events), 1),
+        }
+        for name, one in sorted(times.items(), key=lambda pair: -pair[1]["wall_us"])
+    }
+
+
+def _redis_cpu(servers: Servers) -> float:
+    """Return the seconds of processor time that the Redis server has used."""
+    client: Any = redis.Redis.from_url(servers.redis)
+    with client:
+        info = client.info("cpu")
+    return float(info["used_cpu_user"] + info["used_cpu_sys"])

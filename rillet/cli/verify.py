@@ -1,0 +1,111 @@
+"""The command ``verify``: whether the live state equals a replay of the same log."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from rillet.cli.options import AsJson, SettingsFile, opened
+from rillet.cli.progress import reading
+from stream.settings import Settings
+
+if TYPE_CHECKING:
+    from rillet.verify import Comparison
+    from stream.store import Store
+
+__all__ = ["verify"]
+
+PROBLEM: Final = 1
+
+
+def verify(
+    log: Annotated[str, typer.Argument(help="The log that was published, and nothing else.")],
+    *,
+    recs: Annotated[
+        bool,
+        typer.Option("--recs", help="Also the lists; they need batch.lockstep and batch.cut."),
+    ] = False,
+    stamps: Annotated[
+        bool, typer.Option("--stamps", help="Also of items: where they were folded up to.")
+    ] = False,
+    settings_file: SettingsFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Replay a log and compare what it makes with what the live engine wrote to Redis.
+
+    Every user's state and every item's statistics and card are compared byte
+    for byte. Exits with 1 where anything differs. The log must be all that was
+    published to these topics, and the consumers must have worked it off
+    (`rillet status`).
+
+    [bold]Examples[/bold]
+
+      rillet publish events.jsonl.gz && rillet verify events.jsonl.gz
+
+      rillet verify events.jsonl.gz --json | jq '.[] | select(.wrong > 0)'
+    """
+    from consumers.wiring import configure_logs
+    from rillet.verify import KINDS, compare
+    from stream.store import Store
+
+    configure_logs(-1)
+    settings = opened(settings_file)
+    live = Store(settings.redis)
+    own = opened(settings_file, "embedded:")
+    replayed = Store(own.redis)
+    try:
+        partitions = _replay(own, replayed, log, settings)
+        kinds = [kind for kind in KINDS if kind != "recs" or recs]
+        found = [
+            compare(live, replayed, kind, stamps=_exact(kind, stamps or partitions == 1))
+            for kind in kinds
+        ]
+    finally:
+        replayed.close()
+        live.close()
+    _tell(found, as_json)
+    if any(one.wrong for one in found):
+        raise typer.Exit(PROBLEM)
+
+
+def _exact(kind: str, stamps: bool) -> bool:
+    """Tell whether the stamps of a kind are compared: those of users always are."""
+    return stamps or kind in ("session", "recs", "item")
+
+
+def _replay(own: Settings, store: Store, log: str, settings: Settings) -> int:
+    from consumers.replay import Replay
+    from features.text import load_encoder
+    from stream.topics import describe
+
+    found = {state.name: state.partitions for state in describe(settings.kafka).topics}
+    partitions = found[settings.kafka.events]
+    engine = Replay(own, store, load_encoder(own.encoder), partitions=partitions)
+    with reading("replaying", log) as done:
+        engine.run(log, on_bytes=done)
+    return partitions
+
+
+def _tell(found: list[Comparison], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps([one.as_dict() for one in found]))
+        return
+    out = Console(highlight=False, soft_wrap=True)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    for heading in ("keys", "equal", "wrong"):
+        table.add_column(heading, justify="right")
+    for one in found:
+        wrong = f"[red]{one.wrong:,}[/]" if one.wrong else "[green]0[/]"
+        table.add_row(one.kind, f"{one.keys:,}", f"{one.equal:,}", wrong)
+    out.print(table)
+    for one in found:
+        for what in ("missing", "extra", "differing"):
+            names = getattr(one, what)
+            if names:
+                out.print(f"{one.kind} {what}: {escape(', '.join(names))}")

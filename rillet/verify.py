@@ -1,0 +1,105 @@
+"""Whether a live engine's state in Redis is what a replay of the same log makes of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+
+from stream.store import Store
+
+__all__ = ["KINDS", "Comparison", "compare"]
+
+KINDS: Final = ("session", "itemstate", "neighbours", "item", "recs")
+"""Kinds of values that can be compared, in the order in which they are reported."""
+
+EXAMPLES: Final = 5
+"""Differing keys that are named."""
+
+Simplify = Callable[[bytes], bytes]
+
+
+@dataclass(slots=True)
+class Comparison:
+    """What was found of one kind.
+
+    Attributes
+    ----------
+    kind
+        One of :data:`KINDS`.
+    keys
+        How many the replay made.
+    equal
+        How many of them are the same in both, byte for byte.
+    missing, extra, differing
+        Names of the first keys that only the replay has, that only the live
+        engine has, and whose values differ.
+    wrong
+        How many keys these are in all.
+    """
+
+    kind: str
+    keys: int = 0
+    equal: int = 0
+    missing: list[str] = field(default_factory=list)
+    extra: list[str] = field(default_factory=list)
+    differing: list[str] = field(default_factory=list)
+    wrong: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything as plain values, for JSON."""
+        return dataclasses.asdict(self)
+
+
+def compare(live: Store, replayed: Store, kind: str, *, stamps: bool = True) -> Comparison:
+    """Compare all values of a kind.
+
+    Parameters
+    ----------
+    live, replayed
+        The two sides.
+    kind
+        One of :data:`KINDS`.
+    stamps
+        Whether ``as_of`` must agree too. What is folded from several partitions
+        carries the stamp of the last record, and the order of these may differ.
+    """
+    simplify: Simplify = bytes if stamps else _without_stamp
+    expected = {name: simplify(raw) for name, raw in replayed.scan(kind)}
+    found = Comparison(kind, keys=len(expected))
+    for name, raw in _once(live, kind):
+        if name not in expected:
+            _note(found, found.extra, name)
+        elif simplify(raw) != expected.pop(name):
+            _note(found, found.differing, name)
+        else:
+            found.equal += 1
+    for name in sorted(expected):
+        _note(found, found.missing, name)
+    return found
+
+
+def _once(store: Store, kind: str) -> Iterator[tuple[str, bytes]]:
+    """Yield each key of a kind once; a scan may yield it twice."""
+    seen: set[str] = set()
+    for name, raw in store.scan(kind):
+        if name not in seen:
+            seen.add(name)
+            yield name, raw
+
+
+def _note(found: Comparison, names: list[str], name: str) -> None:
+    found.wrong += 1
+    if len(names) < EXAMPLES:
+        names.append(name)
+
+
+def _without_stamp(raw: bytes) -> bytes:
+    """Return a value without where it comes from: its stamp, and offsets counted so far."""
+    value = msgspec.json.decode(raw)
+    for name in ("as_of", "seen"):
+        value.pop(name, None)
+    return msgspec.json.encode(value)

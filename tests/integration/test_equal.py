@@ -1,0 +1,90 @@
+"""A live run over Kafka and Redis ends in the very bytes of a replay of the same log."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rillet.simulate import World
+from rillet.verify import KINDS
+from stream.events import Event, Identify, Item
+from tests.builders import write_log
+from tests.integration.live import Rillet, Running, Start, eventually
+
+CUT = 100
+
+
+def a_log(path: Path) -> Path:
+    """Write a small shop's log, its items first, by id, as a consumer that starts loads them.
+
+    Without ``identify``, whose hand-over comes back through the events topic:
+    when it comes depends on what else lies in the topic by then.
+    """
+    world = World(seed=11, users=40, items=240, days=2)
+    events: list[Event] = [event for event in world.events() if not isinstance(event, Identify)]
+    items = sorted((one for one in events if isinstance(one, Item)), key=lambda one: one.item)
+    return write_log(path, [*items, *(one for one in events if not isinstance(one, Item))])
+
+
+def publish_and_consume(rillet: Rillet, start: Start, log: Path) -> Running:
+    """Publish a log, let all consumers work it off, and return them, still running."""
+    assert rillet("init", "--topics").returncode == 0
+    assert rillet("publish", str(log)).returncode == 0
+    first = start("consume", "catalogue")
+    eventually(lambda: _worked_off(rillet, ["catalogue"]), first.said)
+    assert first.end() == 0
+    up = start("up")
+    eventually(lambda: _worked_off(rillet, ["catalogue", "neighbours", "personalize"]), up.said)
+    return up
+
+
+def _worked_off(rillet: Rillet, names: list[str]) -> bool:
+    state = json.loads(rillet("status", "--json").stdout)
+    running = {one["name"] for one in state["processes"]}
+    lag = state["lag"]
+    return set(names) <= running and not any(
+        behind for group, behind in lag.items() if group.split(".")[-1] in names
+    )
+
+
+def verify(rillet: Rillet, log: Path, *options: str) -> dict[str, Any]:
+    done = rillet("verify", str(log), "--json", *options)
+    assert done.stdout, done.stderr
+    return {one["kind"]: one for one in json.loads(done.stdout)}
+
+
+def test_cut_at_the_same_offsets_everything_is_equal(
+    rillet: Rillet, start: Start, variables: dict[str, str], tmp_path: Path
+) -> None:
+    variables |= {
+        "RILLET_KAFKA__PARTITIONS": "1",
+        "RILLET_BATCH__CUT": str(CUT),
+        "RILLET_BATCH__LOCKSTEP": "true",
+    }
+    log = a_log(tmp_path / "log.jsonl")
+    up = publish_and_consume(rillet, start, log)
+    found = verify(rillet, log, "--recs", "--stamps")
+    assert set(found) == set(KINDS)
+    assert [one for one in found.values() if one["wrong"]] == []
+    assert found["session"]["equal"] > 30
+    assert found["recs"]["equal"] == found["session"]["equal"] + 1  # and the default list
+    assert up.end() == 0, up.said()
+
+
+def test_shared_by_two_processes_states_and_statistics_are_equal(
+    rillet: Rillet, start: Start, tmp_path: Path
+) -> None:
+    log = a_log(tmp_path / "log.jsonl")
+    assert rillet("init", "--topics").returncode == 0
+    up = start("up", "--personalize", "2")
+    assert rillet("publish", str(log)).returncode == 0
+    names = ["catalogue", "neighbours", "personalize"]
+    eventually(lambda: _worked_off(rillet, names), up.said)
+    found = verify(rillet, log)
+    assert [one for one in found.values() if one["wrong"]] == []
+    assert found["session"]["equal"] > 30
+    assert found["itemstate"]["equal"] > 100
+    assert up.end() == 0, up.said()
+    log.write_bytes(log.read_bytes().rsplit(b"\n", 2)[0] + b"\n")
+    assert sum(one["wrong"] for one in verify(rillet, log).values()) > 0
