@@ -117,7 +117,7 @@ class Plain(Contender):
         past = self._past(history)
         scored = []
         for item in self._candidates(history):
-            chances = self._model.predict_proba_one(self._features(past, item))  # type: ignore[no-untyped-call]
+            chances = self._model.predict_proba_one(self._features(past, item))
             scored.append((chances[True], item))
         return [{"item": item, "score": score} for score, item in heapq.nlargest(LIST, scored)]
 

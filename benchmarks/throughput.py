@@ -102,16 +102,20 @@ def summary(runs: Mapping[str, Sequence[Run]]) -> dict[str, Any]:
     A ratio is the median of the rounds' ratios: what disturbs the machine for
     longer than a round disturbs both sides of it.
     """
-    found: dict[str, Any] = {name: _figures(its) for name, its in runs.items()}
-    both = [a.cpu_s + b.cpu_s for a, b in zip(runs["rillet"], runs["neighbours"], strict=True)]
+    found: dict[str, Any] = {name: _figures(runs[name]) for name in NAMES}
+    beside = [
+        theirs.cpu_s / max(1, mine.events) * 1e6
+        for mine, theirs in zip(runs["rillet"], runs["neighbours"], strict=True)
+    ]
+    found["neighbours"] = {"cpu_us_per_event": _median(beside, 1)}
     for rival in ("floor", "plain"):
-        pairs = list(zip(runs["rillet"], runs[rival], both, strict=True))
+        pairs = list(zip(runs["rillet"], runs[rival], beside, strict=True))
         found[f"to_{rival}"] = {
             "cpu": _median([mine.cpu_us / its.cpu_us for mine, its, _ in pairs], 3),
             "cpu_with_neighbours": _median(
-                [cpu / mine.events * 1e6 / its.cpu_us for mine, its, cpu in pairs], 3
+                [(mine.cpu_us + more) / its.cpu_us for mine, its, more in pairs], 3
             ),
-            "rate": _median([mine.rate / its.rate for mine, its, _ in pairs], 3),
+            "rate": _median([mine.rate / its.rate for mine, its, _ in pairs], 4),
         }
     return found
 

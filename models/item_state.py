@@ -8,9 +8,11 @@ faintest are dropped, and which these are may depend on the order.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import msgspec
+import numpy as np
 from msgspec import Struct
 
 from features.card import AsOf
@@ -96,7 +98,7 @@ class ItemView(Struct):
 
 
 _DECODER: Final = msgspec.json.Decoder(ItemState)
-_ENCODER: Final = msgspec.json.Encoder()
+_ENCODER: Final = msgspec.json.Encoder(order="deterministic")
 
 
 def decode_item_state(raw: bytes) -> ItemState:
@@ -106,8 +108,6 @@ def decode_item_state(raw: bytes) -> ItemState:
 
 def encode_item_state(state: ItemState) -> bytes:
     """Write a state record with its maps in key order: equal states, equal bytes."""
-    for name in ("seen", "next", "hours", "days", "totals"):
-        setattr(state, name, dict(sorted(getattr(state, name).items())))
     return _ENCODER.encode(state)
 
 
@@ -143,8 +143,7 @@ def fold_rows(
     state.seen[source] = last
     _drop_old(state)
     if len(state.next) > settings.capacity * 5 // 4:
-        strongest = sorted(state.next.items(), key=lambda pair: (-pair[1], pair[0]))
-        state.next = dict(strongest[: settings.capacity])
+        state.next = dict(_strongest(state.next, settings.capacity))
 
 
 def _follow(state: ItemState, record: Activity, row: int, half_life: int) -> None:
@@ -180,17 +179,26 @@ def view(state: ItemState, settings: NeighboursSettings) -> ItemView:
     """Return what readers get of this state: trimmed, decayed to its newest event."""
     half_life = int(settings.half_life_days * DAY_MS)
     unit = decayed_unit(64, state.newest, half_life, state.landmark)
-    strongest = sorted(state.next.items(), key=lambda pair: (-pair[1], pair[0]))
     return ItemView(
         as_of=state.as_of,
         item=state.item,
         time=state.newest,
-        next=[(item, weight / unit) for item, weight in strongest[: settings.served]],
+        next=[(item, weight / unit) for item, weight in _strongest(state.next, settings.served)],
         popularity={name: _decayed(state, life) for name, life in HALF_LIVES_MS.items()},
         shown=state.totals.get("shown", 0),
         clicked=state.totals.get("clicked", 0),
         taken=state.totals.get("taken", 0),
     )
+
+
+def _strongest(weights: Mapping[str, float], n: int) -> list[tuple[str, float]]:
+    """Return the n pairs of the largest weights, largest first, then by name."""
+    pairs: Iterable[tuple[str, float]] = weights.items()
+    if len(weights) > n:
+        values = np.fromiter(weights.values(), np.float64, len(weights))
+        least = np.partition(values, -n)[-n]
+        pairs = [pair for pair in pairs if pair[1] >= least]
+    return sorted(pairs, key=lambda pair: (-pair[1], pair[0]))[:n]
 
 
 def _decayed(state: ItemState, half_life_ms: int) -> float:
