@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SERVICES := $(PYTHON) scripts/services.py
 DEMO := build/demo
-DEMO_USER ?= u01467
+DEMO_USER ?= u00217
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-fast check format services services-stop services-status bench clean
@@ -30,7 +30,7 @@ venv: .venv/.installed  ## make .venv with Rillet and its tools, once per change
 demo: export RILLET_REDIS__URL := embedded:$(DEMO)/redis
 demo: venv  ## simulate a shop, replay it, read a visitor's recommendations; no services needed
 	rm -rf $(DEMO) && mkdir -p $(DEMO)
-	$(BIN)/rillet simulate -o $(DEMO)/events.jsonl.gz
+	$(BIN)/rillet simulate -o $(DEMO)/events.jsonl.gz --users 500 --items 800 --days 7
 	$(BIN)/rillet replay $(DEMO)/events.jsonl.gz --plot $(DEMO)/metrics.png
 	$(BIN)/rillet recommend $(DEMO_USER)
 
