@@ -92,7 +92,9 @@ class BatchSettings(_Group):
     """How a consumer cuts the stream into micro-batches."""
 
     max_records: int = Setting(512, ge=1, description="records in one micro-batch at the most")
-    wait_ms: int = Setting(10, ge=1, description="how long a poll waits for the first record")
+    wait_ms: int = Setting(
+        200, ge=1, description="how long a poll waits for the first record; one that comes ends it"
+    )
     cut: int = Setting(
         0, ge=0, description="for tests: cut batches at multiples of this offset; 0 = off"
     )

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Rillet", "Running", "Start", "eventually"]
+__all__ = ["ALL", "Rillet", "Running", "Start", "eventually", "verify", "worked_off"]
 
 WITHIN_S = 60.0
 ENTER = (sys.executable, "-m", "rillet.cli.main")
+
+ALL = ("catalogue", "neighbours", "personalize")
 
 Rillet = Callable[..., subprocess.CompletedProcess[str]]
 """Runs a command to its end."""
@@ -48,3 +51,20 @@ def eventually(what: Callable[[], Any], why: Callable[[], str]) -> Any:
         assert time.monotonic() < deadline, why()
         time.sleep(0.05)
     return found
+
+
+def worked_off(rillet: Rillet, names: Sequence[str] = ALL) -> bool:
+    """Tell whether these consumers run and have nothing left to do."""
+    done = rillet("status", "--json")
+    if done.returncode:
+        return False
+    state = json.loads(done.stdout)
+    running = {one["name"] for one in state["processes"]}
+    return set(names) <= running and not any(state["lag"].get(name, 1) for name in names)
+
+
+def verify(rillet: Rillet, log: Path, *options: str) -> dict[str, Any]:
+    """Return by kind what ``rillet verify`` finds."""
+    done = rillet("verify", str(log), "--json", *options)
+    assert done.stdout, done.stderr
+    return {one["kind"]: one for one in json.loads(done.stdout)}

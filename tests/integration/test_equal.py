@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 from rillet.simulate import World
 from rillet.verify import KINDS
 from stream.events import Event, Identify, Item
 from tests.builders import write_log
-from tests.integration.live import Rillet, Running, Start, eventually
+from tests.integration.live import Rillet, Running, Start, eventually, verify, worked_off
 
 CUT = 100
 
@@ -32,26 +30,11 @@ def publish_and_consume(rillet: Rillet, start: Start, log: Path) -> Running:
     assert rillet("init", "--topics").returncode == 0
     assert rillet("publish", str(log)).returncode == 0
     first = start("consume", "catalogue")
-    eventually(lambda: _worked_off(rillet, ["catalogue"]), first.said)
+    eventually(lambda: worked_off(rillet, ["catalogue"]), first.said)
     assert first.end() == 0
     up = start("up")
-    eventually(lambda: _worked_off(rillet, ["catalogue", "neighbours", "personalize"]), up.said)
+    eventually(lambda: worked_off(rillet), up.said)
     return up
-
-
-def _worked_off(rillet: Rillet, names: list[str]) -> bool:
-    state = json.loads(rillet("status", "--json").stdout)
-    running = {one["name"] for one in state["processes"]}
-    lag = state["lag"]
-    return set(names) <= running and not any(
-        behind for group, behind in lag.items() if group.split(".")[-1] in names
-    )
-
-
-def verify(rillet: Rillet, log: Path, *options: str) -> dict[str, Any]:
-    done = rillet("verify", str(log), "--json", *options)
-    assert done.stdout, done.stderr
-    return {one["kind"]: one for one in json.loads(done.stdout)}
 
 
 def test_cut_at_the_same_offsets_everything_is_equal(
@@ -79,8 +62,7 @@ def test_shared_by_two_processes_states_and_statistics_are_equal(
     assert rillet("init", "--topics").returncode == 0
     up = start("up", "--personalize", "2")
     assert rillet("publish", str(log)).returncode == 0
-    names = ["catalogue", "neighbours", "personalize"]
-    eventually(lambda: _worked_off(rillet, names), up.said)
+    eventually(lambda: worked_off(rillet), up.said)
     found = verify(rillet, log)
     assert [one for one in found.values() if one["wrong"]] == []
     assert found["session"]["equal"] > 30

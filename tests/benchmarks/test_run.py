@@ -1,0 +1,76 @@
+"""The parts that need no server, and the tables, from one end to the other at a tiny size."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from benchmarks import quality, scaling, tables
+from benchmarks.contender import Run
+from benchmarks.freshness import Rate, figures
+from benchmarks.throughput import summary
+from benchmarks.watch import Seen
+from benchmarks.workload import Sizes
+from stream.events import Field, Item, Millis
+from tests.builders import write_log
+from tests.consumers.small_log import the_log
+
+TINY = Sizes(users=60, items=400, days=3.0, warm=100, rounds=3, events=50)
+
+
+def printed(results: dict[str, Any]) -> str:
+    out = Console(file=io.StringIO(), width=80)
+    tables.show(results, out)
+    assert isinstance(out.file, io.StringIO)
+    text = out.file.getvalue()
+    assert max(map(len, text.splitlines())) <= 80
+    return text
+
+
+@pytest.mark.timeout(240)
+def test_scaling_replays_the_same_shop_with_more_items() -> None:
+    said: list[str] = []
+    found = scaling.measure(TINY, (400, 800), said.append)
+    assert [row["items"] for row in found["catalogues"]] == [400, 800]
+    assert all(row["cpu_us_per_event"] > 0 for row in found["catalogues"])
+    assert all(len(row["cpu_us_per_event_rounds"]) == 3 for row in found["catalogues"])
+    assert len(said) == 5
+    assert "no title" in printed({"scaling": found})
+
+
+def test_a_bare_item_has_a_vector_and_no_text() -> None:
+    fields = [Field("title", "Tea"), Field("categories", ["tea"]), Field("price", 2.0)]
+    item = Item(timestamp=Millis(0), item="i", fields=fields)
+    first, again = scaling.bare(item, 3), scaling.bare(item, 3)
+    assert first == again
+    assert [field.name for field in first.fields] == ["categories", "price", "vector:own"]
+
+
+@pytest.mark.timeout(240)
+def test_quality_of_a_log(tmp_path: Path) -> None:
+    path = write_log(tmp_path / "log.jsonl", the_log())
+    known: dict[str, bytes] = {}
+    found = quality.measure_log(path, 0.5, known, lambda _text: None)
+    assert 0 < found["blend"]["hr@10"] <= 1
+    assert found["best_source"] in found["sources"]
+    assert known  # the vectors of its items need not be encoded again
+    text = printed({"log": found})
+    assert "blend" in text and found["best_source"] in text  # noqa: PT018
+
+
+def test_tables_of_speed_and_freshness() -> None:
+    steps = {"poll": 5e3, "handle": 9e4, "decode": 1e4, "checkpoint": 5e3, "checkpoint.state": 1e3}
+    runs = [Run(100, 10, 0.1, 0.09, steps)] * 3
+    found = summary(dict.fromkeys(("rillet", "floor", "plain", "neighbours"), runs))
+    found |= {"redis_cpu_us_per_event": 9.0, "steps_wall_us_per_event": steps}
+    text = printed({"throughput": found})
+    assert "1,000 [1,000 1,000]" in text
+    assert "90.0%" in text
+    rate = Rate(10, 0.0, 1.0)
+    seen = figures(Seen([0.01] * 10, [0.001]), [0.0] * 10, 10.0, rate)
+    fresh = {"rate": rate.as_dict(), **seen, "lost": 0, "personalize": {}, "floor": seen}
+    assert "0 lost" in printed({"freshness": fresh})
