@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from features.contexts import Contexts, Question, build_contexts
 from models.arrays import Arrays, pack, pack_names, under, unpack, unpack_names, within
-from models.finish import best_of_each, diversify, give_slots
+from models.finish import best_of_each, diversify, give_slots, log_sums
 from models.head import Head
 from models.lists import PRIOR as LIST_PRIOR
 from models.lists import ListModel, ShownBefore
@@ -71,9 +71,9 @@ class Lists:
     item
         (B, n) item rows, -1 beyond the end.
     chance
-        (B, n) chance of a positive.
+        (B, n) chance that it is the candidate which the user takes next.
     part
-        (B, n, S) contribution of each source or signal to the log-odds.
+        (B, n, S) contribution of each source or signal to the score.
     """
 
     item: I32
@@ -103,15 +103,10 @@ class Engine:
         self.sources = build_sources(world, settings.sources.enabled)
         self.signals = Signals(world, self.sources)
         self.lists = ListModel(world)
-        self.list_names = (*self.signals.names, *self.lists.names)
+        self.list_names = (*self.signals.names, "bias", *self.lists.names)
         heads = self.new_heads()
         self.weights = {name: head.matrix() for name, head in heads.items()}
         self.repeats, self.positives, self.learned = 0.0, 0.0, 0
-        owners = list(dict.fromkeys(self.signals.owner))
-        self.owners = owners
-        self._owned_by = np.zeros((len(self.signals.names), len(owners)), dtype=np.float32)
-        for place, owner in enumerate(self.signals.owner):
-            self._owned_by[place, owners.index(owner)] = 1
 
     def new_heads(self) -> dict[str, Head]:
         """Return untaught heads of this engine's features."""
@@ -127,6 +122,7 @@ class Engine:
                 learning_rate=blend.learning_rate,
                 l2=blend.l2,
                 prior=prior,
+                choices=name == "next",
             )
             for name, (names, prior) in kinds.items()
         }
@@ -156,7 +152,10 @@ class Engine:
         return rule == "exclude"
 
     def score(self, chunk: Chunk, pairs: Pairs) -> tuple[F64, F32]:
-        """Return the log-odds (M,) and the features (M, F) of pairs of a chunk."""
+        """Return the scores (M,) and the features (M, F) of pairs of a chunk.
+
+        Chances are proportional to the exponential of a score.
+        """
         x = self.signals.of(chunk.retrieval, pairs, chunk.segment)
         weights = self.weights["next"][chunk.segment[pairs.row]]
         return np.einsum("nf,nf->n", x.astype(np.float64), weights), x
@@ -182,14 +181,15 @@ class Engine:
         """
         pairs = Pairs(np.full(len(items), row, dtype=np.int32), items)
         x = self.signals.of(chunk.retrieval, pairs, chunk.segment)
-        x[:, :-1] -= x[:, :-1].mean(axis=0)  # the last is the constant
-        both = np.concatenate([x, self.lists.features(before, items, now)], axis=1)
+        x -= x.mean(axis=0)
+        constant = np.ones((len(items), 1), dtype=np.float32)
+        both = np.concatenate([x, constant, self.lists.features(before, items, now)], axis=1)
         weights = self.weights["shown"][chunk.segment[row]]
         return both.astype(np.float64) @ weights, both
 
     def learn_list(self, shown: OpenList, taken: Sequence[bool]) -> None:
         """Let the model of shown lists learn from one that has closed."""
-        x = shown.x[:, len(self.signals.names) :]
+        x = shown.x[:, -len(self.lists.names) :]
         self.lists.learn(shown.rows, x, np.array(taken, dtype=bool), shown.before)
 
     def finish(self, chunk: Chunk) -> Lists:
@@ -203,15 +203,14 @@ class Engine:
         if not len(pairs):
             empty = np.zeros((len(chunk), 0))
             return Lists(
-                item[:, :0], empty, np.zeros((len(chunk), 0, len(self.owners)), np.float32)
+                item[:, :0], empty, np.zeros((len(chunk), 0, len(self.signals.owners)), np.float32)
             )
         order = diversify(
             item, odds[safe].astype(np.float32), self.world.catalogue.vectors, rules.diversity
         )
         item = np.take_along_axis(item, order, axis=1)
-        place = np.take_along_axis(place, order, axis=1)[:, : rules.length]
         item = self._explore(chunk, item[:, : rules.length])
-        return self._explained(chunk, item, place, odds, x)
+        return self._explained(chunk, item, log_sums(pairs.row, odds, len(chunk)))
 
     def _explore(self, chunk: Chunk, item: I32) -> I32:
         """Give the last slots of full lists to new items that are not listed yet."""
@@ -226,15 +225,25 @@ class Engine:
         item[:, -slots:][found] = explored[found]
         return item
 
-    def _explained(self, chunk: Chunk, item: I32, place: I32, odds: F64, x: F32) -> Lists:
+    def _explained(self, chunk: Chunk, item: I32, all_of_them: F64) -> Lists:
+        """Return lists with what speaks for each item.
+
+        Parameters
+        ----------
+        chunk, item
+            The questions, and (B, n) item rows.
+        all_of_them
+            (B,) logarithm of the sum of the exponentials of all candidates' scores.
+        """
         rows, columns = np.nonzero(item >= 0)
         pairs = Pairs(rows.astype(np.int32), item[rows, columns])
-        odds, x = self.score(chunk, pairs)
+        scores, x = self.score(chunk, pairs)
         weights = self.weights["next"][chunk.segment[rows]].astype(np.float32)
-        part = np.zeros((*item.shape, len(self.owners)), dtype=np.float32)
-        part[rows, columns] = (x * weights) @ self._owned_by
+        part = np.zeros((*item.shape, len(self.signals.owners)), dtype=np.float32)
+        given = x * weights
+        part[rows, columns] = self.signals.credit(chunk.retrieval, pairs, chunk.segment, given)
         chance = np.zeros(item.shape)
-        chance[rows, columns] = 1 / (1 + np.exp(-odds))
+        chance[rows, columns] = np.exp(np.minimum(scores - all_of_them[rows], 0))
         return Lists(item, chance, part)
 
     def state(self) -> bytes:

@@ -11,6 +11,7 @@ from features.card import AsOf
 from features.contexts import Contexts
 from models.answer import Answer, Listed, Reason
 from models.engine import Chunk, Engine, Lists
+from models.signals import CHANCE
 
 __all__ = ["compose", "reasons_of"]
 
@@ -49,11 +50,11 @@ def _anchors(engine: Engine, contexts: Contexts, item: I32) -> dict[str, I32]:
 def reasons_of(engine: Engine, contexts: Contexts, lists: Lists) -> list[list[list[Reason]]]:
     """Return the strongest reasons for every item of every list.
 
-    A share is a source's part of all that raised the item's log-odds; what
-    lowered them is left out, and so is the constant.
+    A share is a source's part of all that raised the item's score; what lowered
+    it is left out, and so is what none of them knew.
     """
-    names = [name for name in engine.owners if name != "bias"]
-    kept = [engine.owners.index(name) for name in names]
+    names = [name for name in engine.signals.owners if name != CHANCE]
+    kept = [engine.signals.owners.index(name) for name in names]
     part = np.maximum(lists.part[:, :, kept], 0)
     share = part / np.maximum(part.sum(axis=2, keepdims=True), 1e-9)
     best = np.argsort(-share, axis=2, kind="stable")[:, :, :REASONS]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from models.retrieval import Pairs
 
-__all__ = ["best_of_each", "diversify", "give_slots"]
+__all__ = ["best_of_each", "diversify", "give_slots", "log_sums"]
 
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
@@ -52,6 +52,21 @@ def best_of_each(
     item[rows, within[keep]] = pairs.item[order][keep]
     place[rows, within[keep]] = order[keep]
     return item, place
+
+
+def log_sums(row: I32, scores: NDArray[np.floating], n_rows: int) -> NDArray[np.float64]:
+    """Return each question's ``log sum exp`` of its pairs' scores, -inf where it has none.
+
+    Examples
+    --------
+    >>> log_sums(np.array([0, 0, 1], np.int32), np.log([1.0, 2.0, 5.0]), 3).round(3).tolist()
+    [1.099, 1.609, -inf]
+    """
+    most = np.full(n_rows, -np.inf)
+    np.maximum.at(most, row, scores)
+    total = np.bincount(row, np.exp(scores - most[row]), n_rows)
+    with np.errstate(divide="ignore"):
+        return np.where(np.isfinite(most), most, 0) + np.log(total)
 
 
 def diversify(item: I32, scores: F32, vectors: F32, strength: float) -> I32:

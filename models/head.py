@@ -1,9 +1,13 @@
 """One River learner with a weight vector for each segment of users.
 
-The chance of a positive is a logistic regression over the features of a
-(user, item) pair. Every feature has one shared weight and one deviation per
-segment (no history, first item of a visit, ...), all learned by River, one
-example at a time; scoring reads them as one matrix and is one product.
+A linear score over the features of a (user, item) pair. Every feature has one
+shared weight and one deviation per segment (no history, first item of a
+visit, ...), all learned by River, one example at a time; scoring reads them as
+one matrix and is one product.
+
+There are two things to learn from. Yes or no: the score is the log-odds of a
+positive (:meth:`Head.learn`). Or which one of many was taken: chances are
+proportional to the exponential of the score (:meth:`Head.choose`).
 """
 
 from __future__ import annotations
@@ -42,6 +46,22 @@ class HeadState(Struct, frozen=True):
     examples: int
 
 
+class _Gain(optim.losses.BinaryLoss):  # type: ignore[misc]
+    """The negative of the score: for examples whose direction is already the gradient."""
+
+    def __call__(self, y_true: bool, y_pred: float) -> float:
+        """Return the loss."""
+        return -y_pred
+
+    def gradient(self, y_true: bool, y_pred: float) -> float:
+        """Return the derivative by the score."""
+        return -1.0
+
+    def mean_func(self, y_pred: float) -> float:
+        """Return the chance that a score stands for beside a score of 0."""
+        return float(1 / (1 + np.exp(-y_pred)))
+
+
 class _Regression(linear_model.LogisticRegression):
     """River's logistic regression, restorable from plain numbers."""
 
@@ -64,6 +84,8 @@ class Head:
         AdaGrad's step and the ridge penalty.
     prior
         Initial shared weights by feature name, so that the first lists make sense.
+    choices
+        Whether it learns by :meth:`choose`; else by :meth:`learn`.
 
     Examples
     --------
@@ -83,12 +105,14 @@ class Head:
         learning_rate: float,
         l2: float,
         prior: Mapping[str, float] | None = None,
+        choices: bool = False,
     ) -> None:
         self.names = tuple(names)
         self.segments = segments
         self.examples = 0
         self._own = [tuple(f"{g}|{name}" for name in self.names) for g in range(segments)]
-        self._model = _Regression(optim.AdaGrad(learning_rate), l2=l2, intercept_lr=0.0)
+        loss = _Gain() if choices else optim.losses.Log()
+        self._model = _Regression(optim.AdaGrad(learning_rate), loss, l2=l2, intercept_lr=0.0)
         self._model.restore(prior or {}, {})
 
     def learn(
@@ -113,6 +137,36 @@ class Head:
         ):
             self._model.learn_one(self._example(values, group), bool(label), w=weight)
         self.examples += len(y)
+
+    def choose(self, x: F32, group: int, chosen: int) -> float:
+        """Learn from one choice among n candidates.
+
+        The gradient of the log-likelihood of a conditional logit (McFadden 1974,
+        "Conditional logit analysis of qualitative choice behavior") is the chosen
+        candidate's features less their expectation under the present chances; so
+        that difference is the one example which River learns from.
+
+        Parameters
+        ----------
+        x
+            (n, F) features of the candidates.
+        group
+            Their segment.
+        chosen
+            Which of them was taken.
+
+        Returns
+        -------
+        loss
+            Negative log-likelihood of the choice before it was learned from.
+        """
+        odds = x.astype(np.float64) @ self.matrix()[group]
+        chances = np.exp(odds - odds.max())
+        chances /= chances.sum()
+        surplus = x[chosen] - chances @ x
+        self._model.learn_one(self._example(surplus.tolist(), group), True)
+        self.examples += 1
+        return float(-np.log(max(chances[chosen], 1e-300)))
 
     def _example(self, values: Sequence[float], group: int) -> dict[str, float]:
         example = {n: v for n, v in zip(self.names, values, strict=True) if v}

@@ -1,10 +1,10 @@
 """What one partition of the stream has taught: two heads and the lists still open.
 
-``next`` learns which item of the whole catalogue a user takes, from positives
-against uniform draws; ``shown`` learns which items of a shown list he takes,
-from lists and their clicks. Each partition has a learner of its own, a pure
-fold over that partition, so that redelivery and rebalances cannot count an
-example twice; a process scores with the mean of all partitions' weights.
+``next`` learns which of all candidates a user takes; ``shown`` learns which
+items of a shown list he takes, from lists and their clicks. Each partition has
+a learner of its own, a pure fold over that partition, so that redelivery and
+rebalances cannot count an example twice; a process scores with the mean of all
+partitions' weights.
 """
 
 from __future__ import annotations
@@ -97,9 +97,23 @@ class Learner:
         learner = self.heads[head]
         odds = learner.score(x[:64], segment[:64])
         signs = np.where(np.asarray(taken[:64], dtype=bool), -odds, odds)
-        self._adwin.update(float(np.logaddexp(0, signs).mean()))
-        self.drifts += bool(self._adwin.drift_detected)
+        self._watch(float(np.logaddexp(0, signs).mean()))
         learner.learn(x, segment, taken)
+
+    def choose(self, head: str, x: F32 | None, group: int, chosen: int) -> None:
+        """Let a head learn which of n candidates was taken, and watch its loss for drift.
+
+        Where ``x`` is None, because what was taken was no candidate, the lesson
+        counts and teaches nothing.
+        """
+        if x is None:
+            self.heads[head].examples += 1
+            return
+        self._watch(self.heads[head].choose(x, group, chosen) / max(1.0, math.log(len(x))))
+
+    def _watch(self, loss: float) -> None:
+        self._adwin.update(loss)
+        self.drifts += bool(self._adwin.drift_detected)
 
     def show(self, name: str, shown: OpenList) -> None:
         """Open a list, whose clicks will name it; the user's last one closes."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from features.contexts import Question, ask, owned_before, signed_weights
 from features.parts.base import Moment
 from features.session import Session
 from features.shown import ShownBefore, shown_before
-from models.draw import chance, draws
+from models.draw import chance
 from models.engine import Chunk, Engine
 from models.learner import Learner
 from models.open_list import OpenList
@@ -33,6 +33,11 @@ Place = tuple[int, int]
 
 HISTORY = 20
 """Items before a positive that the sources learn from."""
+
+
+EARLY: Final = 5000
+"""A partition's first positives are all learned from, later ones ever more sparingly, until
+``blend.sample`` of them are: who knows little has more to learn."""
 
 
 @dataclass(slots=True)
@@ -53,9 +58,11 @@ class Taken:
         Whether events of the same timestamp are hidden from the question.
     learn
         Whether it was drawn for learning.
-    x, segment, lift
-        Features of the item and of its negatives, and what each source gave the
-        item; filled in by the learning pass.
+    x, segment, chosen
+        Features of the candidates, the question's segment, and which of them is the
+        item; filled in by the learning pass where the item is among them.
+    lift
+        How much likelier than by chance each source held the item.
     """
 
     place: Place
@@ -67,6 +74,7 @@ class Taken:
     learn: bool
     x: F32 | None = None
     segment: int = 0
+    chosen: int = 0
     lift: F32 | None = None
 
 
@@ -167,7 +175,7 @@ class Lessons:
         if event.ranking is not None:
             self.steps.append(Click(place, time, event.ranking, event.item))
         blend = engine.settings.blend
-        learn = chance(blend.seed, place) < blend.sample
+        learn = chance(blend.seed, place) < max(blend.sample, EARLY / (place[1] + 1))
         watched = self.observer is not None and self.observer.watches(time)
         if learn or watched:
             user, question = before.user, self._ask(before, moment)
@@ -225,22 +233,22 @@ class Lessons:
             self._study_shown(chunk, [s for s in mine if isinstance(s, Shown)])
 
     def _study_taken(self, chunk: Chunk, taken: list[Taken]) -> None:
+        """Keep the features of all candidates of the questions that are learned from."""
         if not taken:
             return
-        blend, n_items = self.engine.settings.blend, len(self.engine.world.catalogue)
-        words = draws(blend.seed + 1, np.array([s.place for s in taken]), blend.negatives)
-        negatives = (words % np.uint64(n_items)).astype(np.int32)
-        items = np.column_stack([np.array([s.item for s in taken], dtype=np.int32), negatives])
+        retrieval = chunk.retrieval
         rows = np.array([s.question - chunk.first for s in taken], dtype=np.int32)
-        pairs = Pairs(np.repeat(rows, items.shape[1]), items.ravel())
-        signals = self.engine.signals
-        x = signals.of(chunk.retrieval, pairs, chunk.segment).reshape(*items.shape, -1)
-        taken_pairs = Pairs(rows, items[:, 0])
-        scores, _ = chunk.retrieval.at(taken_pairs)
-        lift = chunk.retrieval.lift(taken_pairs, scores)
-        for place, step in enumerate(taken):
-            step.x, step.segment = x[place], int(chunk.segment[rows[place]])
-            step.lift = lift[place]
+        items = np.array([s.item for s in taken], dtype=np.int32)
+        pairs = retrieval.candidates(np.unique(rows))
+        x = self.engine.signals.of(retrieval, pairs, chunk.segment)
+        mine = Pairs(rows, items)
+        lift = retrieval.lift(mine, retrieval.at(mine)[0])
+        bounds = np.searchsorted(pairs.row, [rows, rows + 1]).T
+        for place, (step, (first, end)) in enumerate(zip(taken, bounds.tolist(), strict=True)):
+            step.segment, step.lift = int(chunk.segment[rows[place]]), lift[place]
+            found = np.flatnonzero(pairs.item[first:end] == step.item)
+            if len(found):
+                step.x, step.chosen = x[first:end], int(found[0])
 
     def _study_shown(self, chunk: Chunk, shown: list[Shown]) -> None:
         for step in shown:
@@ -274,7 +282,7 @@ class Lessons:
         elif isinstance(step, Shown):
             assert step.opened is not None, "studied before it is taught"
             learner.show(step.name, step.opened)
-        elif step.x is not None and step.lift is not None:
-            segment = np.full(len(step.x), step.segment, dtype=np.int32)
-            learner.teach("next", step.x, segment, [True] + [False] * (len(step.x) - 1))
-            self.engine.signals.mixture.learn(step.lift[None], segment[:1])
+        elif step.lift is not None:
+            segment = np.array([step.segment], dtype=np.int32)
+            self.engine.signals.mixture.learn(step.lift[None], segment)
+            learner.choose("next", step.x, step.segment, step.chosen)

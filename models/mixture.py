@@ -65,6 +65,12 @@ class Mixture:
         mixed = (np.minimum(lift, LARGEST) * shares[:, :-1]).sum(axis=1) + shares[:, -1]
         return np.asarray(mixed, dtype=np.float32)
 
+    def responsible(self, lift: F32, segment: I32) -> F32:
+        """Return each source's part in the mixture, and pure chance's: (M, S + 1)."""
+        shares = self.shares[segment]
+        parts = np.column_stack([np.minimum(lift, LARGEST), np.ones(len(lift))]) * shares
+        return np.asarray(parts / parts.sum(axis=1, keepdims=True), dtype=np.float32)
+
     def learn(self, lift: F32, segment: I32) -> None:
         """Learn from items that were taken, in order: (n, S) lifts and (n,) segments."""
         chances = np.column_stack([np.minimum(lift, LARGEST), np.ones(len(lift))])

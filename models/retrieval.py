@@ -57,16 +57,24 @@ class Retrieval:
     rank: NDArray[np.int16]
     mean: F32
 
-    def candidates(self) -> Pairs:
-        """Return the union of all sources' top K as pairs."""
-        n_sources, n_rows, k = self.top.shape
-        proposed = np.zeros(self.scores.shape[1:], dtype=bool)
-        flat = self.top.transpose(1, 0, 2).reshape(n_rows, n_sources * k)
+    def candidates(self, rows: I32 | None = None) -> Pairs:
+        """Return the union of all sources' top K as pairs, of some questions or of all.
+
+        Parameters
+        ----------
+        rows
+            Questions, ascending; None for all.
+        """
+        top = self.top if rows is None else self.top[:, rows]
+        n_sources, n_rows, k = top.shape
+        proposed = np.zeros((n_rows, self.scores.shape[2]), dtype=bool)
+        flat = top.transpose(1, 0, 2).reshape(n_rows, n_sources * k)
         row = np.broadcast_to(np.arange(n_rows)[:, None], flat.shape)
         valid = flat >= 0
         proposed[row[valid], flat[valid]] = True
-        rows, items = np.nonzero(proposed)
-        return Pairs(rows.astype(np.int32), items.astype(np.int32))
+        row, items = np.nonzero(proposed)
+        row = row if rows is None else rows[row]
+        return Pairs(row.astype(np.int32), items.astype(np.int32))
 
     def at(self, pairs: Pairs) -> tuple[F32, NDArray[np.int16]]:
         """Return each source's score and rank of each pair: both (S, M)."""

@@ -16,14 +16,22 @@ from features.contexts import Contexts
 from models.mixture import Mixture
 from models.retrieval import Pairs, Retrieval
 from models.sources.base import Source, World
+from models.sources.popular import affinity
 
 __all__ = ["SEGMENTS", "Signals", "segment_of"]
 
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
 
-SEGMENTS: Final = ("none", "start", "within")
-"""No history; the first item of a visit; within a visit."""
+LENGTHS: Final = (5, 30)
+"""Lengths of the history at which users count as known better."""
+
+SEGMENTS: Final = (
+    "none",
+    *("start of few", "start of some", "start of many"),
+    *("within few", "within some", "within many"),
+)
+"""No history; the first item of a visit, or within one, by the length of the history."""
 
 NEVER: Final = 0.02
 """Added to the mixture before its logarithm."""
@@ -31,7 +39,20 @@ NEVER: Final = 0.02
 FAINT: Final = 0.1
 """Added to lifts before their logarithm: below a tenth of pure chance all are alike."""
 
-PAIR: Final = ("owned", "in_visit", "ignored", "price", "mixture", "log_mixture", "bias")
+MIXED: Final = ("mixture", "log_mixture")
+
+CHANCE: Final = "chance"
+
+PAIR: Final = (
+    *("owned", "in_visit", "ignored", "price", "category", "brand", "rate"),
+    *MIXED,
+)
+
+SHOWINGS: Final = 20.0
+"""Imagined showings, at the mean rate, in an item's rate."""
+
+HALF_LIFE: Final = 8.0
+"""Interactions after which interest in a category or brand counts half."""
 
 TRENDS: Final = "trending_"
 
@@ -39,7 +60,8 @@ TRENDS: Final = "trending_"
 def segment_of(contexts: Contexts) -> I32:
     """Return each question's segment: (B,)."""
     within = ((contexts.items >= 0) & (contexts.back == 0)).any(axis=1)
-    return np.where(contexts.length == 0, 0, np.where(within, 2, 1)).astype(np.int32)
+    known = np.digitize(contexts.length, LENGTHS) + 1 + (len(LENGTHS) + 1) * within
+    return np.where(contexts.length == 0, 0, known).astype(np.int32)
 
 
 class Signals:
@@ -58,8 +80,9 @@ class Signals:
         F feature names: for each source ``.lift``, the log of its score over its
         mean score, and ``.rank``, how high in its top K (0 for out of it, 1 for the
         first); then those of the pair.
-    owner
-        For each feature the source or signal it is credited to.
+    owners
+        Sources and signals that features are credited to; what the mixture says is
+        credited to its sources, and to ``chance`` what none of them knew.
     prior
         Weights before anything was learned.
     """
@@ -71,9 +94,14 @@ class Signals:
         columns += [(f"{name}.rank", name) for name in names]
         columns += [(name, name) for name in PAIR]
         self.names = tuple(name for name, _ in columns)
-        self.owner = tuple(owner for _, owner in columns)
-        self.prior = {f"{n}.rank": 0.3 if n.startswith(TRENDS) else 1.0 for n in names}
-        self.prior["bias"] = -4.0
+        self.owners = tuple(dict.fromkeys(o for _, o in columns if o not in MIXED)) + (CHANCE,)
+        self._owned_by = np.zeros((len(columns), len(self.owners)), dtype=np.float32)
+        for place, (_, owner) in enumerate(columns):
+            if owner not in MIXED:
+                self._owned_by[place, self.owners.index(owner)] = 1
+        self._mixed = [place for place, (_, owner) in enumerate(columns) if owner in MIXED]
+        self.prior = {f"{n}.rank": 0.1 if n.startswith(TRENDS) else 0.3 for n in names}
+        self.prior["log_mixture"] = 1.0
         self.mixture = Mixture(len(sources), len(SEGMENTS))
 
     def of(self, retrieval: Retrieval, pairs: Pairs, segment: I32) -> F32:
@@ -94,7 +122,7 @@ class Signals:
         speaks = retrieval.mean[:, pairs.row] > 0
         height = 1 - np.log((3 + rank.astype(np.float32)) / 3) / np.log((3 + k) / 3)
         contexts, group = retrieval.contexts, segment[pairs.row]
-        owned, ignored = contexts.owned, contexts.ignored
+        owned, ignored, catalogue = contexts.owned, contexts.ignored, self._world.catalogue
         present = _visited(contexts)
         columns = [
             *np.where(speaks, np.log(lift.T + FAINT), 0),
@@ -103,11 +131,48 @@ class Signals:
             np.minimum(_lookup(*present, pairs), 1),
             np.log1p(_lookup(ignored.row, ignored.item, ignored.count, pairs)),
             self._price(contexts, pairs),
+            self._interest(contexts, pairs, catalogue.category, catalogue.category_names),
+            self._interest(contexts, pairs, catalogue.brand[:, None], catalogue.brand_names),
+            self._rate(pairs),
             np.sqrt(mixed := self.mixture.lift(lift, group)),
             np.log(mixed + NEVER),
-            np.ones(len(pairs), dtype=np.float32),
         ]
         return np.stack(columns, axis=1).astype(np.float32)
+
+    def credit(self, retrieval: Retrieval, pairs: Pairs, segment: I32, given: F32) -> F32:
+        """Return what each owner contributes to M scores; sums to them: (M, owners).
+
+        Parameters
+        ----------
+        retrieval, pairs, segment
+            As in :meth:`of`.
+        given
+            (M, F) features times weights.
+        """
+        part = given @ self._owned_by
+        lift = retrieval.lift(pairs, retrieval.at(pairs)[0])
+        responsible = self.mixture.responsible(lift, segment[pairs.row])
+        credited = given[:, self._mixed].sum(axis=1, keepdims=True) * responsible
+        part[:, : lift.shape[1]] += credited[:, :-1]
+        part[:, -1] += credited[:, -1]
+        return part
+
+    def _interest(self, contexts: Contexts, pairs: Pairs, labels: I32, names: list[str]) -> F32:
+        """Return the share of the user's interest in the item's labels, 0 to 1."""
+        if not names:
+            return np.zeros(len(pairs), dtype=np.float32)
+        share = affinity(contexts, labels, len(names), HALF_LIFE)
+        mine = labels[pairs.item]
+        found = share[pairs.row[:, None], np.maximum(mine, 0)]
+        return np.asarray(np.where(mine >= 0, found, 0).sum(axis=1), dtype=np.float32)
+
+    def _rate(self, pairs: Pairs) -> F32:
+        """Return the log of the item's rate of clicks when shown over that of all items."""
+        stats = self._world.stats
+        shown, clicked = stats.shown[pairs.item], stats.clicked[pairs.item]
+        mean = (stats.totals[1] + 1) / (stats.totals[0] + 10)
+        rate = (clicked + SHOWINGS * mean) / (shown + SHOWINGS)
+        return np.asarray(np.log(rate / mean), dtype=np.float32)
 
     def _price(self, contexts: Contexts, pairs: Pairs) -> F32:
         """Return nearness (0..1] of log prices to the user's mean; 0 where either is unknown."""

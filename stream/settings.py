@@ -214,7 +214,6 @@ class BlendSettings(_Group):
 
     learning_rate: float = Setting(0.1, gt=0)
     l2: float = Setting(1e-6, ge=0)
-    negatives: int = Setting(30, ge=1, description="uniform negatives for a sampled positive")
     sample: float = Setting(0.1, gt=0, le=1, description="share of positives learned from")
     join_s: float = Setting(30, gt=0, description="how long a shown list waits for its clicks")
     seed: int = 0

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from features.contexts import Contexts
 from models.sources.base import F32, Given, World
 
 __all__ = ["Centred", "Content", "Query"]
+
+
+SHARPNESS: Final = 8.0
+"""How much likelier a cosine of 1 is taken than one of 0, as a logarithm."""
+
+
+def sharpened(cosine: F32) -> F32:
+    """Return ``exp(SHARPNESS cos) - 1``, cut at 0: chances, up to a factor, not angles."""
+    return np.asarray(np.maximum(np.expm1(SHARPNESS * cosine), 0), dtype=np.float32)
 
 
 class Centred:
@@ -63,7 +74,7 @@ class Content(Given):
         self._window, self._decay = window, decay
 
     def score(self, contexts: Contexts) -> F32:
-        """Return cosines cut at 0: (B, N)."""
+        """Return ``exp(SHARPNESS cos) - 1``, cut at 0: (B, N)."""
         vectors = self._centred.vectors()
         items = contexts.items[:, : self._window]
         weight = self._decay ** np.arange(items.shape[1])
@@ -71,7 +82,7 @@ class Content(Given):
         mean = weight.astype(np.float32)[:, None, :] @ vectors[np.maximum(items, 0)]
         taste = mean[:, 0]
         taste = taste / np.maximum(np.linalg.norm(taste, axis=1, keepdims=True), 1e-6)
-        return np.asarray(np.maximum(taste @ vectors.T, 0), dtype=np.float32)
+        return sharpened(taste @ vectors.T)
 
 
 class Query(Given):
@@ -83,10 +94,10 @@ class Query(Given):
         self._world = world
 
     def score(self, contexts: Contexts) -> F32:
-        """Return cosines cut at 0; 0 for users without a fresh query: (B, N)."""
+        """Return ``exp(SHARPNESS cos) - 1``; 0 for users without a fresh query: (B, N)."""
         scores = np.zeros((len(contexts), len(self._world.catalogue)), dtype=np.float32)
         rows = [row for row, query in enumerate(contexts.queries) if query]
         if rows:
             wanted = self._world.queries.vectors([contexts.queries[row] for row in rows])
-            scores[rows] = np.maximum(wanted @ self._world.catalogue.vectors.T, 0)
+            scores[rows] = sharpened(wanted @ self._world.catalogue.vectors.T)
         return scores

@@ -105,6 +105,51 @@ def _cells(
     return np.digitize(count, COUNTS), np.digitize(back, BACKS), np.digitize(age, DAYS)
 
 
+class Routine(Given):
+    """What the user himself took after his last items, in earlier visits.
+
+    Who buys the same things again often does so in the same order.
+
+    Parameters
+    ----------
+    world
+        Catalogue.
+    """
+
+    name = "routine"
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def score(self, contexts: Contexts) -> F32:
+        """Return the decayed counts of followers within their visits: (B, N)."""
+        items, back = contexts.items, contexts.back
+        taken = (items >= 0) & (contexts.weight > 0)
+        n_rows, n_items = len(contexts), len(self._world.catalogue)
+        table = np.zeros(n_rows * n_items)
+        for recent in range(min(ROUTINE_LAST, items.shape[1])):
+            same = (items == items[:, recent : recent + 1]) & taken & taken[:, recent, None]
+            same &= back > back[:, recent, None]
+            for ahead in range(1, ROUTINE_AHEAD + 1):
+                row, place = np.nonzero(same[:, ahead:])
+                within = back[row, place] == back[row, place + ahead]
+                row, place = row[within], place[within]
+                weight = ROUTINE_DECAY ** (recent + ahead - 1)
+                at = row * n_items + items[row, place]
+                table += np.bincount(at, np.where(taken[row, place], weight, 0), len(table))
+        return table.reshape(n_rows, n_items).astype(np.float32)
+
+
+ROUTINE_LAST: Final = 3
+"""Last items whose earlier followers count."""
+
+ROUTINE_AHEAD: Final = 3
+"""How far ahead a follower may lie."""
+
+ROUTINE_DECAY: Final = 0.5
+"""Weight of each step further back or ahead."""
+
+
 class Fresh(Given):
     """Items that appeared lately.
 

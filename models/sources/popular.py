@@ -30,9 +30,9 @@ class Popular(Given):
         self._life = LIVES.index(life)
 
     def score(self, contexts: Contexts) -> F32:
-        """Return log(1 + decayed positives) as of the latest question."""
+        """Return the decayed positives as of the latest question: (B, N)."""
         popularity = self._world.stats.popularity(int(contexts.now.max()))[self._life]
-        row = np.log1p(popularity).astype(np.float32)
+        row = popularity.astype(np.float32)
         return np.broadcast_to(row, (len(contexts), len(row)))
 
 

@@ -9,17 +9,19 @@ from models.sources.base import Source, World
 from models.sources.content import Centred, Content, Query
 from models.sources.factors import Factors
 from models.sources.neighbours import Horizon, Neighbours
-from models.sources.own import Fresh, Repeat
+from models.sources.own import Fresh, Repeat, Routine
 from models.sources.popular import CategoryTrend, Popular
 from stream.errors import SettingsError
 
 __all__ = ["SOURCES", "build_sources"]
 
 SHORT: Final = Horizon(window=15, decay=0.5, visit_decay=0.3, powers=(0.6, 0.3))
+LAST: Final = Horizon(window=1, decay=1.0, visit_decay=1.0, powers=(1.0, 0.0))
 LONG: Final = Horizon(window=100, decay=0.97, visit_decay=1.0, powers=(1.0, 0.0))
 
 SOURCES: Final[dict[str, Callable[[World, Centred], Source]]] = {
     "neighbours": lambda world, _: Neighbours(world, "neighbours", SHORT),
+    "last": lambda world, _: Neighbours(world, "last", LAST),
     "history": lambda world, _: Neighbours(world, "history", LONG),
     "content": lambda world, near: Content(world, near, "content", window=5, decay=0.6),
     "taste": lambda world, near: Content(world, near, "taste", window=30, decay=1.0),
@@ -30,6 +32,7 @@ SOURCES: Final[dict[str, Callable[[World, Centred], Source]]] = {
     "trending_month": lambda world, _: Popular(world, "month"),
     "trending_category": lambda world, _: CategoryTrend(world),
     "repeat": lambda world, _: Repeat(world),
+    "routine": lambda world, _: Routine(world),
     "factors": lambda world, _: Factors(world),
     "new": lambda world, _: Fresh(world),
 }

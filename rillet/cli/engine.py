@@ -52,7 +52,7 @@ _Without = Annotated[str, typer.Option(help="Leave these sources out, by commas.
 _Limit = Annotated[int, typer.Option(min=0, help="Only the first N events; 0 is all.")]
 _Partitions = Annotated[int, typer.Option(min=1, help="Partitions of each topic.")]
 _Batch = Annotated[int, typer.Option(min=0, help="Records in a micro-batch; 0 is the setting.")]
-_Seed = Annotated[int | None, typer.Option(help="Of the sampled negatives.")]
+_Seed = Annotated[int | None, typer.Option(help="Of the draw of what is learned from.")]
 _ToKafka = Annotated[
     bool, typer.Option("--to-kafka", help="Publish the log instead, like rillet publish.")
 ]

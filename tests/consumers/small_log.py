@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from consumers.replay import Replay
+from features.session import Session, decode_session
 from models.answer import Answer, decode_answer
 from stream.events import Event
 from stream.store import Store
@@ -104,6 +105,10 @@ class Result:
             else:
                 found[name] = client.get(key)
         return found
+
+    def sessions(self) -> dict[str, Session]:
+        """Return every user's state, by name."""
+        return {name: decode_session(raw) for name, raw in sorted(self.store.scan("session"))}
 
     def kind(self, kind: str) -> dict[str, Any]:
         return {name: msgspec.json.decode(raw) for name, raw in self.store.scan(kind)}

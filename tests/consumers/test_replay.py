@@ -9,7 +9,6 @@ import pytest
 
 from consumers.replay import source_names
 from features.contexts import ask, signed_weights
-from features.session import decode_session
 from stream.events import Event
 from stream.keys import DEFAULT_USER
 from tests.builders import DAY, MINUTE, NOON, interaction, item, profile, search
@@ -33,10 +32,18 @@ def test_the_same_log_and_seed_give_the_same_bytes_of_every_key(run: Run, usual:
     assert kinds >= {"recs", "session", "item", "neighbours", "itemstate", "vector", "learner"}
 
 
-def test_another_seed_learns_otherwise(run: Run, usual: Result) -> None:
-    other = run(the_log(), blend={"seed": 1})
-    assert other.kind("learner") != usual.kind("learner")
-    assert other.kind("session") == usual.kind("session")
+def test_another_seed_learns_otherwise(
+    run: Run, usual: Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.lessons.EARLY", 0)
+    one, other = (run(the_log(), blend={"seed": seed, "sample": 0.5}) for seed in (0, 1))
+    assert one.kind("learner") != other.kind("learner")
+    assert one.kind("session") == other.kind("session") == usual.kind("session")
+
+
+def test_early_positives_are_all_learned_from(run: Run, usual: Result) -> None:
+    sparing = run(the_log(), blend={"sample": 0.01})
+    assert sparing.kind("learner") == usual.kind("learner")
 
 
 def stripped(states: dict[str, Any], *names: str) -> dict[str, Any]:
@@ -203,18 +210,21 @@ def test_bad_and_misplaced_records_do_not_stop_a_replay(run: Run) -> None:
     assert [dict(one.headers)["reason"] for one in letters] == [b"reserved"]
 
 
-def test_parts_of_an_explanation_add_up_to_the_log_odds(usual: Result) -> None:
+def test_parts_of_an_explanation_add_up_to_the_score(usual: Result) -> None:
     engine = usual.replay.personalize.engine
     catalogue = engine.world.catalogue
     signed = signed_weights(engine.settings.interactions)
-    sessions = [decode_session(raw) for _, raw in sorted(usual.store.scan("session"))]
+    sessions = list(usual.sessions().values())
     asked = [ask(s, s.as_of.event_time, catalogue, signed) for s in sessions if s.events]
     checked = 0
     for chunk in engine.look(asked):
         lists = engine.finish(chunk)
         there = lists.item >= 0
-        odds = np.log(lists.chance[there] / (1 - lists.chance[there]))
-        assert lists.part[there].sum(axis=1) == pytest.approx(odds, abs=1e-4)
+        # chances are proportional to the exponential of the score: ratios within a list tell
+        scores = np.where(there, lists.part.sum(axis=2), 0)
+        chances = np.log(np.where(there, lists.chance, 1))
+        apart = (scores - chances) - (scores - chances)[:, :1]
+        assert apart[there] == pytest.approx(np.zeros(int(there.sum())), abs=1e-3)
         assert not lists.part[~there].any()
         checked += int(there.sum())
         blocked = engine._blocked(chunk.retrieval.contexts)

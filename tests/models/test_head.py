@@ -140,3 +140,50 @@ def test_weights_are_averaged_by_the_examples_behind_them() -> None:
     one, other = np.array([[1.0, 2.0]]), np.array([[4.0, 8.0]])
     assert average([(one, 1), (other, 2)]).tolist() == [[3.0, 6.0]]
     assert average([(one, 0), (other, 0)]).tolist() == one.tolist()
+
+
+def a_chooser(**more: Any) -> Head:
+    return a_head(prior={"near": 0.5}, choices=True, **more)
+
+
+def test_a_choice_is_learned_by_the_gradient_of_its_likelihood() -> None:
+    """One AdaGrad step on the numeric derivative of the loss, computed by hand."""
+    head, rate = a_chooser(l2=0.0, learning_rate=0.1), 0.1
+    x = np.random.default_rng(3).normal(size=(5, 4)).astype(np.float32)
+    before = head.matrix()[1]
+
+    def loss(weights: NDArray[np.float64]) -> float:
+        odds = x @ weights
+        return float(np.log(np.exp(odds).sum()) - odds[2])
+
+    step = 1e-5 * np.eye(4)
+    slope = np.array([(loss(before + d) - loss(before - d)) / 2e-5 for d in step])
+    found = head.choose(x, 1, 2)
+    assert found == pytest.approx(loss(before), abs=1e-6)
+    # the shared weight and the segment's own both move by AdaGrad's first step
+    assert head.matrix()[1] - before == pytest.approx(-2 * rate * np.sign(slope), abs=1e-3)
+    assert head.matrix()[0] - a_chooser().matrix()[0] == pytest.approx(
+        -rate * np.sign(slope), abs=1e-3
+    )
+
+
+def test_choices_are_learned() -> None:
+    head, chance = a_chooser(), np.random.default_rng(1)
+    losses = []
+    for _ in range(400):
+        x = chance.normal(size=(8, 4)).astype(np.float32)
+        odds = 2 * x[:, 1] - x[:, 2]
+        chances = np.exp(odds) / np.exp(odds).sum()
+        losses.append(head.choose(x, 0, int(chance.choice(8, p=chances))))
+    weights = head.matrix()[0]
+    assert weights[:3] == pytest.approx([0, 2, -1], abs=0.4)
+    assert np.mean(losses[-100:]) < 0.8 * np.log(8)
+    assert head.examples == 400
+
+
+def test_what_is_alike_in_all_candidates_is_not_learned_from() -> None:
+    head = a_chooser(l2=0.0)
+    x = np.ones((6, 4), np.float32)
+    before = head.matrix()
+    assert head.choose(x, 2, 3) == pytest.approx(np.log(6))
+    assert np.array_equal(head.matrix(), before)

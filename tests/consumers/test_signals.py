@@ -1,0 +1,91 @@
+"""Features of pairs, and how what they say is credited to sources."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from consumers.personalize import Personalize
+from features.contexts import ask, signed_weights
+from models.engine import Chunk, Engine
+from models.finish import log_sums
+from models.mixture import Mixture
+from models.retrieval import Pairs
+from tests.consumers.small_log import Result
+
+
+@pytest.fixture(scope="module")
+def engine(usual: Result) -> Engine:
+    assert isinstance(usual.replay.personalize, Personalize)
+    return usual.replay.personalize.engine
+
+
+@pytest.fixture(scope="module")
+def chunk(engine: Engine, usual: Result) -> Chunk:
+    signed = signed_weights(engine.settings.interactions)
+    sessions = usual.sessions()
+    asked = [
+        ask(one, one.as_of.event_time, engine.world.catalogue, signed)
+        for one in sessions.values()
+        if one.events
+    ]
+    (chunk,) = engine.look(asked)
+    return chunk
+
+
+def test_contributions_add_up_to_the_score(engine: Engine, chunk: Chunk) -> None:
+    pairs = chunk.retrieval.candidates()
+    scores, x = engine.score(chunk, pairs)
+    weights = engine.weights["next"][chunk.segment[pairs.row]].astype(np.float32)
+    part = engine.signals.credit(chunk.retrieval, pairs, chunk.segment, x * weights)
+    assert part.shape == (len(pairs), len(engine.signals.owners))
+    assert part.sum(axis=1) == pytest.approx(scores, abs=1e-4)
+    assert np.ptp(scores) > 1
+
+
+def test_chances_over_all_candidates_sum_to_one(engine: Engine, chunk: Chunk) -> None:
+    pairs = chunk.retrieval.candidates()
+    scores, _ = engine.score(chunk, pairs)
+    total = log_sums(pairs.row, scores, len(chunk))
+    chances = np.bincount(pairs.row, np.exp(scores - total[pairs.row]), len(chunk))
+    assert chances == pytest.approx(np.ones(len(chunk)))
+    listed = engine.finish(chunk).chance
+    assert (listed.sum(axis=1) <= 1 + 1e-9).all()
+    assert (listed[:, 0] > listed[:, -1]).all()
+
+
+def test_features_do_not_depend_on_who_else_is_asked(engine: Engine, chunk: Chunk) -> None:
+    pairs = chunk.retrieval.candidates(np.array([1, 3], dtype=np.int32))
+    assert set(pairs.row.tolist()) == {1, 3}
+    whole = chunk.retrieval.candidates()
+    mine = np.isin(whole.row, [1, 3])
+    assert np.array_equal(whole.item[mine], pairs.item)
+    x = engine.signals.of(chunk.retrieval, pairs, chunk.segment)
+    assert np.array_equal(x, engine.signals.of(chunk.retrieval, whole, chunk.segment)[mine])
+
+
+def test_interest_in_a_category_is_the_share_of_what_was_taken(
+    engine: Engine, chunk: Chunk
+) -> None:
+    pairs = chunk.retrieval.candidates()
+    x = engine.signals.of(chunk.retrieval, pairs, chunk.segment)
+    share = x[:, engine.signals.names.index("category")]
+    assert 0 <= share.min() < 0.1
+    assert 0.9 < share.max() <= 1 + 1e-6
+
+
+def test_the_mixture_is_credited_to_who_knew() -> None:
+    mixture = Mixture(sources=2, segments=1)
+    lift, segment = np.array([[9.0, 0.0], [0.0, 0.0]], np.float32), np.zeros(2, np.int32)
+    found = mixture.responsible(lift, segment)
+    assert found.sum(axis=1) == pytest.approx([1, 1])
+    assert found[0].tolist() == pytest.approx([0.9, 0, 0.1])
+    assert found[1].tolist() == [0, 0, 1]
+
+
+def test_pairs_of_nobody_have_no_features(engine: Engine, chunk: Chunk) -> None:
+    none = Pairs(np.zeros(0, np.int32), np.zeros(0, np.int32))
+    assert engine.signals.of(chunk.retrieval, none, chunk.segment).shape == (
+        0,
+        len(engine.signals.names),
+    )
