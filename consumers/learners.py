@@ -1,8 +1,8 @@
 """What `personalize` has learned: kept over restarts, shared between processes.
 
-Each partition's learner is written with every batch, before the states of its
-users, together with the shown lists that it opened; so an event is learned
-from once, whatever happens in between. What the sources of a process have
+Each partition's learner is written with every batch that taught it anything,
+before the states of its users, together with the shown lists that it opened;
+so an event is learned from once, whatever happens in between. What the sources of a process have
 learned is written every minute and when it ends: a crash costs them at most
 that minute, and no user anything.
 """
@@ -63,7 +63,6 @@ class KeptLearners:
         self._ttl_ms = int(settings.redis.ttl_days * DAY_MS)
         self._join_ms = int(settings.blend.join_s * 1000)
         self._observer = observer
-        self._saved: dict[int, int] = {}
         self._others: list[Learner] = []
         self._asked_at = 0.0
         self._models_at = time.monotonic()
@@ -94,7 +93,6 @@ class KeptLearners:
             if raw is not None:
                 self._restore(learner, raw)
             self.held[partition] = learner
-            self._saved[partition] = learner.offset
         self._mix()
 
     def _load_models(self, partitions: int) -> None:
@@ -148,7 +146,6 @@ class KeptLearners:
         """Let go of partitions."""
         for place in places:
             self.held.pop(place.partition, None)
-            self._saved.pop(place.partition, None)
 
     def hear(self, partitions: int) -> None:
         """Read what the learners of other processes know, every few seconds.
@@ -197,9 +194,8 @@ class KeptLearners:
         """
         ids = self._engine.world.catalogue.ids
         for partition, learner in self.held.items():
-            if learner.offset <= self._saved[partition]:
+            if not learner.changed:
                 continue
-            self._saved[partition] = learner.offset
             for name, shown in learner.begun.items():
                 key, raw = self._keys.open_list(partition, name), encode_list(shown, partition, ids)
                 writes.stamped.append(Stamped(key, raw, partition, shown.offset, LIST_TTL_MS))

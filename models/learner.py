@@ -74,9 +74,11 @@ class Learner:
         Of the last event learned from.
     drifts
         How often ADWIN has found that the loss shifted.
+    changed
+        Whether anything that a checkpoint holds, but for the offset, has changed since
+        :meth:`noted` was called last. Reading the same events again changes nothing then.
     begun, ended
-        Lists that were opened, and names of those that have closed, since
-        :meth:`noted` was called last.
+        Lists that were opened, and names of those that have closed, since then.
     """
 
     def __init__(self, heads: dict[str, Head], join_ms: int, closed: Closed | None = None) -> None:
@@ -84,6 +86,7 @@ class Learner:
         self._closed = closed
         self.offset = -1
         self.drifts = 0
+        self.changed = False
         self.begun: dict[str, OpenList] = {}
         self.ended: list[str] = []
         self._join_ms = join_ms
@@ -94,6 +97,7 @@ class Learner:
 
     def teach(self, head: str, x: F32, segment: I32, taken: Sequence[bool]) -> None:
         """Let a head learn one lesson (a list of n examples) and watch its loss for drift."""
+        self.changed = True
         learner = self.heads[head]
         odds = learner.score(x[:64], segment[:64])
         signs = np.where(np.asarray(taken[:64], dtype=bool), -odds, odds)
@@ -106,6 +110,7 @@ class Learner:
         Where ``x`` is None, because what was taken was no candidate, the lesson
         counts and teaches nothing.
         """
+        self.changed = True
         if x is None:
             self.heads[head].examples += 1
             return
@@ -117,6 +122,7 @@ class Learner:
 
     def show(self, name: str, shown: OpenList) -> None:
         """Open a list, whose clicks will name it; the user's last one closes."""
+        self.changed = True
         last = self._last.get(shown.user)
         if last in self._open:
             self._close(last)
@@ -129,6 +135,7 @@ class Learner:
         """Mark an item of an open list as taken; a closed list learns no more."""
         if (shown := self._open.get(name)) is not None:
             shown.taken.add(item)
+            self.changed = True
 
     def advance(self, time_ms: int, offset: int) -> None:
         """Move on to an event: close what has waited long enough."""
@@ -146,6 +153,7 @@ class Learner:
             self._close(name)
 
     def _close(self, name: str) -> None:
+        self.changed = True
         shown = self._open.pop(name)
         if self.begun.pop(name, None) is None:
             self.ended.append(name)
@@ -170,8 +178,8 @@ class Learner:
         return [name for name in self.ended if name not in self._open]
 
     def noted(self) -> None:
-        """Take note that the lists begun and ended are written and deleted."""
-        self.begun, self.ended = {}, []
+        """Take note that all of it is written."""
+        self.changed, self.begun, self.ended = False, {}, []
 
     def restore(self, state: LearnerState, lists: Mapping[str, OpenList]) -> None:
         """Continue from a checkpoint.

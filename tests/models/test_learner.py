@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 import numpy as np
@@ -301,3 +301,31 @@ def test_weights_that_are_not_finite_are_found() -> None:
     assert finite(state)
     head = msgspec.structs.replace(state.heads["next"], weights={"near": float("nan")})
     assert not finite(msgspec.structs.replace(state, heads={"next": head}))
+
+
+def test_only_what_teaches_is_worth_a_checkpoint() -> None:
+    learner, x = a_learner(), np.eye(2, dtype=np.float32)
+    learner.advance(1, 1)
+    learner.take("unknown", "a")
+    assert not learner.changed
+    deeds: list[Callable[[], None]] = [
+        lambda: lesson(learner),
+        lambda: learner.show("r", a_list(2)),
+        lambda: learner.take("r", "a"),
+        lambda: learner.advance(JOIN_MS, 3),
+        lambda: learner.choose("choice", x, 0, 1),
+        lambda: learner.choose("choice", None, 0, 0),
+    ]
+    learner.heads["choice"] = Head(["near", "bias"], segments=1, learning_rate=0.1, l2=0.0)
+    for deed in deeds:
+        deed()
+        assert learner.changed
+        learner.noted()
+
+
+def test_a_choice_among_others_counts_and_teaches_nothing() -> None:
+    learner = a_learner()
+    before = learner.heads["next"].matrix()
+    learner.choose("next", None, 0, 0)
+    assert learner.heads["next"].examples == 1
+    assert np.array_equal(learner.heads["next"].matrix(), before)
