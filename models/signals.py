@@ -161,9 +161,11 @@ class Signals:
         """Return the share of the user's interest in the item's labels, 0 to 1."""
         if not names:
             return np.zeros(len(pairs), dtype=np.float32)
-        share = affinity(contexts, labels, len(names), HALF_LIFE)
+        rows, place = np.unique(pairs.row, return_inverse=True)
+        past, weight = contexts.items[rows], contexts.weight[rows]
+        share = affinity(past, weight, labels, len(names), HALF_LIFE)
         mine = labels[pairs.item]
-        found = share[pairs.row[:, None], np.maximum(mine, 0)]
+        found = share[place[:, None], np.maximum(mine, 0)]
         return np.asarray(np.where(mine >= 0, found, 0).sum(axis=1), dtype=np.float32)
 
     def _rate(self, pairs: Pairs) -> F32:
@@ -177,11 +179,13 @@ class Signals:
     def _price(self, contexts: Contexts, pairs: Pairs) -> F32:
         """Return nearness (0..1] of log prices to the user's mean; 0 where either is unknown."""
         price = self._world.catalogue.log_price
-        paid = np.where(contexts.items >= 0, price[np.maximum(contexts.items, 0)], np.nan)
+        rows, place = np.unique(pairs.row, return_inverse=True)
+        items = contexts.items[rows]
+        paid = np.where(items >= 0, price[np.maximum(items, 0)], np.nan)
         known = ~np.isnan(paid)
         mean = np.where(known, paid, 0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
         mean = np.where(known.any(axis=1), mean, np.nan)
-        distance = np.abs(price[pairs.item] - mean[pairs.row])
+        distance = np.abs(price[pairs.item] - mean[place])
         return np.where(np.isnan(distance), 0, np.exp(-distance)).astype(np.float32)
 
 

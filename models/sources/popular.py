@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from features.contexts import Contexts
 from models.item_state import HALF_LIVES_MS
 from models.sources.base import F32, Given, World
 
-__all__ = ["CategoryTrend", "Popular"]
+__all__ = ["CategoryTrend", "Popular", "affinity"]
+
+I32 = NDArray[np.int32]
 
 LIVES = list(HALF_LIVES_MS)
 
@@ -58,17 +61,18 @@ class CategoryTrend(Given):
         member[category[place, column], place] = week[place]
         total = member.sum(axis=1, keepdims=True)
         member /= np.maximum(total, 1e-9)
-        interest = affinity(contexts, category, n_categories, self._half_life)
+        items, weight = contexts.items, contexts.weight
+        interest = affinity(items, weight, category, n_categories, self._half_life)
         return np.asarray(np.sqrt(interest @ member), dtype=np.float32)
 
 
-def affinity(contexts: Contexts, labels: np.ndarray, n_labels: int, half_life: float) -> F32:
+def affinity(items: I32, weight: F32, labels: I32, n_labels: int, half_life: float) -> F32:
     """Return each user's share of interest by label, decayed by position: (B, labels).
 
     Parameters
     ----------
-    contexts
-        B questions.
+    items, weight
+        (B, L) histories and signed weights, as in :class:`features.contexts.Contexts`.
     labels
         (N, k) labels of the items, -1 where none.
     n_labels
@@ -76,12 +80,12 @@ def affinity(contexts: Contexts, labels: np.ndarray, n_labels: int, half_life: f
     half_life
         Interactions after which interest counts half.
     """
-    n_rows, length = contexts.items.shape
-    weight = np.maximum(contexts.weight, 0) * np.exp2(-np.arange(length) / half_life)
-    found = labels[np.maximum(contexts.items, 0)]
-    valid = (found >= 0) & (contexts.items >= 0)[:, :, None]
+    n_rows, length = items.shape
+    decayed = np.maximum(weight, 0) * np.exp2(-np.arange(length) / half_life)
+    found = labels[np.maximum(items, 0)]
+    valid = (found >= 0) & (items >= 0)[:, :, None]
     flat = (np.arange(n_rows)[:, None, None] * n_labels + found)[valid]
-    spread = np.broadcast_to(weight[:, :, None], found.shape)[valid]
+    spread = np.broadcast_to(decayed[:, :, None], found.shape)[valid]
     table = np.bincount(flat, spread, n_rows * n_labels).reshape(n_rows, n_labels)
     total = table.sum(axis=1, keepdims=True)
     return np.asarray(table / np.maximum(total, 1e-9), dtype=np.float32)
