@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.synchronize import Event as Flag
-from typing import Any, Final
+from typing import Final
 
 from consumers.wiring import build_loop
 from stream import metrics
@@ -42,12 +42,15 @@ class Run:
         Lists of users written.
     wall_s, cpu_s
         Time on the clock, and processor time.
+    steps
+        Microseconds on the clock of each step, where steps are known.
     """
 
     events: int
     lists: int
     wall_s: float
     cpu_s: float
+    steps: dict[str, float] = field(default_factory=dict)
 
     @property
     def cpu_us(self) -> float:
@@ -77,6 +80,10 @@ class Contender(ABC):
     def close(self) -> None:
         """Leave the group and disconnect."""
 
+    def steps(self) -> dict[str, float]:
+        """Return the microseconds on the clock of each step so far."""
+        return {}
+
     def run(self, events: int) -> Run:
         """Work off so many records, measured; then, unmeasured, what is left.
 
@@ -85,14 +92,15 @@ class Contender(ABC):
         RilletError
             They do not come.
         """
-        lists, done = self.lists, 0
+        lists, steps, done = self.lists, self.steps(), 0
         wall, cpu = time.perf_counter(), time.process_time()
         while done < events:
             done += self.step()
             if time.perf_counter() - wall > RUN_S:
                 raise RilletError(f"{done:,} of {events:,} events after {RUN_S:.0f} s")
         cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-        found = Run(done, self.lists - lists, wall, cpu)
+        took = {name: us - steps.get(name, 0.0) for name, us in self.steps().items()}
+        found = Run(done, self.lists - lists, wall, cpu, took)
         self.drain()
         return found
 
@@ -208,16 +216,9 @@ class Rillet(Contender):
         """Do one batch."""
         return self._loop.step()
 
-    def forget_times(self) -> None:
-        """Begin the timing of steps anew."""
-        metrics.reset()
-
-    def times(self) -> dict[str, dict[str, Any]]:
-        """Return what each step took since then."""
-        return {
-            name: {"count": one.count, "wall_us": one.wall_us, "cpu_us": one.cpu_us}
-            for name, one in metrics.snapshot().items()
-        }
+    def steps(self) -> dict[str, float]:
+        """Return what the engine's own timers say."""
+        return {name: one.wall_us for name, one in metrics.snapshot().items()}
 
     def close(self) -> None:
         """Leave the group and disconnect."""

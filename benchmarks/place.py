@@ -6,7 +6,9 @@ import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Any, Self
+
+import redis
 
 from consumers.wiring import CONSUMERS, group_of
 from stream.errors import BrokerError
@@ -20,12 +22,6 @@ from stream.topics import ensure_topics
 from stream.writes import Plain
 
 __all__ = ["Place", "Servers", "embedded", "settings_of", "shelve", "unshelve"]
-
-KINDS: Final = (
-    *("recs", "session", "item", "vector", "neighbours", "itemstate", "learner"),
-    *("position", "process", "forgotten"),
-)
-"""Kinds of keys whose names follow the kind; ``changes`` and ``trending`` are single keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,16 +97,17 @@ class Place:
             self.store.close()
 
     def _drop_keys(self) -> None:
-        keys = self.store.keys
-        for kind in KINDS:
-            head = keys.pattern(kind)[:-1]
-            self.store.write_plain([Plain(f"{head}{n}", None) for n, _ in self.store.scan(kind)])
-        self.store.write_plain([Plain(key, None) for key in (keys.changes(), keys.trending())])
+        client: Any = redis.Redis.from_url(self.settings.redis.url.get_secret_value())
+        with client:
+            found = list(client.scan_iter(match=f"{self.name}:*", count=1000))
+            for first in range(0, len(found), 500):
+                client.unlink(*found[first : first + 500])
 
     def _drop_topics(self) -> None:
         kafka: KafkaSettings = self.settings.kafka
         topics = [kafka.events, kafka.catalogue, kafka.transitions, kafka.deadletters]
         with admin(kafka, "drop the benchmark's topics") as client:
+            # What it answers is left alone: a group nobody joined is none to drop.
             client.delete_groups([group_of(name, self.settings) for name in CONSUMERS])
             client.delete_topics(topics)
 

@@ -31,6 +31,12 @@ CANDIDATES: Final = 50
 """That each source proposes."""
 
 LIST: Final = 50
+LEARNT: Final = 0.1
+"""Share of what was taken that is learned from; to learn from all of it would take longer."""
+
+NEGATIVES: Final = 30
+"""Items that were not taken, for each one learned from that was."""
+
 TOP_EVERY: Final = 100
 """Events between two looks through all items for the most popular ones."""
 
@@ -53,7 +59,7 @@ class Plain(Contender):
     Parameters
     ----------
     settings
-        All settings; how much is learned from is Rillet's own choice.
+        All settings.
     reader
         Where events come from; None reads Kafka.
     categories
@@ -71,14 +77,12 @@ class Plain(Contender):
     ) -> None:
         self.events = 0
         self._silent = silent
-        self._prefix, self._blend = settings.redis.prefix, settings.blend
+        self._prefix = settings.redis.prefix
         self._categories, self._items = categories, list(categories)
         self._redis: Any = redis.Redis.from_url(settings.redis.url.get_secret_value())
         self._reader = reader or Reader.of(settings)
-        self._model = linear_model.LogisticRegression(
-            optim.AdaGrad(self._blend.learning_rate), intercept_lr=0.0
-        )
-        self._chance = random.Random(self._blend.seed)
+        self._model = linear_model.LogisticRegression(optim.AdaGrad(0.1), intercept_lr=0.0)
+        self._chance = random.Random(7)
         self._next: defaultdict[str, Counts] = defaultdict(dict)
         self._popular: Counts = {}
         self._by_category: defaultdict[str, Counts] = defaultdict(dict)
@@ -158,12 +162,12 @@ class Plain(Contender):
         }
 
     def _learn(self, history: list[str], item: str) -> None:
-        """Learn from a share of what was taken, each with its negatives, as Rillet does."""
-        if not self._items or self._chance.random() >= self._blend.sample:
+        """Learn from a share of what was taken, each with its negatives."""
+        if not self._items or self._chance.random() >= LEARNT:
             return
         past = self._past(history)
         self._model.learn_one(self._features(past, item), True)
-        for other in self._chance.choices(self._items, k=self._blend.negatives):
+        for other in self._chance.choices(self._items, k=NEGATIVES):
             self._model.learn_one(self._features(past, other), other == item)
 
     def close(self) -> None:

@@ -71,7 +71,6 @@ def measure(servers: Servers, stage: Stage, say: Say) -> dict[str, Any]:
     stage.fill()
     with ExitStack() as stack:
         rivals = _Rivals(servers, stage, stack)
-        stage.personalize.call("forget_times")
         for number, events in enumerate(stage.workload.rounds):
             turn = number % len(NAMES)
             for name in (*NAMES[turn:], *NAMES[:turn]):
@@ -84,10 +83,9 @@ def measure(servers: Servers, stage: Stage, say: Say) -> dict[str, Any]:
                 served.append((_redis_cpu(servers) - before) / len(events) * 1e6)
                 runs["rillet"].append(mine)
                 runs["neighbours"].append(beside)
-        times = stage.personalize.call("times")
     found = summary(runs)
     found["redis_cpu_us_per_event"] = round(statistics.median(served), 1)
-    found["steps"] = _steps(times, sum(run.events for run in runs["rillet"]))
+    found["steps_wall_us_per_event"] = _steps(runs["rillet"])
     found["catalogue"] = {
         "items": stage.loaded.run.events,
         "encoded": stage.loaded.encoded,
@@ -137,15 +135,12 @@ def _median(values: Sequence[float], digits: int) -> float:
     return round(statistics.median(values), digits)
 
 
-def _steps(times: Mapping[str, Mapping[str, float]], events: int) -> dict[str, Any]:
-    """Return what each step took of personalize's time, per event."""
-    return {
-        name: {
-            "wall_us_per_event": round(one["wall_us"] / max(1, events), 1),
-            "cpu_us_per_event": round(one["cpu_us"] / max(1, events), 1),
-        }
-        for name, one in sorted(times.items(), key=lambda pair: -pair[1]["wall_us"])
-    }
+def _steps(runs: Sequence[Run]) -> dict[str, float]:
+    """Return the wall microseconds that each step took per event, the longest first."""
+    events = max(1, sum(run.events for run in runs))
+    names = dict.fromkeys(name for run in runs for name in run.steps)
+    took = {name: sum(run.steps.get(name, 0.0) for run in runs) / events for name in names}
+    return {name: round(us, 1) for name, us in sorted(took.items(), key=lambda one: -one[1])}
 
 
 def _redis_cpu(servers: Servers) -> float:

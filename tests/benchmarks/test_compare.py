@@ -79,10 +79,10 @@ def test_it_exits_with_one_where_something_got_worse(files: tuple[str, str]) -> 
     runner = CliRunner()
     same = runner.invoke(compare.app, [base, base])
     assert same.exit_code == 0
-    assert "not worse" in same.output
+    assert "nothing got worse" in same.output
     found = runner.invoke(compare.app, [base, worse])
     assert found.exit_code == 1
-    assert "worse: freshness.lost" in found.output
+    assert "1 of 9 figures got worse" in found.output
 
 
 def test_other_sizes_and_machines_are_not_compared(files: tuple[str, str], tmp_path: Path) -> None:

@@ -1,0 +1,104 @@
+"""Neighbours: what follows the last items. Each test turns on one of its rules alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from models.sources.base import World
+from models.sources.neighbours import SMOOTH, Horizon, Neighbours
+from tests.builders import DAY, NOON, folded, interaction
+from tests.models.sources.shop import HALF_LIFE_DAYS, STRANGER, scored, tell, visits, world
+
+PLAIN = Horizon(window=100, decay=1, visit_decay=1, powers=(0, 0))
+
+
+def near(place: World, **rules: Any) -> Neighbours:
+    return Neighbours(place, "near", replace(PLAIN, **rules))
+
+
+@pytest.fixture
+def place() -> World:
+    """Return a world where x follows a, and x and y follow b."""
+    place = world("abxy")
+    tell(place, "a", {"x": 3})
+    tell(place, "b", {"x": 1, "y": 2})
+    return place
+
+
+def test_followers_are_summed(place: World) -> None:
+    assert scored(near(place), place, visits("ab")) == {"x": 4, "y": 2}
+    assert scored(near(place), place, visits("aab")) == {"x": 7, "y": 2}
+    assert scored(near(place), place, STRANGER) == {}
+
+
+def test_only_the_window_is_asked(place: World) -> None:
+    assert scored(near(place, window=1), place, visits("ab")) == {"x": 1, "y": 2}
+    assert scored(near(place, window=2), place, visits("aab")) == {"x": 4, "y": 2}
+
+
+def test_each_further_interaction_counts_less(place: World) -> None:
+    assert scored(near(place, decay=0.5), place, visits("ab")) == {"x": 1 + 3 / 2, "y": 2}
+    assert scored(near(place, decay=0.5), place, visits("ba")) == {"x": 3 + 1 / 2, "y": 1}
+
+
+def test_each_further_visit_counts_less(place: World) -> None:
+    source = near(place, visit_decay=0.25)
+    assert scored(source, place, visits("ab")) == {"x": 4, "y": 2}
+    assert scored(source, place, visits("a", "b")) == {"x": 1 + 3 / 4, "y": 2}
+    assert scored(source, place, visits("a", "c", "b")) == {"x": 1 + 3 / 16, "y": 2}
+
+
+def test_visits_are_counted_from_the_last_one_that_left_a_trace(place: World) -> None:
+    source = near(place, visit_decay=0.25)
+    person = visits("a", "b")
+    later = scored(source, place, person, visit=person.visit + 5)
+    assert later == scored(source, place, person) == {"x": 1 + 3 / 4, "y": 2}
+
+
+def test_a_disliked_item_takes_its_place_but_does_not_attract(place: World) -> None:
+    person = visits("ab", disliked="b")
+    assert scored(near(place), place, person) == {"x": 3}
+    assert scored(near(place, decay=0.5), place, person) == {"x": 3 / 2}
+    assert scored(near(place, window=1), place, person) == {}
+
+
+def test_what_means_nothing_does_not_attract(place: World) -> None:
+    person = folded([interaction("a", NOON - 1), interaction("b", type="odd")])
+    assert scored(near(place), place, person) == {"x": 3}
+
+
+def test_both_counts_are_smoothed_and_raised_to_their_powers(place: World) -> None:
+    tell(place, "a", {"x": 6}, counts={"month": 9 - SMOOTH})
+    tell(place, "x", counts={"month": 4 - SMOOTH})
+    person = visits("a")
+    assert scored(near(place, powers=(1, 0)), place, person) == {"x": pytest.approx(6 / 9)}
+    assert scored(near(place, powers=(0, 0.5)), place, person) == {"x": pytest.approx(6 / 2)}
+    assert scored(near(place, powers=(0.5, 1)), place, person) == {"x": pytest.approx(6 / 3 / 4)}
+
+
+def test_an_item_that_nobody_took_lately_is_not_divided_by_nothing(place: World) -> None:
+    found = scored(near(place, powers=(1, 1)), place, visits("a"))
+    assert found == {"x": pytest.approx(3 / SMOOTH**2)}
+
+
+def test_transitions_fade_with_their_half_life() -> None:
+    place = world("abx")
+    tell(place, "a", {"x": 8}, at=NOON - int(2 * HALF_LIFE_DAYS * DAY))
+    assert scored(near(place), place, visits("a")) == {"x": pytest.approx(2)}
+    slow = replace(place, half_life_days=2 * HALF_LIFE_DAYS)
+    assert scored(near(slow), slow, visits("a")) == {"x": pytest.approx(4)}
+
+
+def test_counts_fade_with_the_months() -> None:
+    place = world("ax")
+    tell(place, "a", {"x": 8})
+    tell(place, "x", counts={"month": 2 * (4 - SMOOTH)}, at=NOON - 30 * DAY)
+    assert scored(near(place, powers=(0, 1)), place, visits("a")) == {"x": pytest.approx(2)}
+
+
+def test_a_new_view_of_an_item_replaces_the_old_one(place: World) -> None:
+    tell(place, "b", {"z": 5})
+    assert scored(near(place), place, visits("b")) == {"z": 5}
