@@ -7,6 +7,9 @@ SERVICES := $(PYTHON) scripts/services.py
 DEMO := build/demo
 DEMO_USER ?= u00217
 
+# Small matrices gain nothing from threads, which would fight for the cores.
+export OPENBLAS_NUM_THREADS ?= 1
+
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-fast check format services services-stop services-status bench clean
 

@@ -27,7 +27,7 @@ __all__ = [
     "Ragged",
     "ask",
     "build_contexts",
-    "signed_weights",
+    "type_weights",
 ]
 
 F32 = NDArray[np.float32]
@@ -159,17 +159,16 @@ class Contexts:
 QUERY_LIFE_MS: Final = 30 * 60 * 1000
 
 
-def signed_weights(types: Mapping[str, InteractionType]) -> dict[str, float]:
-    """Return each type's weight, negative for a negative role, 0 for a neutral one."""
-    sign = {"positive": 1.0, "negative": -1.0, "neutral": 0.0}
-    return {name: sign[kind.role] * kind.weight for name, kind in types.items()}
+def type_weights(types: Mapping[str, InteractionType]) -> dict[str, float]:
+    """Return each type's weight, whatever its role."""
+    return {name: kind.weight for name, kind in types.items()}
 
 
 def ask(
     session: Session,
     now: int,
     index: ItemIndex,
-    signed: Mapping[str, float],
+    weights: Mapping[str, float],
     *,
     visit: int = 0,
     before: int | None = None,
@@ -184,8 +183,8 @@ def ask(
         The moment, epoch milliseconds.
     index
         Gives item ids their rows.
-    signed
-        From :func:`signed_weights`.
+    weights
+        From :func:`type_weights`.
     visit
         Ordinal of the visit that the answer is for; the present one where 0.
     before
@@ -203,18 +202,27 @@ def ask(
         visit=visit or session.visit,
         items=[ensure(history.items[k]) for k in seen],
         times=[history.times[k] for k in seen],
-        signed=[signed.get(history.types[k], 0.0) for k in seen],
+        signed=[history.signs[k] * weights.get(history.types[k], 0.0) for k in seen],
         visits=[history.visits[k] for k in seen],
         positives=max(0, session.positives - (end - len(seen))),
         owned=owned_before(session, now, index, visit or session.visit, before),
-        ignored=[
-            (ensure(item), count, max(0, now - last) / DAY_MS, 0)
-            for item, (count, last) in session.ignored.items.items()
-            if before is None or last < before
-        ],
+        ignored=_ignored(session, now, index, before),
         query=_query(session, now, before),
         rate=session.windows.rate(prior=0.1, strength=20),
     )
+
+
+def _ignored(session: Session, now: int, index: ItemIndex, before: int | None) -> list[Entry]:
+    """Return what was shown and left alone, but for the last list: it is not left yet.
+
+    That an item of the list before his eyes is taken says nothing of what to show next.
+    """
+    latest = session.ignored.latest
+    return [
+        (index.ensure(item), count - (last == latest), max(0, now - last) / DAY_MS, 0)
+        for item, (count, last) in session.ignored.items.items()
+        if count > (last == latest) and (before is None or last < before)
+    ]
 
 
 def owned_before(

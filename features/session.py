@@ -219,13 +219,19 @@ def _merge(session: Session, event: Merge, rules: Rules) -> None:
         del session.merged[name]
     columns: list[Any] = [session.history, other.history]
     rows = sorted(
-        (row for part in columns for row in zip(part.times, part.items, part.types, strict=True)),
+        (
+            row
+            for part in columns
+            for row in zip(part.times, part.items, part.types, part.signs, strict=True)
+        ),
         key=lambda row: row[0],
     )
     merged = new_session(session.user)
-    for time, item, kind in rows:
+    for time, item, kind, _ in rows:
         past = Interaction(timestamp=Millis(time), user=session.user, item=item, type=kind)
         fold(merged, past, (0, merged.events), rules)
+    # the values that may have turned a sign are not kept: the signs are
+    merged.history.signs = [row[3] for row in rows[-len(merged.history.items) :]]
     _take_history(session, merged)
     session.positives += other.positives
     _merge_counts(session, other, rules)
@@ -248,6 +254,7 @@ def _merge_counts(session: Session, other: Session, rules: Rules) -> None:
         visits = [max(0, session.visit - 1), session.visit]
         count = mine[0] + entry[0]
         session.owned.items[item] = [count, first, earlier, visits[0], last, visits[1]]
+    session.ignored.latest = max(session.ignored.latest, other.ignored.latest)
     for item, shown in other.ignored.items.items():
         present = session.ignored.items.pop(item, [0, 0])
         session.ignored.items[item] = [present[0] + shown[0], max(present[1], shown[1])]

@@ -128,8 +128,13 @@ class Engine:
         }
 
     def look(self, questions: Sequence[Question]) -> Iterator[Chunk]:
-        """Ask all sources; yield the micro-batch in chunks that fit in memory."""
-        step = max(1, CELLS // max(1, len(self.world.catalogue)))
+        """Ask all sources; yield the micro-batch in chunks that fit in memory.
+
+        Nothing comes where there is no item to ask about.
+        """
+        if not len(self.world.catalogue):
+            return
+        step = max(1, CELLS // len(self.world.catalogue))
         for first in range(0, len(questions), step):
             contexts = build_contexts(questions[first : first + step])
             retrieval = retrieve(
@@ -161,7 +166,7 @@ class Engine:
         return np.einsum("nf,nf->n", x.astype(np.float64), weights), x
 
     def score_list(
-        self, chunk: Chunk, row: int, items: I32, before: ShownBefore, now: int
+        self, x: F32, segment: int, items: I32, before: ShownBefore, now: int
     ) -> tuple[F64, F32]:
         """Return the log-odds (n,) and the features (n, F) of a shown list.
 
@@ -170,8 +175,10 @@ class Engine:
 
         Parameters
         ----------
-        chunk, row
-            The question that the list answers.
+        x
+            (n, F) features of its items for the user.
+        segment
+            The user's segment.
         items
             (n,) item rows, in shown order.
         before
@@ -179,12 +186,10 @@ class Engine:
         now
             Epoch milliseconds.
         """
-        pairs = Pairs(np.full(len(items), row, dtype=np.int32), items)
-        x = self.signals.of(chunk.retrieval, pairs, chunk.segment)
-        x -= x.mean(axis=0)
+        x = x - x.mean(axis=0)
         constant = np.ones((len(items), 1), dtype=np.float32)
         both = np.concatenate([x, constant, self.lists.features(before, items, now)], axis=1)
-        weights = self.weights["shown"][chunk.segment[row]]
+        weights = self.weights["shown"][segment]
         return both.astype(np.float64) @ weights, both
 
     def learn_list(self, shown: OpenList, taken: Sequence[bool]) -> None:

@@ -23,7 +23,7 @@ REASONS: Final = 2
 ANCHORS: Final = 10
 """Items of the history that an item may follow from."""
 
-BY_TRANSITION: Final = ("neighbours",)
+BY_TRANSITION: Final = ("neighbours", "last")
 BY_CONTENT: Final = ("content", "taste")
 
 

@@ -44,9 +44,13 @@ class ItemStats:
         self._next = Column(np.int32, fill=-1, width=served)
         self._weight = Column(np.float32, fill=0, width=served)
         self.totals = np.zeros(3)
+        self._version = 0
+        self._decayed_at = (-1, -1, -1)
+        self._decayed: NDArray[np.float64] = np.zeros((len(LIVES), 0))
 
     def apply(self, views: Sequence[ItemView]) -> None:
         """Take over items' public records."""
+        self._version += 1
         for item in views:
             row = self._index.ensure(item.item)
             self._grow()
@@ -77,8 +81,12 @@ class ItemStats:
     def popularity(self, now_ms: int) -> NDArray[np.float64]:
         """Return positives decayed to ``now_ms``: (half-lives, N), hour, day, week, month."""
         self._grow()
-        age = np.maximum(now_ms - self._time.rows, 0)
-        return (self._popularity.rows * np.exp2(-age[:, None] / LIVES)).T
+        at = (now_ms, len(self._index), self._version)
+        if self._decayed_at != at:  # several sources ask for the same moment
+            age = np.maximum(now_ms - self._time.rows, 0)
+            self._decayed = (self._popularity.rows * np.exp2(-age[:, None] / LIVES)).T
+            self._decayed_at = at
+        return self._decayed
 
     @property
     def time(self) -> NDArray[np.int64]:

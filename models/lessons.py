@@ -14,7 +14,7 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from features.contexts import Question, ask, owned_before, signed_weights
+from features.contexts import Question, ask, owned_before, type_weights
 from features.parts.base import Moment
 from features.session import Session
 from features.shown import ShownBefore, shown_before
@@ -147,10 +147,10 @@ class Lessons:
     positives: list[Took] = field(default_factory=list)
     ends: dict[int, tuple[int, int]] = field(default_factory=dict)
     _hidden: dict[tuple[str, int], int] = field(default_factory=dict)
-    _signed: Mapping[str, float] = field(default_factory=dict)
+    _weights: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._signed = signed_weights(self.engine.settings.interactions)
+        self._weights = type_weights(self.engine.settings.interactions)
 
     def note(self, before: Session, event: Event, moment: Moment, place: Place) -> None:
         """Note an event, given the user's state before it is folded in."""
@@ -192,7 +192,9 @@ class Lessons:
     def _positive(self, before: Session, row: int, moment: Moment) -> Positive:
         """Return what the sources learn from: the item, what preceded it, what was owned."""
         catalogue = self.engine.world.catalogue
-        history = tuple(catalogue.ensure(item) for item in before.history.items[-HISTORY:][::-1])
+        past = before.history
+        latest = zip(past.items[: -HISTORY - 1 : -1], past.signs[: -HISTORY - 1 : -1], strict=True)
+        history = tuple(catalogue.ensure(item) for item, sign in latest if sign > 0)
         owned = before.owned.items
         entry = owned.get(catalogue.ids[row])
         first = not owned or next(reversed(owned.values()))[5] != moment.visit
@@ -205,7 +207,7 @@ class Lessons:
 
     def _ask(self, session: Session, moment: Moment) -> int:
         catalogue = self.engine.world.catalogue
-        question = ask(session, moment.time, catalogue, self._signed, visit=moment.visit)
+        question = ask(session, moment.time, catalogue, self._weights, visit=moment.visit)
         self.questions.append(question)
         return len(self.questions) - 1
 
@@ -214,7 +216,7 @@ class Lessons:
         if key not in self._hidden:
             catalogue, now = self.engine.world.catalogue, moment.time
             self.questions.append(
-                ask(session, now, catalogue, self._signed, visit=moment.visit, before=now)
+                ask(session, now, catalogue, self._weights, visit=moment.visit, before=now)
             )
             self._hidden[key] = len(self.questions) - 1
         return self._hidden[key]
@@ -251,10 +253,19 @@ class Lessons:
                 step.x, step.chosen = x[first:end], int(found[0])
 
     def _study_shown(self, chunk: Chunk, shown: list[Shown]) -> None:
-        for step in shown:
-            row, rows = step.question - chunk.first, np.array(step.rows, dtype=np.int32)
-            odds, x = self.engine.score_list(chunk, row, rows, step.before, step.time)
-            segment = np.full(len(rows), chunk.segment[row], dtype=np.int32)
+        if not shown:
+            return
+        lists = [np.array(step.rows, dtype=np.int32) for step in shown]
+        asked = np.array([step.question - chunk.first for step in shown], dtype=np.int32)
+        counts = [len(rows) for rows in lists]
+        pairs = Pairs(np.repeat(asked, counts), np.concatenate(lists))
+        x_all = self.engine.signals.of(chunk.retrieval, pairs, chunk.segment)
+        parts = np.split(x_all, np.cumsum(counts)[:-1])
+        for step, rows, group, part in zip(
+            shown, lists, chunk.segment[asked].tolist(), parts, strict=True
+        ):
+            odds, x = self.engine.score_list(part, group, rows, step.before, step.time)
+            segment = np.full(len(rows), group, dtype=np.int32)
             step.opened = OpenList(
                 step.time, step.place[1], step.user, step.items, rows, step.before, x, segment, odds
             )

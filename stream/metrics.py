@@ -36,6 +36,10 @@ _CPU_EVERY: Final = 8
 """CPU time is read in one run of so many: asking costs ten times as much as the wall clock."""
 
 
+_CPU_EARLY: Final = 16
+"""Runs at the beginning that are all measured."""
+
+
 class StepFigures(Struct, frozen=True):
     """How often a step ran and what it took, in microseconds."""
 
@@ -49,18 +53,19 @@ class StepFigures(Struct, frozen=True):
 class Step:
     """Measures what runs within ``with``; steps of one name may be nested."""
 
-    __slots__ = ("_buckets", "_cpu_ns", "_cpu_runs", "_starts", "count", "wall_ns")
+    __slots__ = ("_buckets", "_cpu_early_ns", "_cpu_ns", "_cpu_runs", "_starts", "count", "wall_ns")
 
     def __init__(self) -> None:
         self.count = 0
         self.wall_ns = 0
         self._cpu_ns = 0
         self._cpu_runs = 0
+        self._cpu_early_ns = 0
         self._buckets = [0] * (64 * _SUB)
         self._starts: list[tuple[int, int]] = []
 
     def __enter__(self) -> Self:
-        cpu = -1 if self.count % _CPU_EVERY else time.thread_time_ns()
+        cpu = time.thread_time_ns() if self._cpu_is_due() else -1
         self._starts.append((cpu, time.perf_counter_ns()))
         return self
 
@@ -75,14 +80,28 @@ class Step:
         if cpu >= 0:
             self._cpu_ns += time.thread_time_ns() - cpu
             self._cpu_runs += 1
+            if self._cpu_runs == _CPU_EARLY:
+                self._cpu_early_ns = self._cpu_ns
         self.wall_ns += taken
         self.count += 1
         self._buckets[_bucket(taken)] += 1
 
+    def _cpu_is_due(self) -> bool:
+        """Tell whether this run is one of the sample.
+
+        Early runs are all in it: the first is cold, and would stand for many.
+        """
+        return self.count < _CPU_EARLY or self.count % _CPU_EVERY == 0
+
     @property
     def cpu_ns(self) -> float:
         """CPU time of all runs, extrapolated from those where it was read."""
-        return self._cpu_ns * self.count / self._cpu_runs if self._cpu_runs else 0.0
+        later = self._cpu_runs - _CPU_EARLY
+        if later <= 0:
+            return float(self._cpu_ns)
+        return self._cpu_early_ns + (self._cpu_ns - self._cpu_early_ns) * (
+            (self.count - _CPU_EARLY) / later
+        )
 
     def percentile_us(self, share: float) -> float:
         """Return the wall time below which this share of the runs stayed, 0 without runs."""

@@ -15,12 +15,16 @@ class History(Part):
     ----------
     items, times, types, visits
         Item id, epoch milliseconds, interaction type and session ordinal.
+    signs
+        1 for what was positive, -1 for what was negative, 0 for what was neither; a
+        type's role may depend on the event's value.
     """
 
     items: list[str] = []
     times: list[int] = []
     types: list[str] = []
     visits: list[int] = []
+    signs: list[int] = []
 
     def fold(self, event: Event, moment: Moment, rules: Rules) -> None:
         """Append an interaction; drop the oldest beyond ``session.history``."""
@@ -30,5 +34,7 @@ class History(Part):
         self.times.append(moment.time)
         self.types.append(event.type)
         self.visits.append(moment.visit)
+        self.signs.append(moment.sign)
         if len(self.items) > rules.session.history:
-            del self.items[0], self.times[0], self.types[0], self.visits[0]
+            for column in (self.items, self.times, self.types, self.visits, self.signs):
+                del column[0]

@@ -15,15 +15,19 @@ class Ignored(Part):
     ----------
     items
         Item id to [times shown, last time]; least recently shown first.
+    latest
+        When the last list was shown, epoch milliseconds; it may still lie before his eyes.
     """
 
     items: dict[str, list[int]] = {}
+    latest: int = 0
 
     def fold(self, event: Event, moment: Moment, rules: Rules) -> None:
         """Count a shown list; an item the user touches is ignored no more."""
         if isinstance(event, Interaction):
             self.items.pop(event.item, None)
         elif isinstance(event, Ranking):
+            self.latest = max(self.latest, moment.time)
             for shown in event.items:
                 entry = self.items.pop(shown.id, [0, 0])
                 self.items[shown.id] = [entry[0] + 1, max(entry[1], moment.time)]

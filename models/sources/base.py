@@ -79,7 +79,8 @@ class Source(Protocol):
     def score(self, contexts: Contexts) -> F32:
         """Return (B, N) scores: 0 says nothing about an item, more is better, never negative.
 
-        Called once a micro-batch; must not loop over items or keep the contexts.
+        Called once a micro-batch, with at least one item in the catalogue; must not loop
+        over items or keep the contexts.
         """
         ...
 

@@ -74,7 +74,7 @@ class Neighbours(Given):
         weight = horizon.decay ** np.arange(items.shape[1]) * horizon.visit_decay**back
         weight = np.where((contexts.weight[:, : horizon.window] > 0) & (items >= 0), weight, 0)
         past = np.maximum(items, 0)
-        age = (now - stats.time[past]) / (DAY_MS * self._world.half_life_days)
+        age = np.maximum(now - stats.time[past], 0) / (DAY_MS * self._world.half_life_days)
         weight = weight * np.exp2(-age) / count[past] ** horizon.powers[0]
         n_rows, n_items = len(contexts), len(self._world.catalogue)
         flat = rows + (np.arange(n_rows, dtype=np.int64) * n_items)[:, None, None]

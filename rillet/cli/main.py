@@ -15,6 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command as build
 
 from stream.errors import RilletError
+from stream.settings import one_thread_each
 
 __all__ = ["COMMANDS", "Entry", "app", "fail", "main"]
 
@@ -146,6 +147,7 @@ def fail(error: RilletError) -> None:
 
 def main() -> None:
     """Run the command line; the only place where errors become exit codes."""
+    one_thread_each()
     try:
         app()
     except RilletError as error:

@@ -28,6 +28,7 @@ DEFAULT: Final = "*default*"
 
 WORDS: Final = {
     "neighbours": "often follows {title}",
+    "last": "often taken right after {title}",
     "history": "often comes after {title}",
     "content": "like {title}",
     "taste": "like what you took over time",
@@ -39,7 +40,15 @@ WORDS: Final = {
     "trending_category": "popular in a category you like",
     "repeat": "you took it before",
     "factors": "taken by people like you",
+    "routine": "you took it then before",
     "new": "new here",
+    "owned": "you took it before",
+    "in_visit": "you looked at it just now",
+    "ignored": "you were shown it before",
+    "price": "about what you spend",
+    "category": "in a category you like",
+    "brand": "by a maker you like",
+    "rate": "often taken when shown",
 }
 """What a source's word for an item is; a source without one is called by its name."""
 

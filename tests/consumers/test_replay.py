@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from consumers.replay import source_names
-from features.contexts import ask, signed_weights
+from features.contexts import ask, type_weights
 from stream.events import Event
 from stream.keys import DEFAULT_USER
 from tests.builders import DAY, MINUTE, NOON, interaction, item, profile, search
@@ -213,7 +213,7 @@ def test_bad_and_misplaced_records_do_not_stop_a_replay(run: Run) -> None:
 def test_parts_of_an_explanation_add_up_to_the_score(usual: Result) -> None:
     engine = usual.replay.personalize.engine
     catalogue = engine.world.catalogue
-    signed = signed_weights(engine.settings.interactions)
+    signed = type_weights(engine.settings.interactions)
     sessions = list(usual.sessions().values())
     asked = [ask(s, s.as_of.event_time, catalogue, signed) for s in sessions if s.events]
     checked = 0

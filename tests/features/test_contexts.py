@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from features.contexts import QUERY_LIFE_MS, Question, ask, build_contexts, signed_weights
+from features.contexts import QUERY_LIFE_MS, Question, ask, build_contexts, type_weights
 from features.session import Session, encode_session, new_session
 from stream.settings import Settings
 from tests.builders import DAY, HOUR, MINUTE, NOON, folded, interaction, ranking, search
 
-SIGNED = signed_weights(Settings().interactions)
+SIGNED = type_weights(Settings().interactions)
 
 
 class Index:
@@ -37,11 +37,25 @@ def names(index: Index, entries: list[tuple[int, int, float, int]]) -> dict[str,
     return {index.ids[row]: (count, age, back) for row, count, age, back in entries}
 
 
-def test_weights_carry_the_sign_of_their_role() -> None:
+def test_weights_are_those_of_the_types_whatever_their_role() -> None:
     settings = Settings.model_validate(
         {"interactions": {"a": {"weight": 2}, "b": {"role": "negative"}, "c": {"role": "neutral"}}}
     )
-    assert signed_weights(settings.interactions) == {"a": 2.0, "b": -1.0, "c": 0.0}
+    assert type_weights(settings.interactions) == {"a": 2.0, "b": 1.0, "c": 1.0}
+
+
+def test_a_value_may_turn_the_sign_of_what_was_done() -> None:
+    short = interaction("a", NOON - 1, type="dwell", value=1.0)
+    session = folded([short, interaction("b", NOON, type="dwell", value=60.0)])
+    asked, index = question(session)
+    assert [index.ids[row] for row in asked.items] == ["b", "a"]
+    assert asked.signed == [1.0, -1.0]
+
+
+def test_the_last_list_is_not_ignored_yet() -> None:
+    session = folded([ranking(["x", "y"], NOON - 2), ranking(["y", "z"], NOON - 1)])
+    asked, index = question(session)
+    assert {index.ids[row]: count for row, count, _, _ in asked.ignored} == {"x": 1, "y": 1}
 
 
 def test_history_comes_latest_first() -> None:

@@ -78,14 +78,15 @@ def test_a_first_item_teaches_nothing() -> None:
     place = world("abcd")
     source = Factors(place)
     before = seen(source, place)
-    for _ in range(3):
-        source.learn([took(place, "b")] * FEWEST)
+    source.learn([took(place, "b")] * FEWEST)
+    source.learn([took(place, "d"), *pairs(place, FEWEST - 1)])
     assert seen(source, place) == before
 
 
 def test_what_waits_is_kept_over_a_restart() -> None:
     place, there = world("abcd"), world("zdcba")
     source, other = Factors(place), Factors(there)
+    source.learn([took(place, "b", "a")] * FEWEST)  # b is now drawn oftener than d
     lessons = [took(place, "b", "acd"), took(place, "d", "c")] * FEWEST
     source.learn(lessons[: FEWEST - 1])
     assert len(source.state()["waiting"]) == FEWEST - 1

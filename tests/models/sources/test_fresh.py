@@ -25,7 +25,7 @@ def test_novelty_halves_with_its_half_life(place: World) -> None:
 
 
 def test_what_was_there_at_the_start_is_not_new() -> None:
-    place = world()
+    place = world("u")
     put(place, "a", seen=NOON)
     put(place, "b", seen=NOON)
     assert scored(Fresh(place), place, STRANGER) == {}
