@@ -136,11 +136,14 @@ class KeptLearners:
             [self._keys.open_list(state.as_of.partition, name) for name in names]
         )
         catalogue, width = self._engine.world.catalogue, len(self._engine.list_names)
-        return {
-            name: decode_list(raw, catalogue, width)
-            for name, raw in zip(names, raws, strict=True)
-            if raw is not None
-        }
+        found = {}
+        for name, raw in zip(names, raws, strict=True):
+            if raw is not None:
+                try:
+                    found[name] = decode_list(raw, catalogue, width)
+                except ModelError as error:
+                    log.warning("%s; it is let go", error)
+        return found
 
     def drop(self, places: Sequence[TopicPartition]) -> None:
         """Let go of partitions."""

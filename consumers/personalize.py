@@ -9,7 +9,7 @@ import msgspec
 from consumers.kept import KeptSessions
 from consumers.learners import KeptLearners
 from consumers.view import LiveView
-from features.contexts import ask, type_weights
+from features.contexts import ask, meaning_of
 from features.parts.base import Rules
 from features.session import Session, admit, advance, encode_session, is_new
 from models.activity import ActivityWriter
@@ -80,10 +80,11 @@ class Personalize:
         self._keys = Keys(settings.redis.prefix)
         self._ttl_ms = int(settings.redis.ttl_days * 86_400_000)
         self._rules = Rules(settings.session, settings.interactions)
-        self._weights = type_weights(settings.interactions)
+        self._meaning = meaning_of(settings)
         self._sessions = KeptSessions(store, self._keys)
         self.learners = KeptLearners(settings, store, self.engine, observer)
         self._default_at = 0
+        self._default_short = False
 
     def assigned(self, partitions: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
         """Load the catalogue and the partitions' learners."""
@@ -183,14 +184,15 @@ class Personalize:
         questions, users = [], []
         for session in known:
             now = session.as_of.event_time
-            questions.append(ask(session, now, self._view.world.catalogue, self._weights))
+            questions.append(ask(session, now, self._view.world.catalogue, self._meaning))
             users.append((session.user, session.as_of))
         newest = max((s.as_of for s in touched.values()), key=lambda a: a.event_time, default=None)
-        if newest is not None and newest.event_time - self._default_at >= DEFAULT_EVERY_MS:
+        due = newest is not None and newest.event_time - self._default_at >= DEFAULT_EVERY_MS
+        if newest is not None and (due or self._default_short):
             self._default_at = newest.event_time
             nobody = Session(as_of=newest, user=DEFAULT_USER)
             catalogue = self._view.world.catalogue
-            questions.append(ask(nobody, newest.event_time, catalogue, self._weights))
+            questions.append(ask(nobody, newest.event_time, catalogue, self._meaning))
             users.append((DEFAULT_USER, newest))
         answers: list[Answer] = []
         now = self._clock.now_ms() if self._clock is not None else self._default_at
@@ -200,6 +202,9 @@ class Personalize:
         for chunk in self.engine.look(questions):
             mine = users[chunk.first : chunk.first + len(chunk)]
             answers += compose(self.engine, chunk, mine, version, now)
+        for answer in answers:
+            if answer.user == DEFAULT_USER:
+                self._default_short = len(answer.items) < self._settings.recommend.length
         return answers
 
     def _write(

@@ -8,7 +8,7 @@ events share one timestamp can be predicted from earlier pages alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -17,17 +17,18 @@ from numpy.typing import NDArray
 
 from features.parts.base import DAY_MS
 from features.session import Session
-from stream.settings import InteractionType
+from stream.settings import Settings
 
 __all__ = [
     "Contexts",
     "Entry",
     "ItemIndex",
+    "Meaning",
     "Question",
     "Ragged",
     "ask",
     "build_contexts",
-    "type_weights",
+    "meaning_of",
 ]
 
 F32 = NDArray[np.float32]
@@ -66,6 +67,8 @@ class Question:
         Positive interactions known, over all time.
     owned, ignored
         Rows of (item, count, days since the last time, visits since).
+    excluded
+        Rows of items that are not to be shown again.
     query
         The last query, empty where it is too old.
     rate
@@ -81,6 +84,7 @@ class Question:
     positives: int
     owned: list[Entry]
     ignored: list[Entry]
+    excluded: list[int]
     query: str
     rate: float
 
@@ -130,6 +134,8 @@ class Contexts:
         (B,) positive interactions known, over all time.
     owned, ignored
         Items taken before; items shown and not taken since.
+    excluded
+        (E, 2) question and item row of what is not to be shown again.
     queries
         B texts: the last query if it is of this visit or the last half hour, else empty.
     rate
@@ -147,6 +153,7 @@ class Contexts:
     positives: I32
     owned: Ragged
     ignored: Ragged
+    excluded: I32
     queries: list[str]
     rate: F32
     hour: I32
@@ -159,16 +166,33 @@ class Contexts:
 QUERY_LIFE_MS: Final = 30 * 60 * 1000
 
 
-def type_weights(types: Mapping[str, InteractionType]) -> dict[str, float]:
-    """Return each type's weight, whatever its role."""
-    return {name: kind.weight for name, kind in types.items()}
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What the types of interactions mean to a question.
+
+    Attributes
+    ----------
+    weights
+        Each type's weight, whatever its role.
+    exclude
+        Types after which an item is not to be shown again.
+    """
+
+    weights: Mapping[str, float]
+    exclude: Collection[str] = ()
+
+
+def meaning_of(settings: Settings) -> Meaning:
+    """Return what the settings say of the types of interactions."""
+    weights = {name: kind.weight for name, kind in settings.interactions.items()}
+    return Meaning(weights, frozenset(settings.recommend.exclude_types))
 
 
 def ask(
     session: Session,
     now: int,
     index: ItemIndex,
-    weights: Mapping[str, float],
+    meaning: Meaning,
     *,
     visit: int = 0,
     before: int | None = None,
@@ -183,13 +207,14 @@ def ask(
         The moment, epoch milliseconds.
     index
         Gives item ids their rows.
-    weights
-        From :func:`type_weights`.
+    meaning
+        From :func:`meaning_of`.
     visit
         Ordinal of the visit that the answer is for; the present one where 0.
     before
         Hide what happened at or after this time; None hides nothing.
     """
+    weights, exclude = meaning.weights, meaning.exclude
     history = session.history
     end = len(history.times)
     if before is not None:
@@ -207,6 +232,7 @@ def ask(
         positives=max(0, session.positives - (end - len(seen))),
         owned=owned_before(session, now, index, visit or session.visit, before),
         ignored=_ignored(session, now, index, before),
+        excluded=[ensure(history.items[k]) for k in seen if history.types[k] in exclude],
         query=_query(session, now, before),
         rate=session.windows.rate(prior=0.1, strength=20),
     )
@@ -280,6 +306,9 @@ def build_contexts(questions: Sequence[Question]) -> Contexts:
         positives=np.array([q.positives for q in questions], dtype=np.int32),
         owned=_ragged([question.owned for question in questions]),
         ignored=_ragged([question.ignored for question in questions]),
+        excluded=np.array(
+            [(row, item) for row, q in enumerate(questions) for item in q.excluded], np.int32
+        ).reshape(-1, 2),
         queries=[question.query for question in questions],
         rate=np.array([question.rate for question in questions], dtype=np.float32),
         hour=((now // 3_600_000) % 24).astype(np.int32),

@@ -147,6 +147,7 @@ class Engine:
         blocked = np.broadcast_to(~alive, (len(contexts), len(alive))).copy()
         if self.repeats_excluded():
             blocked[contexts.owned.row, contexts.owned.item] = True
+        blocked[contexts.excluded[:, 0], contexts.excluded[:, 1]] = True
         return blocked
 
     def repeats_excluded(self) -> bool:

@@ -58,7 +58,7 @@ def reasons_of(engine: Engine, contexts: Contexts, lists: Lists) -> list[list[li
     part = np.maximum(lists.part[:, :, kept], 0)
     share = part / np.maximum(part.sum(axis=2, keepdims=True), 1e-9)
     best = np.argsort(-share, axis=2, kind="stable")[:, :, :REASONS]
-    value = np.round(np.take_along_axis(share, best, axis=2), 3).tolist()
+    value = np.round(np.take_along_axis(share, best, axis=2).astype(np.float64), 3).tolist()
     anchors, ids = _anchors(engine, contexts, lists.item), engine.world.catalogue.ids
     anchored = {name: rows.tolist() for name, rows in anchors.items()}
 

@@ -46,20 +46,20 @@ class HeadState(Struct, frozen=True):
     examples: int
 
 
-class _Gain(optim.losses.BinaryLoss):  # type: ignore[misc]
+class _Gain(optim.losses.BinaryLoss):
     """The negative of the score: for examples whose direction is already the gradient."""
 
-    def __call__(self, y_true: bool, y_pred: float) -> float:
+    def __call__(self, y_true: Any, y_pred: Any) -> Any:
         """Return the loss."""
         return -y_pred
 
-    def gradient(self, y_true: bool, y_pred: float) -> float:
+    def gradient(self, y_true: Any, y_pred: Any) -> Any:
         """Return the derivative by the score."""
         return -1.0
 
-    def mean_func(self, y_pred: float) -> float:
+    def mean_func(self, y_pred: Any) -> Any:
         """Return the chance that a score stands for beside a score of 0."""
-        return float(1 / (1 + np.exp(-y_pred)))
+        return 1 / (1 + np.exp(-y_pred))
 
 
 class _Regression(linear_model.LogisticRegression):

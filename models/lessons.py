@@ -14,7 +14,7 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from features.contexts import Question, ask, owned_before, type_weights
+from features.contexts import Meaning, Question, ask, meaning_of, owned_before
 from features.parts.base import Moment
 from features.session import Session
 from features.shown import ShownBefore, shown_before
@@ -147,10 +147,10 @@ class Lessons:
     positives: list[Took] = field(default_factory=list)
     ends: dict[int, tuple[int, int]] = field(default_factory=dict)
     _hidden: dict[tuple[str, int], int] = field(default_factory=dict)
-    _weights: Mapping[str, float] = field(default_factory=dict)
+    _meaning: Meaning = field(init=False)
 
     def __post_init__(self) -> None:
-        self._weights = type_weights(self.engine.settings.interactions)
+        self._meaning = meaning_of(self.engine.settings)
 
     def note(self, before: Session, event: Event, moment: Moment, place: Place) -> None:
         """Note an event, given the user's state before it is folded in."""
@@ -207,7 +207,7 @@ class Lessons:
 
     def _ask(self, session: Session, moment: Moment) -> int:
         catalogue = self.engine.world.catalogue
-        question = ask(session, moment.time, catalogue, self._weights, visit=moment.visit)
+        question = ask(session, moment.time, catalogue, self._meaning, visit=moment.visit)
         self.questions.append(question)
         return len(self.questions) - 1
 
@@ -216,7 +216,7 @@ class Lessons:
         if key not in self._hidden:
             catalogue, now = self.engine.world.catalogue, moment.time
             self.questions.append(
-                ask(session, now, catalogue, self._weights, visit=moment.visit, before=now)
+                ask(session, now, catalogue, self._meaning, visit=moment.visit, before=now)
             )
             self._hidden[key] = len(self.questions) - 1
         return self._hidden[key]

@@ -72,9 +72,9 @@ class Retrieval:
         row = np.broadcast_to(np.arange(n_rows)[:, None], flat.shape)
         valid = flat >= 0
         proposed[row[valid], flat[valid]] = True
-        row, items = np.nonzero(proposed)
-        row = row if rows is None else rows[row]
-        return Pairs(row.astype(np.int32), items.astype(np.int32))
+        at, items = np.nonzero(proposed)
+        asked = at if rows is None else rows[at]
+        return Pairs(asked.astype(np.int32), items.astype(np.int32))
 
     def at(self, pairs: Pairs) -> tuple[F32, NDArray[np.int16]]:
         """Return each source's score and rank of each pair: both (S, M)."""

@@ -311,7 +311,7 @@ def _absent(survey: Survey) -> Iterable[Problem]:
     yield Problem(
         "no-rankings", "note", int(survey.deeds > 0 and not survey.kinds["ranking"]),
         "the log does not say what was shown",
-        "the blend learns from sampled items in place of what was passed over",
+        "the blend learns from what was taken alone, not from what was passed over",
         "publish a `ranking` event for each list shown",
     )  # fmt: skip
     yield Problem(

@@ -90,7 +90,7 @@ def _ours(settings: KafkaSettings, what: str, error: Exception) -> BrokerError:
 
 def _mend(error: Exception) -> str:
     if isinstance(error, kafka_errors.UnknownTopicOrPartitionError):
-        return "`rillet init` makes the topics"
+        return "`rillet init --topics` makes the topics"
     if isinstance(
         error, kafka_errors.AuthorizationError | kafka_errors.SaslAuthenticationFailedError
     ):
@@ -98,7 +98,7 @@ def _mend(error: Exception) -> str:
     if isinstance(error, kafka_errors.MessageSizeTooLargeError):
         return "raise kafka.max_record_bytes, and max.message.bytes of the topic"
     if "update metadata" in str(error):
-        return "start Kafka, or set kafka.bootstrap; `rillet init` makes the topics"
+        return "start Kafka, or set kafka.bootstrap; `rillet init --topics` makes the topics"
     return "start Kafka, or set kafka.bootstrap"
 
 
@@ -110,7 +110,7 @@ def _demand(settings: KafkaSettings, topics: Sequence[str]) -> None:
         if topic not in found:
             raise BrokerError(
                 f"Kafka at {settings.bootstrap} has no topic {topic}",
-                "`rillet init` makes the topics",
+                "`rillet init --topics` makes the topics",
             )
 
 

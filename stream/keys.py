@@ -82,17 +82,9 @@ class Keys:
         """Return the key of the feed of changed items (a Redis stream)."""
         return self._key("changes")
 
-    def trending(self) -> str:
-        """Return the key of what is trending now, global and by category (JSON string)."""
-        return self._key("trending")
-
     def heartbeat(self, process: str) -> str:
         """Return the key under which a running consumer reports itself (JSON string)."""
         return self._key("process", process)
-
-    def forgotten(self, user: str) -> str:
-        """Return the key of the mark that a user was forgotten."""
-        return self._key("forgotten", user)
 
     def pattern(self, kind: str) -> str:
         """Return a SCAN pattern for all keys of a kind."""

@@ -29,7 +29,7 @@ KEPT_KINDS: Final = ("vector",)
 
 STATE_KINDS: Final = (
     *("position", "session", "recs", "item", "neighbours", "itemstate", "learner"),
-    *("models", "open", "process", "forgotten"),
+    *("models", "open", "process"),
 )
 
 
@@ -211,7 +211,7 @@ def _drop(store: Store) -> None:
     for kind in STATE_KINDS:
         keys = [f"{store.keys.pattern(kind)[:-1]}{name}" for name, _ in store.scan(kind)]
         store.write_plain([Plain(key, None) for key in keys])
-    store.write_plain([Plain(store.keys.changes(), None), Plain(store.keys.trending(), None)])
+    store.write_plain([Plain(store.keys.changes(), None)])
 
 
 def _run(

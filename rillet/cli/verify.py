@@ -41,7 +41,8 @@ def verify(
     Every user's state and every item's statistics and card are compared byte
     for byte. Exits with 1 where anything differs. The log must be all that was
     published to these topics, and the consumers must have worked it off
-    (`rillet status`).
+    (`rillet status`). Users whom an `identify` touched may differ: what is handed
+    over comes back through the topic, and where it falls depends on the batches.
 
     [bold]Examples[/bold]
 

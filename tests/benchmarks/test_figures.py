@@ -55,12 +55,12 @@ def test_memory_is_told_by_kind_by_user_and_by_item(store: Store) -> None:
     store.write_plain([Plain(keys.session(f"u{n}"), b"x" * 1000, 60_000) for n in range(10)])
     store.write_plain([Plain(keys.recs(f"u{n}"), b"x" * 4000, 60_000) for n in range(10)])
     store.write_plain([Plain(keys.item(f"i{n}"), b"x" * 500, 60_000) for n in range(5)])
-    store.write_plain([Plain(keys.trending(), b"x", 60_000)])
+    store.write_plain([Plain(keys.changes(), b"x", 60_000)])
     found = memory.measure(store)
     assert (found["users"], found["items"]) == (10, 5)
     assert 5000 < found["bytes_per_user"] < 7000
     assert 500 < found["bytes_per_item"] < 900
-    assert set(found["kinds"]) == {"session", "recs", "item", "trending"}
+    assert set(found["kinds"]) == {"session", "recs", "item", "changes"}
     assert found["bytes"] == sum(kind["bytes"] for kind in found["kinds"].values())
 
 

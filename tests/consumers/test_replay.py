@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from consumers.replay import source_names
-from features.contexts import ask, type_weights
+from features.contexts import ask, meaning_of
 from stream.events import Event
 from stream.keys import DEFAULT_USER
 from tests.builders import DAY, MINUTE, NOON, interaction, item, profile, search
@@ -213,7 +213,7 @@ def test_bad_and_misplaced_records_do_not_stop_a_replay(run: Run) -> None:
 def test_parts_of_an_explanation_add_up_to_the_score(usual: Result) -> None:
     engine = usual.replay.personalize.engine
     catalogue = engine.world.catalogue
-    signed = type_weights(engine.settings.interactions)
+    signed = meaning_of(engine.settings)
     sessions = list(usual.sessions().values())
     asked = [ask(s, s.as_of.event_time, catalogue, signed) for s in sessions if s.events]
     checked = 0
@@ -236,3 +236,17 @@ def test_parts_of_an_explanation_add_up_to_the_score(usual: Result) -> None:
 def test_a_log_of_nothing_is_replayed(run: Run) -> None:
     result = run([])
     assert [name for name in result.keys() if "recs" in name or "session" in name] == []
+
+
+def test_what_is_excluded_by_its_type_is_not_listed_again(run: Run) -> None:
+    result = run(
+        the_log(), recommend={"repeats": "allow", "exclude_types": ["purchase"], "explore": 0}
+    )
+    bought = 0
+    for name, session in result.sessions().items():
+        history = zip(session.history.items, session.history.types, strict=True)
+        mine = {item for item, kind in history if kind == "purchase"}
+        if (answer := result.answer(name)) is not None:
+            assert mine.isdisjoint(one.item for one in answer.items)
+            bought += len(mine)
+    assert bought > 10

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from consumers.personalize import Personalize
-from features.contexts import ask, type_weights
+from features.contexts import ask, meaning_of
 from models.engine import Chunk, Engine
 from models.finish import log_sums
 from models.mixture import Mixture
@@ -22,7 +22,7 @@ def engine(usual: Result) -> Engine:
 
 @pytest.fixture(scope="module")
 def chunk(engine: Engine, usual: Result) -> Chunk:
-    signed = type_weights(engine.settings.interactions)
+    signed = meaning_of(engine.settings)
     sessions = usual.sessions()
     asked = [
         ask(one, one.as_of.event_time, engine.world.catalogue, signed)

@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from features.contexts import QUERY_LIFE_MS, Question, ask, build_contexts, type_weights
+from features.contexts import QUERY_LIFE_MS, Question, ask, build_contexts, meaning_of
 from features.session import Session, encode_session, new_session
 from stream.settings import Settings
 from tests.builders import DAY, HOUR, MINUTE, NOON, folded, interaction, ranking, search
 
-SIGNED = type_weights(Settings().interactions)
+SIGNED = meaning_of(Settings())
 
 
 class Index:
@@ -41,7 +41,7 @@ def test_weights_are_those_of_the_types_whatever_their_role() -> None:
     settings = Settings.model_validate(
         {"interactions": {"a": {"weight": 2}, "b": {"role": "negative"}, "c": {"role": "neutral"}}}
     )
-    assert type_weights(settings.interactions) == {"a": 2.0, "b": 1.0, "c": 1.0}
+    assert meaning_of(settings).weights == {"a": 2.0, "b": 1.0, "c": 1.0}
 
 
 def test_a_value_may_turn_the_sign_of_what_was_done() -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from features.card import AsOf, ItemCard
 from features.catalogue import Catalogue
-from features.contexts import Contexts, ask, build_contexts, type_weights
+from features.contexts import Contexts, ask, build_contexts, meaning_of
 from features.session import Session, new_session
 from models.item_state import HALF_LIVES_MS, ItemView
 from models.item_stats import ItemStats
@@ -20,7 +20,7 @@ from tests.builders import DAY, MINUTE, NOON, folded, interaction, unit
 
 F32 = NDArray[np.float32]
 
-SIGNED = type_weights(Settings().interactions)
+SIGNED = meaning_of(Settings())
 STRANGER = new_session("stranger")
 HALF_LIFE_DAYS = 30.0
 NOTHING: Mapping[str, float] = {}

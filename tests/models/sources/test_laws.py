@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from features.contexts import ask, type_weights
+from features.contexts import ask, meaning_of
 from features.session import Session, new_session
 from models.arrays import pack, unpack
 from models.engine import Engine
@@ -141,7 +141,7 @@ def test_an_engine_without_items_asks_nobody() -> None:
     place = world()
     engine = Engine(Settings(), place)
     session = new_session("u")
-    asked = ask(session, NOON, place.catalogue, type_weights(Settings().interactions))
+    asked = ask(session, NOON, place.catalogue, meaning_of(Settings()))
     assert list(engine.look([asked])) == []
 
 

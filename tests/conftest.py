@@ -1,0 +1,15 @@
+"""What holds for every test."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_the_developer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out whatever settings the shell has that runs the tests."""
+    for name in list(os.environ):
+        if name.startswith("RILLET_") and not name.startswith("RILLET_TEST_"):
+            monkeypatch.delenv(name)
