@@ -29,7 +29,7 @@ class Reason(Struct, frozen=True, omit_defaults=True):
 
 
 class Listed(Struct, frozen=True):
-    """One recommended item; ``score`` is the blend's chance of a positive, 0 to 1."""
+    """One recommended item; ``score`` is the chance that he takes this one next, 0 to 1."""
 
     item: str
     score: float
