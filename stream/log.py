@@ -233,6 +233,13 @@ class LogWriter:
         self._layers: list[IO[bytes]] = []
 
     def __enter__(self) -> Self:
+        try:
+            return self._open()
+        except BaseException:  # an interrupt too: nobody else would remove the file
+            self._discard()
+            raise
+
+    def _open(self) -> Self:
         if self._target is None:
             self._layers = [io.FileIO(sys.stdout.fileno(), "wb", closefd=False)]
         else:

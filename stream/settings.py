@@ -32,13 +32,11 @@ __all__ = [
     "Settings",
     "SourcesSettings",
     "load_settings",
-    "one_thread_each",
 ]
 
 PREFIX: Final = "RILLET_"
 FILE_VARIABLE: Final = "RILLET_SETTINGS"
 DEFAULT_FILE: Final = "rillet.toml"
-THREADS: Final = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 NOT_SETTINGS: Final = ("RILLET_SETTINGS", "RILLET_TEST_")
 """Variables with our prefix that are no settings: the file's path, the tests' servers."""
 
@@ -251,17 +249,6 @@ class Settings(_Group):
     interactions: dict[str, InteractionType] = Setting(
         default_factory=_default_types, description="type of interaction -> what it means"
     )
-
-
-def one_thread_each() -> None:
-    """Let matrix products of this process, and of those it starts, use one thread each.
-
-    Ours are small: a second thread costs more than it gives, and several processes'
-    threads stand in each other's way. To be called before numpy is imported; what
-    the environment says already stays.
-    """
-    for name in THREADS:
-        os.environ.setdefault(name, "1")
 
 
 def load_settings(file: Path | None = None, **overrides: Any) -> Settings:

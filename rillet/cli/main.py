@@ -15,7 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command as build
 
 from stream.errors import RilletError
-from stream.settings import one_thread_each
+from stream.threads import one_thread_each
 
 __all__ = ["COMMANDS", "Entry", "app", "fail", "main"]
 
