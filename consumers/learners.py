@@ -85,19 +85,19 @@ class KeptLearners:
             How many the events topic has, whoever owns them.
         """
         gained = [place.partition for place in places]
-        if not self._engine.learned:
-            self._load_models(max(partitions, *(at + 1 for at in gained), 1))
+        self._others, self._asked_at = [], 0.0
+        self._load_models(gained if self._engine.learned else range(max(partitions, 1)))
         raws = self._store.get_many([self._keys.learner(at) for at in gained])
         for partition, raw in zip(gained, raws, strict=True):
             learner = self._new()
-            if raw is not None:
-                self._restore(learner, raw)
+            if raw is not None and not self._restore(learner, raw):
+                learner = self._new()  # a checkpoint that fails may have been read in part
             self.held[partition] = learner
         self._mix()
 
-    def _load_models(self, partitions: int) -> None:
-        """Take over what the sources of the most experienced process had learned."""
-        raws = self._store.get_many([self._keys.models(at) for at in range(partitions)])
+    def _load_models(self, partitions: Iterable[int]) -> None:
+        """Take over what the sources of the most experienced process had learned, if it is more."""
+        raws = self._store.get_many([self._keys.models(at) for at in partitions])
         found = []
         for raw in raws:
             if raw is not None:
@@ -105,7 +105,9 @@ class KeptLearners:
                     found.append((Engine.experience(raw), raw))
                 except ModelError as error:
                     log.warning("%s", error)
-        for _, raw in sorted(found, key=lambda one: -one[0])[:1]:
+        for experience, raw in sorted(found, key=lambda one: -one[0])[:1]:
+            if experience <= self._engine.learned:
+                return
             try:
                 self._engine.restore(raw)
             except ModelError as error:
@@ -147,6 +149,7 @@ class KeptLearners:
 
     def drop(self, places: Sequence[TopicPartition]) -> None:
         """Let go of partitions."""
+        self._others, self._asked_at = [], 0.0
         for place in places:
             self.held.pop(place.partition, None)
 
@@ -166,6 +169,7 @@ class KeptLearners:
         raws = self._store.get_many([self._keys.learner(place) for place in elsewhere])
         others = [(self._new(), raw) for raw in raws if raw is not None]
         self._others = [one for one, raw in others if self._restore(one, raw, lists=False)]
+        self._mix()
 
     def teach(self, lessons: Lessons) -> None:
         """Teach the partitions' learners, then score with what all partitions know now."""
@@ -175,7 +179,8 @@ class KeptLearners:
         if more:
             metrics.count("drift", more)
             log.warning("the blend's loss has shifted: what users do has changed")
-        self._mix()
+        if any(learner.changed for learner in self.held.values()):
+            self._mix()
 
     def _mix(self) -> None:
         if self.held:

@@ -16,7 +16,7 @@ from models.activity import ActivityWriter
 from models.answer import Answer, encode_answer
 from models.engine import Engine
 from models.explain import compose
-from models.lessons import Lessons, Observer
+from models.lessons import EARLY, Lessons, Observer
 from stream import metrics
 from stream.clock import Clock
 from stream.deadletters import dead_letter
@@ -83,6 +83,7 @@ class Personalize:
         self._meaning = meaning_of(settings)
         self._sessions = KeptSessions(store, self._keys)
         self.learners = KeptLearners(settings, store, self.engine, observer)
+        self._early = EARLY / max(1, view.event_partitions)
         self._default_at = 0
         self._default_short = False
 
@@ -111,7 +112,7 @@ class Personalize:
             self._view.refresh()
             self.learners.hear(self._view.event_partitions)
             self._sessions.load([partition_key(event) for _, event in events])
-        lessons = Lessons(self.engine, self._observer)
+        lessons = Lessons(self.engine, self._observer, self._early)
         with metrics.step("fold"):
             touched = self._fold(events, lessons, writes)
         with metrics.step("study"):
@@ -198,13 +199,15 @@ class Personalize:
         now = self._clock.now_ms() if self._clock is not None else self._default_at
         version = self.learners.version
         if not len(self._view.world.catalogue):  # nothing to choose from yet
+            self._default_short = True
             return [Answer(as_of, user, [], version, [], now) for user, as_of in users]
         for chunk in self.engine.look(questions):
             mine = users[chunk.first : chunk.first + len(chunk)]
             answers += compose(self.engine, chunk, mine, version, now)
         for answer in answers:
             if answer.user == DEFAULT_USER:
-                self._default_short = len(answer.items) < self._settings.recommend.length
+                most = min(self._settings.recommend.length, len(self._view.world.catalogue))
+                self._default_short = len(answer.items) < most
         return answers
 
     def _write(

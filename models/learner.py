@@ -121,11 +121,11 @@ class Learner:
         self.drifts += bool(self._adwin.drift_detected)
 
     def show(self, name: str, shown: OpenList) -> None:
-        """Open a list, whose clicks will name it; the user's last one closes."""
+        """Open a list, whose clicks will name it; his last one closes, and any of this name."""
         self.changed = True
-        last = self._last.get(shown.user)
-        if last in self._open:
-            self._close(last)
+        for earlier in dict.fromkeys((self._last.get(shown.user), name)):
+            if earlier in self._open:
+                self._close(earlier)
         self._open[name] = self.begun[name] = shown
         self._last[shown.user] = name
         if len(self._open) > MAX_OPEN:
@@ -162,7 +162,7 @@ class Learner:
         taken = [item in shown.taken for item in shown.items]
         if self._closed is not None:
             self._closed(shown, taken)
-        if shown.taken:
+        if any(taken):
             self.teach("shown", shown.x, shown.segment, taken)
 
     def state(self, partition: int) -> LearnerState:

@@ -26,7 +26,7 @@ from models.retrieval import Pairs
 from models.sources.base import Positive
 from stream.events import Event, Interaction, Ranking
 
-__all__ = ["Click", "Lessons", "Observer", "Shown", "Taken"]
+__all__ = ["EARLY", "Click", "Lessons", "Observer", "Shown", "Taken"]
 
 F32 = NDArray[np.float32]
 Place = tuple[int, int]
@@ -36,8 +36,8 @@ HISTORY = 20
 
 
 EARLY: Final = 5000
-"""A partition's first positives are all learned from, later ones ever more sparingly, until
-``blend.sample`` of them are: who knows little has more to learn."""
+"""First positives, over all partitions, that are all learned from; later ones ever more
+sparingly, until ``blend.sample`` of them are: who knows little has more to learn."""
 
 
 @dataclass(slots=True)
@@ -138,10 +138,13 @@ class Lessons:
         Asks the sources and scores.
     observer
         Who watches; None in a live run.
+    early
+        First positives of a partition that are all learned from.
     """
 
     engine: Engine
     observer: Observer | None = None
+    early: float = EARLY
     questions: list[Question] = field(default_factory=list)
     steps: list[Taken | Shown | Click] = field(default_factory=list)
     positives: list[Took] = field(default_factory=list)
@@ -175,7 +178,7 @@ class Lessons:
         if event.ranking is not None:
             self.steps.append(Click(place, time, event.ranking, event.item))
         blend = engine.settings.blend
-        learn = chance(blend.seed, place) < max(blend.sample, EARLY / (place[1] + 1))
+        learn = chance(blend.seed, place) < max(blend.sample, self.early / (place[1] + 1))
         watched = self.observer is not None and self.observer.watches(time)
         if learn or watched:
             user, question = before.user, self._ask(before, moment)

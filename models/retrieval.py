@@ -119,7 +119,9 @@ def retrieve(
         mean[place] = seen.mean(axis=1)
         if anything_blocked:
             scores[place][blocked] = -1
-        if given.strides[0] == 0:
+        if not mean[place].any():  # it says nothing to anybody
+            top[place] = -1
+        elif given.strides[0] == 0:
             top[place] = _shared_top(given[:1], blocked, k)
         else:
             top[place] = top_k(scores[place], k)

@@ -126,7 +126,8 @@ class Routine(Given):
         items, back = contexts.items, contexts.back
         taken = (items >= 0) & (contexts.weight > 0)
         n_rows, n_items = len(contexts), len(self._world.catalogue)
-        table = np.zeros(n_rows * n_items)
+        places: list[NDArray[np.intp]] = []
+        weights: list[NDArray[np.float64]] = []
         for recent in range(min(ROUTINE_LAST, items.shape[1])):
             same = (items == items[:, recent : recent + 1]) & taken & taken[:, recent, None]
             same &= back > back[:, recent, None]
@@ -135,9 +136,10 @@ class Routine(Given):
                 within = back[row, place] == back[row, place + ahead]
                 row, place = row[within], place[within]
                 weight = ROUTINE_DECAY ** (recent + ahead - 1)
-                at = row * n_items + items[row, place]
-                table += np.bincount(at, np.where(taken[row, place], weight, 0), len(table))
-        return table.reshape(n_rows, n_items).astype(np.float32)
+                places.append(row * n_items + items[row, place])
+                weights.append(np.where(taken[row, place], weight, 0))
+        flat = np.bincount(np.concatenate(places), np.concatenate(weights), n_rows * n_items)
+        return flat.reshape(n_rows, n_items).astype(np.float32)
 
 
 ROUTINE_LAST: Final = 3
