@@ -228,9 +228,7 @@ class RecommendSettings(_Group):
         "auto", description="items the user already took; `auto` learns it from the stream"
     )
     explore: int = Setting(1, ge=0, description="slots of the list given to new items")
-    exclude_types: tuple[str, ...] = Setting(
-        (), description="interaction types after which an item is never shown again"
-    )
+    exclude_types: tuple[str, ...] = Setting()
 
 
 class Settings(_Group):
