@@ -228,7 +228,9 @@ class RecommendSettings(_Group):
         "auto", description="items the user already took; `auto` learns it from the stream"
     )
     explore: int = Setting(1, ge=0, description="slots of the list given to new items")
-    exclude_types: tuple[str, ...] = Setting()
+    exclude_types: tuple[str, ...] = Setting(
+        (), description="types after which an item is not shown again while the history holds it"
+    )
 
 
 class Settings(_Group):
