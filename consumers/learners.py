@@ -178,7 +178,7 @@ class KeptLearners:
         more = sum(learner.drifts for learner in self.held.values()) - drifts
         if more:
             metrics.count("drift", more)
-            log.warning("the blend's loss has shifted: what users do has changed")
+            log.warning("the blend's loss has risen: what users do has changed")
         if any(learner.changed for learner in self.held.values()):
             self._mix()
 

@@ -73,7 +73,7 @@ class Learner:
     offset
         Of the last event learned from.
     drifts
-        How often ADWIN has found that the loss shifted.
+        How often ADWIN has found that a head's loss rose.
     changed
         Whether anything that a checkpoint holds, but for the offset, has changed since
         :meth:`noted` was called last. Reading the same events again changes nothing then.
@@ -93,7 +93,7 @@ class Learner:
         self._open: dict[str, OpenList] = {}
         self._last: dict[str, str] = {}
         self._watermark = 0
-        self._adwin = drift.ADWIN()
+        self._adwin: dict[str, drift.ADWIN] = {}
 
     def teach(self, head: str, x: F32, segment: I32, taken: Sequence[bool]) -> None:
         """Let a head learn one lesson (a list of n examples) and watch its loss for drift."""
@@ -101,7 +101,7 @@ class Learner:
         learner = self.heads[head]
         odds = learner.score(x[:64], segment[:64])
         signs = np.where(np.asarray(taken[:64], dtype=bool), -odds, odds)
-        self._watch(float(np.logaddexp(0, signs).mean()))
+        self._watch(head, float(np.logaddexp(0, signs).mean()))
         learner.learn(x, segment, taken)
 
     def choose(self, head: str, x: F32 | None, group: int, chosen: int) -> None:
@@ -114,11 +114,15 @@ class Learner:
         if x is None:
             self.heads[head].examples += 1
             return
-        self._watch(self.heads[head].choose(x, group, chosen) / max(1.0, math.log(len(x))))
+        loss = self.heads[head].choose(x, group, chosen)
+        self._watch(head, loss / max(1.0, math.log(len(x))))
 
-    def _watch(self, loss: float) -> None:
-        self._adwin.update(loss)
-        self.drifts += bool(self._adwin.drift_detected)
+    def _watch(self, head: str, loss: float) -> None:
+        """Count a drift where a head's loss has risen; that it falls is how learning looks."""
+        adwin = self._adwin.setdefault(head, drift.ADWIN())
+        before = adwin.estimation
+        adwin.update(loss)
+        self.drifts += bool(adwin.drift_detected) and adwin.estimation > before
 
     def show(self, name: str, shown: OpenList) -> None:
         """Open a list, whose clicks will name it; his last one closes, and any of this name."""
