@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
@@ -223,8 +222,3 @@ def average(heads: Sequence[tuple[F64, int]]) -> F64:
         return heads[0][0]
     mean: F64 = sum((matrix * (examples / total) for matrix, examples in heads), np.zeros(()))
     return mean
-
-
-def decode_state(raw: bytes, kind: type[Any]) -> Any:
-    """Read a checkpoint written as JSON."""
-    return msgspec.json.decode(raw, type=kind)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.head import Head, HeadState, average, decode_state
+from models.head import Head, HeadState, average
 from stream.errors import ModelError
 
 NAMES = ("near", "far", "price", "bias")
@@ -91,7 +91,7 @@ def test_restored_midstream_it_learns_as_if_unbroken() -> None:
     raw = msgspec.json.encode(unbroken.state())
     unbroken.learn(x2, segment2, y2)
     broken = a_head()
-    broken.restore(decode_state(raw, HeadState))
+    broken.restore(msgspec.json.decode(raw, type=HeadState))
     broken.learn(x2, segment2, y2)
     assert msgspec.json.encode(broken.state()) == msgspec.json.encode(unbroken.state())
     assert broken.examples == len(y) + len(y2)
