@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.synchronize import Event as Flag
 from typing import Final
@@ -168,8 +168,8 @@ class _Counted:
         self.lists = 0
         self._head = head
 
-    def assigned(self, partitions: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
-        return self.inner.assigned(partitions)
+    def assigned(self, partitions: Sequence[TopicPartition]) -> None:
+        self.inner.assigned(partitions)
 
     def revoked(self, partitions: Sequence[TopicPartition]) -> None:
         self.inner.revoked(partitions)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -55,9 +55,8 @@ class CatalogueConsumer:
         self._ttl_ms = int(settings.items.ttl_days * DAY_MS)
         self.vectors = VectorCache(store, store.keys, encoder, ttl_ms=self._ttl_ms)
 
-    def assigned(self, partitions: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
-        """Begin where the group left off."""
-        return {}
+    def assigned(self, partitions: Sequence[TopicPartition]) -> None:
+        """Load nothing: cards are read as they are needed."""
 
     def revoked(self, partitions: Sequence[TopicPartition]) -> None:
         """Drop nothing: nothing is held."""

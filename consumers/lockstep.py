@@ -102,9 +102,9 @@ class Lockstep:
         self.inner, self._catch_up = inner, catch_up
         self.name, self.topics = inner.name, inner.topics
 
-    def assigned(self, partitions: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
+    def assigned(self, partitions: Sequence[TopicPartition]) -> None:
         """Pass on."""
-        return self.inner.assigned(partitions)
+        self.inner.assigned(partitions)
 
     def revoked(self, partitions: Sequence[TopicPartition]) -> None:
         """Pass on."""

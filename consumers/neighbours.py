@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -52,10 +52,9 @@ class Neighbours:
         self._ttl_ms = int(settings.redis.ttl_days * 86_400_000)
         self._states: dict[str, ItemState] = {}
 
-    def assigned(self, partitions: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
+    def assigned(self, partitions: Sequence[TopicPartition]) -> None:
         """Forget what was cached: another process may have written since."""
         self._states.clear()
-        return partitions
 
     def revoked(self, partitions: Sequence[TopicPartition]) -> None:
         """Forget what was cached."""

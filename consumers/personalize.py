@@ -87,12 +87,11 @@ class Personalize:
         self._default_at = 0
         self._default_short = False
 
-    def assigned(self, partitions: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
+    def assigned(self, partitions: Sequence[TopicPartition]) -> None:
         """Load the catalogue and the partitions' learners."""
         self._sessions.clear()
         self._view.begin()
         self.learners.begin(partitions, self._view.event_partitions)
-        return {}
 
     def revoked(self, partitions: Sequence[TopicPartition]) -> None:
         """Drop states and learners: they may change elsewhere from now on."""

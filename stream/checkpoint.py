@@ -41,21 +41,16 @@ class Checkpoint:
     def __init__(self, source: Source, sink: Sink, store: Store) -> None:
         self._source, self._sink, self._store = source, sink, store
         self._at: dict[TopicPartition, int] = {}
-        self._floor: dict[TopicPartition, int] = {}
         self._owed: dict[TopicPartition, int] = {}
 
-    def begin(self, place: TopicPartition, seek: int, start: int) -> None:
-        """Begin a partition at ``seek``, which may lie before its ``start`` position.
-
-        What is read again up to ``start`` does not move positions back.
-        """
-        self._at[place], self._floor[place] = seek, start
+    def begin(self, place: TopicPartition, start: int) -> None:
+        """Begin a partition at its next-to-read offset."""
+        self._at[place] = start
 
     def forget(self, places: Iterable[TopicPartition]) -> None:
         """End partitions that were lost."""
         for place in places:
             self._at.pop(place, None)
-            self._floor.pop(place, None)
             self._owed.pop(place, None)
 
     @property
@@ -92,7 +87,7 @@ class Checkpoint:
         BrokerError
             Kafka refuses a record or the positions.
         """
-        final = self._grown(positions)
+        self._check_growth(positions)
         with metrics.step("checkpoint.produce"):  # 1
             self._produce(writes)
         with metrics.step("checkpoint.state"):  # 2
@@ -101,9 +96,9 @@ class Checkpoint:
             self._store.write_plain(writes.plain)
             self._store.add_changes(writes.changes)
         with metrics.step("checkpoint.positions"):  # 4
-            self._store.write_plain([self._position(*item) for item in final.items()])
+            self._store.write_plain([self._position(*item) for item in positions.items()])
         self._at.update(positions)
-        self._owed.update(final)
+        self._owed.update(positions)
         with metrics.step("checkpoint.commit"):  # 5
             kept = self.repay()
         return Outcome(refused, kept)
@@ -124,14 +119,13 @@ class Checkpoint:
             self._owed.clear()
         return kept
 
-    def _grown(self, positions: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+    def _check_growth(self, positions: Mapping[TopicPartition, int]) -> None:
         for place, position in positions.items():
             if position <= self._at.get(place, -1):
                 raise CheckpointError(
                     f"{place} would go from {self._at[place]} to {position}",
                     "report this: a batch was handled twice or out of order",
                 )
-        return {place: max(at, self._floor.get(place, 0)) for place, at in positions.items()}
 
     def _produce(self, writes: Writes) -> None:
         if writes.produced:

@@ -11,7 +11,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from stream import metrics
@@ -41,15 +41,8 @@ class Handler(Protocol):
         """The topics it reads."""
         ...
 
-    def assigned(self, partitions: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
-        """Take over partitions, each with the offset it will be read from.
-
-        Returns
-        -------
-        Mapping
-            Lower offsets where records are to be read again (what a learner
-            had pending); partitions left out begin where they were going to.
-        """
+    def assigned(self, partitions: Sequence[TopicPartition]) -> None:
+        """Take over partitions, before the first of their records is read."""
         ...
 
     def revoked(self, partitions: Sequence[TopicPartition]) -> None:
@@ -180,7 +173,7 @@ class Loop:
                 writes = self.handler.handle(records)
         except RilletError:
             raise
-        except Exception:
+        except Exception:  # any bug of a handler: told with its records, then raised
             log.exception("%s failed on %s", self.handler.name, _span(records))
             raise
         with metrics.step("checkpoint"):
@@ -215,11 +208,10 @@ class Loop:
         gained = sorted(self._gained)
         self._held.update(gained)
         starts = {place: start_position(self.source, self.store, place) for place in gained}
-        wanted = self.handler.assigned(starts)
+        self.handler.assigned(gained)
         for place, start in starts.items():
-            first = max(self.source.beginning(place), min(wanted.get(place, start), start))
-            self.source.seek(place, first)
-            self._checkpoint.begin(place, first, start)
+            self.source.seek(place, start)
+            self._checkpoint.begin(place, start)
         self.source.resume(gained)
         self._gained.difference_update(gained)
         log.info("%s reads %s", self.handler.name, ", ".join(map(str, gained)))

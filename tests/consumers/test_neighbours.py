@@ -154,7 +154,7 @@ def test_a_lost_partition_is_read_afresh(store: Store) -> None:
     run(store, [sent[half:]])
     everything = counted(store)
     old.revoked([TopicPartition(TOPIC, 0)])
-    old.assigned({TopicPartition(TOPIC, 0): half})
+    old.assigned([TopicPartition(TOPIC, 0)])
     store.write(old.handle(sent[half:]))
     assert counted(store) == everything
 

@@ -55,7 +55,7 @@ def make(settings: Settings, store: Store, encoder: Encoder) -> Make:
     def start() -> Personalize:
         view = LiveView(settings, store, encoder, transition_partitions=1, every_ms=0)
         consumer = Personalize(settings, store, view, clock=HandClock(NOON + 10**9))
-        consumer.assigned({PLACE: 0})
+        consumer.assigned([PLACE])
         return consumer
 
     return start

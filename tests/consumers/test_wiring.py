@@ -51,8 +51,8 @@ class Follower:
     def __init__(self) -> None:
         self.done = 0
 
-    def assigned(self, partitions: object) -> dict[TopicPartition, int]:
-        return {}
+    def assigned(self, partitions: object) -> None:
+        pass
 
     def revoked(self, partitions: object) -> None:
         pass

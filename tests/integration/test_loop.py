@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 import pytest
@@ -115,8 +115,8 @@ class Decodes:
         self.good = 0
         self._deadletters = kafka.deadletters
 
-    def assigned(self, partitions: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
-        return {}
+    def assigned(self, partitions: Sequence[TopicPartition]) -> None:
+        pass
 
     def revoked(self, partitions: Sequence[TopicPartition]) -> None:
         pass

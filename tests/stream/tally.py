@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -25,24 +25,21 @@ class Tally:
 
     def __init__(self, store: Store, topics: Sequence[str], echo: str = "") -> None:
         self.topics = tuple(topics)
-        self.held: dict[TopicPartition, int] = {}
+        self.held: set[TopicPartition] = set()
         self.dropped: list[TopicPartition] = []
         self.batches: list[list[int]] = []
         self.commits = 0
-        self.reread: dict[TopicPartition, int] = {}
         self._store = store
         self._echo = echo
         self._memory: dict[str, tuple[int, int, int, int]] = {}
 
-    def assigned(self, partitions: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
+    def assigned(self, partitions: Sequence[TopicPartition]) -> None:
         self.held.update(partitions)
-        return self.reread
 
     def revoked(self, partitions: Sequence[TopicPartition]) -> None:
         self.dropped += partitions
         gone = {place.partition for place in partitions}
-        for place in partitions:
-            self.held.pop(place, None)
+        self.held.difference_update(partitions)
         self._memory = {user: one for user, one in self._memory.items() if one[0] not in gone}
 
     def committed(self) -> None:

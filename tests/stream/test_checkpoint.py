@@ -91,24 +91,13 @@ def checkpoint_over(store: Store, source: MemorySource) -> Checkpoint:
 def test_positions_that_do_not_grow_are_refused_before_anything_is_written(store: Store) -> None:
     source = source_with(10)
     checkpoint = checkpoint_over(store, source)
-    checkpoint.begin(PLACE, 0, 0)
+    checkpoint.begin(PLACE, 0)
     checkpoint.commit(Writes(), {PLACE: 5})
     late = Writes(plain=[Plain(store.keys.recs("u"), b"{}", 60_000)])
     for position in (5, 4):
         with pytest.raises(CheckpointError, match="from 5 to"):
             checkpoint.commit(late, {PLACE: position})
     assert store.get(store.keys.recs("u")) is None
-
-
-def test_reading_again_does_not_move_positions_back(store: Store) -> None:
-    source = source_with(10, committed=8)
-    write_position(store, 8)
-    checkpoint = checkpoint_over(store, source)
-    checkpoint.begin(PLACE, 2, 8)
-    checkpoint.commit(Writes(), {PLACE: 4})
-    assert (source.committed(PLACE), store.get(store.keys.position("group", *PLACE))) == (8, b"8")
-    checkpoint.commit(Writes(), {PLACE: 9})
-    assert (source.committed(PLACE), store.get(store.keys.position("group", *PLACE))) == (9, b"9")
 
 
 def test_refused_writes_and_a_lost_membership_are_told(store: Store) -> None:

@@ -95,22 +95,6 @@ def test_two_members_end_in_the_state_of_one(another_store: StoreMaker) -> None:
     assert contents(shared, "recs") == contents(alone, "recs")
 
 
-def test_a_handler_may_read_again_what_it_had_pending(store: Store) -> None:
-    broker = a_broker()
-    first, _ = a_loop(broker, store)
-    drain(first)
-    first.close()
-    second, tally = a_loop(broker, store)
-    places = [TopicPartition("events", n) for n in range(4)]
-    tally.reread = {places[0]: 10, places[1]: 10**6}
-    drain(second)
-    assert [offset for batch in tally.batches for offset in batch] == list(
-        range(10, second.source.end(places[0]))
-    )
-    assert totals(store) == (1000, sum(range(1000)))
-    assert broker.waiting("group") == 0
-
-
 @pytest.mark.parametrize("most", [1, 7, 500])
 def test_cut_batches_do_not_depend_on_polls(store: Store, most: int) -> None:
     batch = BatchSettings(max_records=most, wait_ms=1, cut=50)
