@@ -7,7 +7,6 @@ import signal
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
 from consumers.wiring import configure_logs
@@ -103,13 +102,8 @@ class Worker:
             self._process.kill()
             self._process.join()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close(END_S if error is None else HURRY_S)
+    def __exit__(self, kind: object, *_: object) -> None:
+        self.close(END_S if kind is None else HURRY_S)
 
 
 def _serve(pipe: Connection, make: Callable[..., Closing], arguments: tuple[Any, ...]) -> None:
@@ -126,8 +120,8 @@ def _serve(pipe: Connection, make: Callable[..., Closing], arguments: tuple[Any,
             pipe.send((getattr(held, method)(*its_arguments), ""))
     except (EOFError, BrokenPipeError):
         return
-    except Exception:
-        pipe.send((None, traceback.format_exc()))  # the parent raises it
+    except Exception:  # whatever the object raises: the parent raises it with this traceback
+        pipe.send((None, traceback.format_exc()))
     finally:
         if held is not None:
             held.close()

@@ -11,7 +11,6 @@ import os
 import socket
 import time
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Final, Self
 
 import msgspec
@@ -72,12 +71,7 @@ class Step:
         self._starts.append((cpu, time.perf_counter_ns()))
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         cpu, wall = self._starts.pop()
         taken = time.perf_counter_ns() - wall
         if cpu >= 0:
