@@ -291,7 +291,7 @@ def _download(model: str) -> Path:
     wanted = [*FILES, "*.index.json", "special_tokens_map.json"]
     try:
         return Path(hub.snapshot_download(model, allow_patterns=wanted, local_files_only=True))
-    except Exception:
+    except (OSError, ValueError):  # it is not here, or is no name, which the hub says below
         log.info("fetching %s from the hub", model)
     try:
         return Path(hub.snapshot_download(model, allow_patterns=wanted))

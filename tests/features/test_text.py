@@ -145,6 +145,8 @@ def test_missing_models_are_clear_errors(tmp_path: Path) -> None:
         load_encoder(EncoderSettings(model="/no/such/folder"))
     with pytest.raises(EncoderError, match=r"holds no config\.json"):
         load_encoder(EncoderSettings(model=str(tmp_path)))
+    with pytest.raises(EncoderError, match="cannot fetch no/such/name"):
+        load_encoder(EncoderSettings(model="no/such/name"))
 
 
 @pytest.mark.parametrize(
