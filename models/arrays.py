@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Arrays", "pack", "pack_names", "under", "unpack", "unpack_names", "within"]
+from stream.errors import ModelError
+
+__all__ = ["Arrays", "pack", "pack_names", "reading", "under", "unpack", "unpack_names", "within"]
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -46,6 +49,32 @@ def unpack(raw: bytes) -> dict[str, NDArray[Any]]:
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise ValueError(f"{name} has a number that is not finite")
     return arrays
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Name the checkpoint that is read within, should it be damaged.
+
+    Raises
+    ------
+    ModelError
+        :func:`unpack` refuses it, or something is missing in it or does not fit.
+
+    Examples
+    --------
+    >>> with reading("the checkpoint of the sources"):
+    ...     unpack(b"")
+    Traceback (most recent call last):
+    ...
+    stream.errors.ModelError: the checkpoint of the sources cannot be read: not an .npz file
+    """
+    try:
+        yield
+    except (ValueError, KeyError, IndexError) as error:
+        raise ModelError(
+            f"{what} cannot be read: {error}",
+            "it is damaged, or of another version or encoder; what it held is learned anew",
+        ) from error
 
 
 def pack_names(names: Sequence[Any]) -> NDArray[np.uint8]:

@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 
 from features.columns import Column
 from features.shown import ShownBefore, shown_before
-from models.arrays import Arrays, pack, pack_names, under, unpack, unpack_names, within
+from models.arrays import Arrays, pack, pack_names, reading, under, unpack, unpack_names, within
 from models.item_space import ItemSpace, first
 from models.sources.base import World
 from models.strength import ItemStrength
 from models.tastes import Differences, log_odds, taste_of, traits
-from stream.errors import ModelError
 
 __all__ = ["NAMES", "PRIOR", "ListModel", "ShownBefore", "shown_before"]
 
@@ -226,14 +225,8 @@ class ListModel:
             It is damaged, or was written with another encoder.
         """
         model = ListModel(self._world)
-        try:
-            arrays = unpack(raw)
-            model._fill(arrays)
-        except (ValueError, KeyError, IndexError) as error:
-            raise ModelError(
-                f"the checkpoint of shown lists cannot be read: {error}",
-                "it is damaged, or of another encoder; delete it and let it learn anew",
-            ) from error
+        with reading("the checkpoint of shown lists"):
+            model._fill(unpack(raw))
         self.__dict__.update(model.__dict__)
 
     def _fill(self, arrays: Arrays) -> None:
