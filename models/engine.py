@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.contexts import Contexts, Question, build_contexts
-from models.arrays import Arrays, pack, pack_names, under, unpack, unpack_names, within
+from models.arrays import Arrays, pack, pack_names, reading, under, unpack, unpack_names, within
 from models.finish import best_of_each, diversify, give_slots, log_sums
 from models.head import Head
 from models.lists import PRIOR as LIST_PRIOR
@@ -20,7 +20,6 @@ from models.retrieval import Pairs, Retrieval, retrieve
 from models.signals import SEGMENTS, Signals, segment_of
 from models.sources.base import Positive, World
 from models.sources.registry import build_sources
-from stream.errors import ModelError
 from stream.settings import Settings
 
 __all__ = ["Chunk", "Engine", "Lists"]
@@ -278,13 +277,8 @@ class Engine:
             nothing has changed.
         """
         engine = Engine(self.settings, self.world)
-        try:
+        with reading("the checkpoint of the sources"):
             engine._fill(unpack(raw))
-        except (ValueError, KeyError, IndexError) as error:
-            raise ModelError(
-                f"the checkpoint of the sources cannot be read: {error}",
-                "it is damaged, or of another version; they learn anew",
-            ) from error
         self.__dict__.update(engine.__dict__)
 
     @staticmethod
@@ -296,10 +290,8 @@ class Engine:
         ModelError
             It is damaged.
         """
-        try:
+        with reading("the checkpoint of the sources"):
             return int(unpack(raw)["engine.counts"][0])
-        except (ValueError, KeyError, IndexError) as error:
-            raise ModelError(f"the checkpoint of the sources cannot be read: {error}") from error
 
     def _fill(self, arrays: Arrays) -> None:
         names = unpack_names(arrays["engine.sources"])
