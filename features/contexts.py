@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Final, Protocol
 
 import numpy as np
@@ -63,16 +64,12 @@ class Question:
         Ordinal of the visit that the answer is for.
     items, times, signed, visits
         The history as columns, latest first: rows, times, signed weights, visits.
-    positives
-        Positive interactions known, over all time.
     owned, ignored
         Rows of (item, count, days since the last time, visits since).
     excluded
         Rows of items that are not to be shown again.
     query
         The last query, empty where it is too old.
-    rate
-        Smoothed share of shown items that he takes.
     """
 
     now: int
@@ -81,12 +78,10 @@ class Question:
     times: list[int]
     signed: list[float]
     visits: list[int]
-    positives: int
     owned: list[Entry]
     ignored: list[Entry]
     excluded: list[int]
     query: str
-    rate: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,18 +125,12 @@ class Contexts:
         (B, L) visits back: 0 is the visit that the answer is for.
     length
         (B,) interactions known.
-    positives
-        (B,) positive interactions known, over all time.
     owned, ignored
         Items taken before; items shown and not taken since.
     excluded
         (E, 2) question and item row of what is not to be shown again.
     queries
         B texts: the last query if it is of this visit or the last half hour, else empty.
-    rate
-        (B,) smoothed share of shown items that the user takes.
-    hour
-        (B,) hour of the day, UTC.
     """
 
     now: NDArray[np.int64]
@@ -150,13 +139,10 @@ class Contexts:
     weight: F32
     back: I32
     length: I32
-    positives: I32
     owned: Ragged
     ignored: Ragged
     excluded: I32
     queries: list[str]
-    rate: F32
-    hour: I32
 
     def __len__(self) -> int:
         """Return the number of questions."""
@@ -229,12 +215,10 @@ def ask(
         times=[history.times[k] for k in seen],
         signed=[history.signs[k] * weights.get(history.types[k], 0.0) for k in seen],
         visits=[history.visits[k] for k in seen],
-        positives=max(0, session.positives - (end - len(seen))),
         owned=owned_before(session, now, index, visit or session.visit, before),
         ignored=_ignored(session, now, index, before),
         excluded=[ensure(history.items[k]) for k in seen if history.types[k] in exclude],
         query=_query(session, now, before),
-        rate=session.windows.rate(prior=0.1, strength=20),
     )
 
 
@@ -243,12 +227,50 @@ def _ignored(session: Session, now: int, index: ItemIndex, before: int | None) -
 
     That an item of the list before his eyes is taken says nothing of what to show next.
     """
+    items: Mapping[str, Sequence[int]] = session.ignored.items
     latest = session.ignored.latest
+    if before is not None:
+        items, latest = _ignored_until(session, before)
     return [
         (index.ensure(item), count - (last == latest), max(0, now - last) / DAY_MS, 0)
-        for item, (count, last) in session.ignored.items.items()
-        if count > (last == latest) and (before is None or last < before)
+        for item, (count, last) in items.items()
+        if count > (last == latest)
     ]
+
+
+def _ignored_until(session: Session, before: int) -> tuple[Mapping[str, Sequence[int]], int]:
+    """Return what was ignored before a time, and when the last list was shown.
+
+    What later lists and deeds have changed is read from the kept lists and the
+    history; a deed at the very time of a list is taken for one that followed it.
+    """
+    kept, latest = session.ignored.items, session.ignored.latest
+    touches = list(zip(session.history.items, session.history.times, strict=True))
+    undone = {item for item, time in touches if time >= before}
+    changed = {item for item, (_, last) in kept.items() if last >= before}
+    changed |= undone - kept.keys()
+    if not changed and latest < before:
+        return kept, latest
+    touched = {item: time for item, time in sorted(touches, key=itemgetter(1)) if time < before}
+    lists, shown = session.impressions, dict[str, tuple[int, int, int]]()
+    for time, items in zip(lists.times, lists.items, strict=True):
+        for item in changed.intersection(items):
+            since, hidden, last = shown.get(item, (0, 0, 0))
+            times = items.count(item)
+            if time >= before:
+                shown[item] = since, hidden + times, last
+            else:
+                since += times if time > touched.get(item, -1) else 0
+                shown[item] = since, hidden, max(last, time)
+    found = {item: entry for item, entry in kept.items() if item not in changed}
+    for item, (since, hidden, last) in shown.items():
+        count = since if item in undone else kept[item][0] - max(1, hidden)
+        if count > 0 and last:  # else nothing is known, or the lists do not reach so far
+            found[item] = [count, last]
+    if latest >= before:
+        known = [*lists.times, *(last for _, last in found.values())]
+        latest = max((time for time in known if time < before), default=0)
+    return found, latest
 
 
 def owned_before(
@@ -259,19 +281,68 @@ def owned_before(
     An item taken in earlier visits and again in this one counts as it did
     before this visit began.
     """
+    owned = session.owned.items if before is None else _owned_until(session, before)
     rows = []
-    for item, (count, _, earlier, earlier_visit, last, last_visit) in session.owned.items.items():
-        hidden = before is not None and last >= before
-        if last_visit == visit or hidden:
-            if earlier and (before is None or earlier < before):
-                age = max(0, now - earlier) / DAY_MS
-                rows.append((index.ensure(item), count - 1, age, max(1, visit - earlier_visit)))
-            elif not hidden:
-                rows.append((index.ensure(item), count, max(0, now - last) / DAY_MS, 0))
+    for item, (count, _, earlier, earlier_visit, last, last_visit) in owned.items():
+        if last_visit != visit:
+            times, time, back = count, last, max(1, visit - last_visit)
+        elif earlier:
+            times, time, back = count - 1, earlier, max(1, visit - earlier_visit)
         else:
-            age = max(0, now - last) / DAY_MS
-            rows.append((index.ensure(item), count, age, max(1, visit - last_visit)))
+            times, time, back = count, last, 0
+        rows.append((index.ensure(item), times, max(0, now - time) / DAY_MS, back))
     return rows
+
+
+def _owned_until(session: Session, before: int) -> Mapping[str, list[int]]:
+    """Return what was owned before a time, as the state then kept it."""
+    kept, history = session.owned.items, session.history
+    taken: dict[str, list[tuple[int, int]]] = {
+        item: [] for item, entry in kept.items() if entry[4] >= before
+    }
+    if not taken:
+        return kept
+    for place, item in enumerate(history.items):
+        if item in taken and history.signs[place] > 0:
+            taken[item].append((history.visits[place], history.times[place]))
+    found = dict(kept)
+    for item, times in taken.items():
+        entry = _entry_until(found.pop(item), times, before)
+        if entry is not None:
+            found[item] = entry
+    return found
+
+
+def _entry_until(
+    entry: Sequence[int], taken: Sequence[tuple[int, int]], before: int
+) -> list[int] | None:
+    """Return an item's entry among the owned as it was before a time, None where it had none.
+
+    Parameters
+    ----------
+    entry
+        As it is now: see :class:`features.parts.owned.Owned`.
+    taken
+        Visit and time of each taking that the history still holds.
+    before
+        The time.
+    """
+    count, first, earlier, earlier_visit, _, last_visit = entry
+    seen: dict[int, int] = {}
+    for visit, time in taken:
+        if time < before:
+            seen[visit] = max(seen.get(visit, 0), time)
+    if 0 < earlier < before:
+        seen.setdefault(earlier_visit, earlier)
+    if not seen and first < before:  # the history does not reach so far
+        seen[earlier_visit or last_visit] = first
+    if not seen:
+        return None
+    *past, final = sorted(seen)
+    hidden = {visit for visit, _ in taken} - seen.keys()
+    until = max((seen[visit] for visit in past), default=0)
+    last = max(seen.values())
+    return [max(1, count - len(hidden)), first, until, past[-1] if past else 0, last, final]
 
 
 def _query(session: Session, now: int, before: int | None) -> str:
@@ -303,15 +374,12 @@ def build_contexts(questions: Sequence[Question]) -> Contexts:
         weight=weight,
         back=np.maximum(visit[:, None] - visits, 0).astype(np.int32),
         length=lengths,
-        positives=np.array([q.positives for q in questions], dtype=np.int32),
         owned=_ragged([question.owned for question in questions]),
         ignored=_ragged([question.ignored for question in questions]),
         excluded=np.array(
             [(row, item) for row, q in enumerate(questions) for item in q.excluded], np.int32
         ).reshape(-1, 2),
         queries=[question.query for question in questions],
-        rate=np.array([question.rate for question in questions], dtype=np.float32),
-        hour=((now // 3_600_000) % 24).astype(np.int32),
     )
 
 

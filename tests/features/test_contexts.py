@@ -4,11 +4,25 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from features.contexts import QUERY_LIFE_MS, Question, ask, build_contexts, meaning_of
 from features.session import Session, encode_session, new_session
+from stream.events import Event, Interaction
 from stream.settings import Settings
-from tests.builders import DAY, HOUR, MINUTE, NOON, folded, interaction, ranking, search
+from tests.builders import (
+    DAY,
+    HOUR,
+    MINUTE,
+    NOON,
+    RULES,
+    folded,
+    interaction,
+    ranking,
+    rules,
+    search,
+)
 
 SIGNED = meaning_of(Settings())
 
@@ -76,8 +90,9 @@ def test_history_comes_latest_first() -> None:
 def test_before_hides_what_has_the_same_time_or_is_later() -> None:
     session = folded(
         [
+            ranking(["x"], NOON - 2),
             interaction("a", NOON - 1),
-            ranking(["x"], NOON - 1),
+            ranking(["z"], NOON - 1),
             interaction("b", NOON),
             ranking(["y"], NOON),
             search("tea", NOON),
@@ -89,11 +104,9 @@ def test_before_hides_what_has_the_same_time_or_is_later() -> None:
     assert names(index, hidden.owned).keys() == {"a"}
     assert names(index, hidden.ignored).keys() == {"x"}
     assert hidden.query == ""
-    assert hidden.positives == 1
     everything, _ = question(session, now=NOON + 1)
     assert len(everything.items) == 3
     assert everything.query == "tea"
-    assert everything.positives == 3
 
 
 def test_asking_changes_no_state_and_is_not_changed_by_it_later() -> None:
@@ -128,6 +141,99 @@ def test_hiding_the_last_time_shows_the_time_before() -> None:
     assert asked.owned == []
 
 
+def test_hiding_the_last_time_of_a_visit_shows_the_one_before_in_it() -> None:
+    session = folded([interaction("a", NOON - at * MINUTE) for at in (7, 5, 0)])
+    asked, index = question(session, before=NOON)
+    assert names(index, asked.owned) == {"a": (1, pytest.approx(5 / 1440), 0)}
+    asked, index = question(session, before=NOON - 5 * MINUTE)
+    assert names(index, asked.owned) == {"a": (1, pytest.approx(7 / 1440), 0)}
+    assert question(session, before=NOON - 7 * MINUTE)[0].owned == []
+
+
+def test_beyond_the_history_the_first_time_is_known() -> None:
+    first = interaction("a", NOON - 24 * MINUTE)
+    others = [interaction(f"i{n}", NOON - 9 * MINUTE) for n in range(4)]
+    session = folded([first, *others, interaction("a", NOON)], by=rules(history=3))
+    asked, index = question(session, before=NOON)
+    assert names(index, asked.owned)["a"] == (1, pytest.approx(1 / 60), 0)
+
+
+def test_hiding_a_list_shows_what_was_ignored_before_it() -> None:
+    lists = [
+        ranking(["x", "y"], NOON - 3, id="1"),
+        ranking(["x", "z"], NOON - 2, id="2"),
+        ranking(["x"], NOON, id="3"),
+    ]
+    asked, index = question(folded(lists), before=NOON)
+    assert {index.ids[row]: count for row, count, _, _ in asked.ignored} == {"x": 1, "y": 1}
+
+
+def test_hiding_a_deed_shows_that_the_item_was_ignored_until_then() -> None:
+    events = [
+        ranking(["x"], NOON - 5, id="1"),
+        interaction("x", NOON - 4),
+        ranking(["x"], NOON - 3, id="2"),
+        ranking(["x"], NOON - 2, id="3"),
+        ranking(["y"], NOON - 1, id="4"),
+        interaction("x", NOON),
+    ]
+    asked, index = question(folded(events), before=NOON)
+    assert names(index, asked.ignored) == {"x": (2, 2 / DAY, 0)}
+    assert question(folded(events))[0].ignored == []
+
+
+NAMES = st.sampled_from("abc")
+PAGES = st.lists(
+    st.tuples(
+        st.sampled_from([1, MINUTE, HOUR]),
+        st.sampled_from([None, "s", "t"]),
+        st.lists(st.lists(NAMES, min_size=1, max_size=4), max_size=2),
+        st.lists(st.tuples(NAMES, st.sampled_from(["click", "dislike", "odd"])), max_size=3),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+def visited(pages: list[Any]) -> list[Event]:
+    """Return the events of pages: gap, session, lists shown, what was done; one time a page."""
+    events, at = list[Event](), NOON
+    for gap, visit, lists, deeds in pages:
+        at += gap
+        for items in lists:
+            events.append(ranking(items, at, session=visit, id=f"list{len(events)}"))
+        events += [interaction(item, at, type=kind, session=visit) for item, kind in deeds]
+    return events
+
+
+@given(PAGES, st.data())
+def test_what_is_hidden_is_as_if_it_had_not_happened(pages: list[Any], data: st.DataObject) -> None:
+    events = visited(pages)
+    whole = folded(events)
+    before = data.draw(st.sampled_from([NOON, *(int(event.timestamp) + 1 for event in events)]))
+    before -= data.draw(st.integers(0, 1))
+    visit = data.draw(st.integers(1, 4))
+    early = folded([event for event in events if event.timestamp < before])
+    now = whole.as_of.event_time
+    asked, index = question(whole, now, visit=visit, before=before)
+    expected, other = question(early, now, visit=visit)
+    assert names(index, asked.owned) == names(other, expected.owned)
+    assert names(index, asked.ignored) == names(other, expected.ignored)
+    assert asked.visit == expected.visit
+    assert asked.times == expected.times
+
+
+@given(PAGES, st.randoms(use_true_random=False), st.integers(0, 9))
+def test_what_was_owned_is_known_whatever_the_order(pages: list[Any], order: Any, at: int) -> None:
+    events = visited(pages)
+    order.shuffle(events)
+    session, before = folded(events), NOON + at * 20 * MINUTE
+    asked, index = question(session, NOON + DAY, before=before)
+    deeds = [event for event in events if isinstance(event, Interaction)]
+    taken = {e.item for e in deeds if e.timestamp < before and RULES.role(e)[0] > 0}
+    assert names(index, asked.owned).keys() == taken
+
+
 def test_a_query_goes_stale() -> None:
     session = folded([search("tea", NOON)])
     assert question(session, now=NOON + QUERY_LIFE_MS)[0].query == "tea"
@@ -146,10 +252,8 @@ def test_contexts_are_padded_rows() -> None:
     assert contexts.back.tolist()[1] == [0, 1]
     assert contexts.age[1] == pytest.approx([1 / 24, 1])
     assert contexts.length.tolist() == [0, 2]
-    assert contexts.hour.tolist() == [12, 12]
     assert contexts.owned.row.tolist() == [1]
     assert contexts.owned.item.tolist() == [1]
-    assert contexts.rate == pytest.approx([0.1, 0.1])
 
 
 def test_no_questions_make_empty_contexts() -> None:
