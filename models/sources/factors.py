@@ -25,6 +25,12 @@ DECAY: Final = 0.85
 FEWEST: Final = 8
 """Positives that a step needs to have others to compare with."""
 
+BLOCK: Final = 256
+"""Rows whose initial vectors are drawn at once, all of them however many there are."""
+
+WIDTH: Final = np.float32(0.1 * 12**0.5)
+"""Of the even distribution of initial values around 0, whose standard deviation is 0.1."""
+
 
 class Factors:
     """A user is the decayed sum of his items' vectors; an item is near who takes it.
@@ -77,9 +83,13 @@ class Factors:
             column.grow(size)
         self._squares.grow(size)
         self._taken.grow(size)
-        for row in range(old, size):
-            drawn = np.random.default_rng((self._seed, row)).normal(0, 0.1, (2, self._dim))
-            self._past.rows[row], self._next.rows[row] = drawn[0], drawn[1]
+        for block in range(old // BLOCK, -(-size // BLOCK)):
+            first, end = max(old, block * BLOCK), min(size, (block + 1) * BLOCK)
+            generator = np.random.default_rng((self._seed, block))
+            drawn = generator.random((2, BLOCK, self._dim), dtype=np.float32)
+            new = drawn[:, first - block * BLOCK : end - block * BLOCK]
+            past_next = (new - np.float32(0.5)) * WIDTH
+            self._past.rows[first:end], self._next.rows[first:end] = past_next
 
     def learn(self, positives: Sequence[Positive]) -> None:
         """Take one step per micro-batch; the other items taken in it are the negatives."""

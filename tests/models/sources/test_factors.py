@@ -7,7 +7,7 @@ import pytest
 
 from models.arrays import pack, unpack
 from models.sources.base import Positive, World
-from models.sources.factors import FEWEST, Factors
+from models.sources.factors import BLOCK, FEWEST, Factors
 from tests.models.sources.shop import STRANGER, scored, took, visits, world
 
 
@@ -123,6 +123,43 @@ def test_the_same_lessons_teach_the_same_and_another_seed_another() -> None:
     for source in (one, same, other):
         source.learn(pairs(place, FEWEST))
     assert pack(one.state()) == pack(same.state()) != pack(other.state())
+
+
+def test_a_start_depends_on_the_row_and_the_seed_alone() -> None:
+    at_once, little_by_little = world("a"), world("a")
+    whole, parts, other = Factors(at_once), Factors(little_by_little), Factors(at_once, seed=1)
+    for size in (2, 3, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 5):
+        for row in range(len(little_by_little.catalogue), size):
+            little_by_little.catalogue.ensure(f"item {row}")
+        parts.state()
+    for row in range(1, 3 * BLOCK + 5):
+        at_once.catalogue.ensure(f"item {row}")
+    assert pack(whole.state()) == pack(parts.state()) != pack(other.state())
+
+
+def test_starts_are_small_and_all_different() -> None:
+    place = world("")
+    for row in range(3 * BLOCK):
+        place.catalogue.ensure(f"item {row}")
+    state = Factors(place).state()
+    both = np.concatenate([state["past"], state["next"]])
+    assert len(np.unique(both, axis=0)) == 6 * BLOCK
+    assert both.mean() == pytest.approx(0, abs=0.003)
+    assert both.std() == pytest.approx(0.1, rel=0.02)
+
+
+def test_many_starts_are_drawn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    place, asked, make = world(""), [0], np.random.default_rng
+
+    def counted(seed: tuple[int, int]) -> np.random.Generator:
+        asked[0] += 1
+        return make(seed)
+
+    for row in range(5 * BLOCK):
+        place.catalogue.ensure(f"item {row}")
+    monkeypatch.setattr(np.random, "default_rng", counted)
+    Factors(place).state()
+    assert asked == [5]
 
 
 def test_a_long_run_stays_finite() -> None:
