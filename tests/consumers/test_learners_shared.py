@@ -1,0 +1,243 @@
+"""What personalize processes have of each other: mean weights, and the models of one that left.
+
+Each test runs several consumers on one Redis, as the processes of a group do
+that own different partitions.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from consumers import learners
+from consumers.catalogue import CatalogueConsumer
+from consumers.personalize import Personalize
+from consumers.view import LiveView
+from features.contexts import ask, meaning_of
+from features.text import Encoder
+from models.engine import Engine
+from models.retrieval import Pairs
+from stream.clock import HandClock
+from stream.events import Event, encode
+from stream.records import Record, TopicPartition
+from stream.settings import Settings
+from stream.store import Store
+from stream.writes import Writes
+from tests.builders import MINUTE, NOON, folded, interaction, search
+from tests.consumers.small_log import CLUSTERS, a_visit, the_items
+
+PARTITIONS = 2
+_prefixes = itertools.count()
+TOPICS = Settings().kafka
+Start = Callable[[int], "Process"]
+
+
+class Process:
+    """A personalize consumer with one partition of the events topic at first."""
+
+    def __init__(self, consumer: Personalize, store: Store, partition: int) -> None:
+        self.consumer, self.engine, self._store = consumer, consumer.engine, store
+        self.partition, self._read = partition, 0
+        self.gain(partition)
+
+    def gain(self, partition: int) -> None:
+        self.consumer.assigned([TopicPartition(TOPICS.events, partition)])
+
+    def lose(self, partition: int) -> None:
+        self.consumer.revoked([TopicPartition(TOPICS.events, partition)])
+
+    def read(self, events: Sequence[Event]) -> None:
+        """Handle the next batch of its partition, and write what comes of it."""
+        records = [
+            Record(TOPICS.events, self.partition, offset, None, encode(event))
+            for offset, event in enumerate(events, self._read)
+        ]
+        self._read += len(records)
+        self._store.write(self.consumer.handle(records))
+
+    def end(self) -> None:
+        """Write what a process writes when it is told to stop."""
+        writes = Writes()
+        self.consumer.learners.checkpoint(writes, models=True)
+        self._store.write(writes)
+
+    def weights(self, name: str) -> tuple[NDArray[np.float64], int]:
+        """Return what its own partition has taught a head, and by how many examples."""
+        head = self.consumer.learners.held[self.partition].heads[name]
+        return head.matrix(), head.examples
+
+
+@pytest.fixture(autouse=True)
+def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every batch hear of the others."""
+    monkeypatch.setattr(learners, "HEAR_EVERY_S", 0.0)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Store]:
+    store = Store(Settings.model_validate({"redis": {"url": "embedded:"}}).redis)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def settings(server: Store) -> Settings:
+    redis = {"url": server.url, "prefix": f"shared{next(_prefixes)}"}
+    return Settings.model_validate({"redis": redis, "blend": {"sample": 1.0}})
+
+
+@pytest.fixture
+def store(settings: Settings, encoder: Encoder) -> Iterator[Store]:
+    store = Store(settings.redis)
+    items = [
+        Record(TOPICS.catalogue, 0, at, None, encode(event)) for at, event in enumerate(the_items())
+    ]
+    store.write(CatalogueConsumer(settings, store, encoder).handle(items))
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def start(settings: Settings, store: Store, encoder: Encoder) -> Start:
+    """Start a process that has just been given a partition."""
+
+    def started(partition: int) -> Process:
+        view = LiveView(
+            settings,
+            store,
+            encoder,
+            transition_partitions=1,
+            event_partitions=PARTITIONS,
+            every_ms=0,
+        )
+        consumer = Personalize(settings, store, view, clock=HandClock(NOON + 10**9))
+        return Process(consumer, store, partition)
+
+    return started
+
+
+def visits(cluster: str, count: int) -> list[Event]:
+    """Return visits of a few users to one half of the shop."""
+    chance, events = random.Random(3), list[Event]()
+    for n in range(count):
+        events += a_visit(f"{cluster}{n % 3}", NOON + n * MINUTE * 4, cluster, chance)
+    return events
+
+
+def look_round(*processes: Process) -> None:
+    """Let each read a batch that teaches nothing."""
+    for process in processes:
+        process.read([search("tea", NOON, user="somebody")])
+
+
+def mean(*processes: Process) -> dict[str, NDArray[np.float64]]:
+    """Return the mean weights of their partitions by example, computed in another way."""
+    found = {}
+    for name in ("next", "shown"):
+        matrices, examples = zip(*(one.weights(name) for one in processes), strict=True)
+        assert len(set(examples)) == len(examples)
+        assert min(examples) > 0
+        assert not np.allclose(matrices[0], matrices[1], atol=1e-3)
+        found[name] = np.average(np.stack(matrices), axis=0, weights=examples)
+    return found
+
+
+def scores(engine: Engine) -> tuple[NDArray[np.float64], NDArray[np.float32], int]:
+    """Return the scores of all items for who took one, their features, and his segment."""
+    catalogue = engine.world.catalogue
+    somebody = folded([interaction("k0", NOON)])
+    (chunk,) = engine.look([ask(somebody, NOON, catalogue, meaning_of(engine.settings))])
+    rows = catalogue.rows_of(sum(CLUSTERS.values(), [])).astype(np.int32)
+    found, x = engine.score(chunk, Pairs(np.zeros(len(rows), np.int32), rows))
+    return found, x, int(chunk.segment[0])
+
+
+def test_processes_score_with_the_mean_weights_of_all_partitions(start: Start) -> None:
+    one, other = start(0), start(1)
+    one.read(visits("kitchen", 12))
+    other.read(visits("cycling", 5))
+    look_round(one, other)
+    expected = mean(one, other)
+    for process in (one, other):
+        for name, weights in expected.items():
+            assert process.engine.weights[name] == pytest.approx(weights, abs=1e-12)
+        found, x, segment = scores(process.engine)
+        assert found == pytest.approx(x.astype(np.float64) @ expected["next"][segment])
+        assert np.ptp(found) > 0.01
+
+
+def test_a_process_alone_scores_with_the_weights_it_finds_of_the_others(start: Start) -> None:
+    start(0).read(visits("kitchen", 12))
+    late = start(1)
+    look_round(late)
+    (gone, examples), (own, none) = start(0).weights("next"), late.weights("next")
+    assert (examples > 0, none) == (True, 0)
+    assert late.engine.weights["next"] == pytest.approx(gone, abs=1e-12)
+    assert not np.allclose(own, gone, atol=1e-3)
+
+
+def test_what_the_others_learn_later_is_heard_after_a_while(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = start(0), start(1)
+    one.read(visits("kitchen", 12))
+    look_round(one)
+    other.read(visits("cycling", 5))
+    before = one.engine.weights["next"]
+    monkeypatch.setattr(learners, "HEAR_EVERY_S", 3600.0)
+    look_round(one)
+    assert np.array_equal(one.engine.weights["next"], before)
+    monkeypatch.setattr(learners, "HEAR_EVERY_S", 0.0)
+    look_round(one)
+    assert one.engine.weights["next"] == pytest.approx(mean(one, other)["next"], abs=1e-12)
+
+
+def test_a_partition_that_was_gained_counts_once(start: Start) -> None:
+    one, other = start(0), start(1)
+    one.read(visits("kitchen", 12))
+    other.read(visits("cycling", 5))
+    look_round(one, other)
+    expected = mean(one, other)
+    other.lose(1)
+    one.gain(1)
+    look_round(one)
+    assert sorted(one.consumer.learners.held) == [0, 1]
+    assert one.engine.weights["next"] == pytest.approx(expected["next"], abs=1e-12)
+
+
+def test_a_process_takes_over_the_models_of_a_more_experienced_one(
+    start: Start, store: Store
+) -> None:
+    young, old = start(0), start(1)
+    young.read(visits("kitchen", 3))
+    old.read(visits("cycling", 12))
+    old.end()
+    assert 0 < young.engine.learned < old.engine.learned
+    own = young.engine.state()
+    old.lose(1)
+    young.gain(1)
+    raw = store.get(store.keys.models(1))
+    assert raw is not None
+    heir = Engine(young.engine.settings, young.engine.world)
+    heir.restore(raw)
+    assert young.engine.learned == old.engine.learned
+    assert young.engine.state() == heir.state() != own
+
+
+def test_a_process_keeps_its_own_models_where_they_know_more(start: Start, store: Store) -> None:
+    young, old = start(0), start(1)
+    young.read(visits("kitchen", 3))
+    young.end()
+    old.read(visits("cycling", 12))
+    assert 0 < young.engine.learned < old.engine.learned
+    assert store.get(store.keys.models(0)) is not None
+    own, learned = old.engine.state(), old.engine.learned
+    young.lose(0)
+    old.gain(0)
+    assert old.engine.learned == learned
+    assert old.engine.state() == own
