@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -89,9 +90,9 @@ class KeptLearners:
         self._load_models(gained if self._engine.learned else range(max(partitions, 1)))
         raws = self._store.get_many([self._keys.learner(at) for at in gained])
         for partition, raw in zip(gained, raws, strict=True):
-            learner = self._new()
+            learner = self._new(partition)
             if raw is not None and not self._restore(learner, raw):
-                learner = self._new()  # a checkpoint that fails may have been read in part
+                learner = self._new(partition)  # a checkpoint that fails may have been read in part
             self.held[partition] = learner
         self._mix()
 
@@ -113,13 +114,14 @@ class KeptLearners:
             except ModelError as error:
                 log.warning("%s", error)
 
-    def _new(self) -> Learner:
-        return Learner(self._engine.new_heads(), self._join_ms, self._closed)
+    def _new(self, partition: int) -> Learner:
+        return Learner(self._engine.new_heads(), self._join_ms, partial(self._closed, partition))
 
-    def _closed(self, shown: OpenList, taken: Sequence[bool]) -> None:
+    def _closed(self, partition: int, shown: OpenList, taken: Sequence[bool], offset: int) -> None:
         if self._observer is not None:
             self._observer.closed(shown, taken)
-        self._engine.learn_list(shown, taken)
+        if offset > self._engine.taught.get(partition, -1):
+            self._engine.learn_list(shown, taken)
 
     def _restore(self, learner: Learner, raw: bytes, *, lists: bool = True) -> bool:
         """Continue from a checkpoint; one that cannot be read is set aside."""
@@ -167,7 +169,8 @@ class KeptLearners:
         self._asked_at = now
         elsewhere = [place for place in range(partitions) if place not in self.held]
         raws = self._store.get_many([self._keys.learner(place) for place in elsewhere])
-        others = [(self._new(), raw) for raw in raws if raw is not None]
+        found = zip(elsewhere, raws, strict=True)
+        others = [(self._new(place), raw) for place, raw in found if raw is not None]
         self._others = [one for one, raw in others if self._restore(one, raw, lists=False)]
         self._mix()
 

@@ -94,6 +94,8 @@ class Engine:
     ----------
     learned
         Positives that the sources have learned from.
+    taught
+        Partition to the offset up to which this process has learned from it, but for the heads.
     """
 
     def __init__(self, settings: Settings, world: World) -> None:
@@ -106,6 +108,7 @@ class Engine:
         heads = self.new_heads()
         self.weights = {name: head.matrix() for name, head in heads.items()}
         self.repeats, self.positives, self.learned = 0.0, 0.0, 0
+        self.taught: dict[int, int] = {}
 
     def new_heads(self) -> dict[str, Head]:
         """Return untaught heads of this engine's features."""

@@ -22,6 +22,7 @@ from river import drift
 from features.card import AsOf
 from models.head import Head, HeadState
 from models.open_list import OpenList
+from models.watermark import Watermark
 from stream.errors import ModelError
 
 __all__ = ["Learner", "LearnerState"]
@@ -32,6 +33,9 @@ I32 = NDArray[np.int32]
 MAX_OPEN: Final = 20_000
 """Shown lists that may wait for their clicks; beyond that the oldest is closed."""
 
+PAGE_MS: Final = 2_000
+"""Lists that a user is shown within so many milliseconds lie on one page."""
+
 
 class LearnerState(Struct, frozen=True):
     """A learner's checkpoint.
@@ -40,20 +44,23 @@ class LearnerState(Struct, frozen=True):
     ----------
     as_of
         Stamp on the events topic: everything up to it was learned, but for open lists.
-        Its time is the latest seen.
+        Its time is that of the partition (:mod:`models.watermark`) while lists are open.
     open
         Name of each list still open, oldest first, to the ids taken of it so far. The
         lists themselves have records of their own (:mod:`models.open_list`).
     heads
         Head name to its state.
+    voices
+        Users and times of the last events while lists are open.
     """
 
     as_of: AsOf
     open: dict[str, list[str]]
     heads: dict[str, HeadState]
+    voices: list[tuple[str, int]] = []
 
 
-Closed = Callable[[OpenList, Sequence[bool]], None]
+Closed = Callable[[OpenList, Sequence[bool], int], None]
 
 
 class Learner:
@@ -64,14 +71,16 @@ class Learner:
     heads
         ``next`` and ``shown``.
     join_ms
-        How long a list waits for its clicks, in event time of the partition.
+        How long a list waits for its clicks: by its user's own events, and where he is
+        silent by those of the partition.
     closed
-        Called with every list that closes and what was taken, before it is learned from.
+        Called with every list that closes, what was taken, and the offset of the event
+        that closes it, before it is learned from.
 
     Attributes
     ----------
     offset
-        Of the last event learned from.
+        Of the event it has come to.
     drifts
         How often ADWIN has found that a head's loss rose.
     changed
@@ -91,8 +100,8 @@ class Learner:
         self.ended: list[str] = []
         self._join_ms = join_ms
         self._open: dict[str, OpenList] = {}
-        self._last: dict[str, str] = {}
-        self._watermark = 0
+        self._of: dict[str, list[str]] = {}
+        self._watermark = Watermark()
         self._adwin: dict[str, drift.ADWIN] = {}
 
     def teach(self, head: str, x: F32, segment: I32, taken: Sequence[bool]) -> None:
@@ -125,13 +134,18 @@ class Learner:
         self.drifts += bool(adwin.drift_detected) and adwin.estimation > before
 
     def show(self, name: str, shown: OpenList) -> None:
-        """Open a list, whose clicks will name it; his last one closes, and any of this name."""
+        """Open a list, whose clicks will name it.
+
+        What its user was shown on an earlier page closes, and what has its name.
+        """
         self.changed = True
-        for earlier in dict.fromkeys((self._last.get(shown.user), name)):
-            if earlier in self._open:
+        for earlier in list(self._of.get(shown.user, ())):
+            if earlier == name or shown.time - self._open[earlier].time > PAGE_MS:
                 self._close(earlier)
+        if not self._open:  # time is kept for open lists alone: a checkpoint holds all of it
+            self._watermark = Watermark([(shown.user, shown.time)], shown.time)
         self._open[name] = self.begun[name] = shown
-        self._last[shown.user] = name
+        self._of.setdefault(shown.user, []).append(name)
         if len(self._open) > MAX_OPEN:
             self._close(next(iter(self._open)))
 
@@ -141,40 +155,51 @@ class Learner:
             shown.taken.add(item)
             self.changed = True
 
-    def advance(self, time_ms: int, offset: int) -> None:
-        """Move on to an event: close what has waited long enough."""
-        self._watermark = max(self._watermark, time_ms)
+    def advance(self, user: str, time_ms: int, offset: int) -> None:
+        """Move on to an event of a user: close what has waited long enough.
+
+        His own lists go by his own clock, the others by that of the partition.
+        """
+        self.offset = max(self.offset, offset)
+        if not self._open:
+            return
+        self.changed = True
+        for name in list(self._of.get(user, ())):
+            if time_ms - self._open[name].time >= self._join_ms:
+                self._close(name)
+        self._watermark.hear(user, time_ms)
         while self._open:
             name, oldest = next(iter(self._open.items()))
-            if self._watermark - oldest.time < self._join_ms:
+            if self._watermark.now - oldest.time < self._join_ms:
                 break
             self._close(name)
-        self.offset = max(self.offset, offset)
 
     def close_all(self) -> None:
         """Close every open list: the log is at its end."""
         for name in list(self._open):
-            self._close(name)
+            self._close(name, self.offset + 1)
 
-    def _close(self, name: str) -> None:
+    def _close(self, name: str, offset: int | None = None) -> None:
         self.changed = True
         shown = self._open.pop(name)
         if self.begun.pop(name, None) is None:
             self.ended.append(name)
-        if self._last.get(shown.user) == name:
-            del self._last[shown.user]
+        self._of[shown.user].remove(name)
+        if not self._of[shown.user]:
+            del self._of[shown.user]
         taken = [item in shown.taken for item in shown.items]
         if self._closed is not None:
-            self._closed(shown, taken)
+            self._closed(shown, taken, self.offset if offset is None else offset)
         if any(taken):
             self.teach("shown", shown.x, shown.segment, taken)
 
     def state(self, partition: int) -> LearnerState:
         """Return what a checkpoint needs."""
         return LearnerState(
-            AsOf(partition, self.offset, self._watermark),
+            AsOf(partition, self.offset, self._watermark.now),
             {name: sorted(shown.taken) for name, shown in self._open.items()},
             {name: head.state() for name, head in self.heads.items()},
+            self._watermark.state() if self._open else [],
         )
 
     def closed_for_good(self) -> list[str]:
@@ -204,19 +229,15 @@ class Learner:
             raise ModelError(f"the checkpoint has the heads {sorted(state.heads)}")
         for name, head in self.heads.items():
             head.restore(state.heads[name])
-        self.offset, self._watermark = state.as_of.offset, state.as_of.event_time
+        self.offset = state.as_of.offset
+        self._watermark = Watermark(state.voices, state.as_of.event_time)
         for name, taken in state.open.items():
             if name in lists:
                 self._open[name] = lists[name]
                 self._open[name].taken = set(taken)
-                self._last[lists[name].user] = name
+                self._of.setdefault(lists[name].user, []).append(name)
 
 
 def decode_learner(raw: bytes) -> LearnerState:
     """Read a checkpoint; raises msgspec.ValidationError where it is none."""
     return msgspec.json.decode(raw, type=LearnerState)
-
-
-def finite(state: LearnerState) -> bool:
-    """Tell whether all weights of a checkpoint are finite numbers."""
-    return all(math.isfinite(w) for head in state.heads.values() for w in head.weights.values())

@@ -7,6 +7,7 @@ partitions are taught in event order.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -26,7 +27,7 @@ from models.retrieval import Pairs
 from models.sources.base import Positive
 from stream.events import Event, Interaction, Ranking
 
-__all__ = ["EARLY", "Click", "Lessons", "Observer", "Shown", "Taken"]
+__all__ = ["EARLY", "Click", "Lessons", "Observer", "Shown", "Taken", "Tick"]
 
 F32 = NDArray[np.float32]
 Place = tuple[int, int]
@@ -107,9 +108,17 @@ class Click:
     """A positive on a shown list."""
 
     place: Place
-    time: int
     name: str
     item: str
+
+
+@dataclass(slots=True)
+class Tick:
+    """Any event: its user has come to its time."""
+
+    place: Place
+    user: str
+    time: int
 
 
 class Observer(Protocol):
@@ -146,9 +155,8 @@ class Lessons:
     observer: Observer | None = None
     early: float = EARLY
     questions: list[Question] = field(default_factory=list)
-    steps: list[Taken | Shown | Click] = field(default_factory=list)
+    steps: list[Tick | Taken | Shown | Click] = field(default_factory=list)
     positives: list[Took] = field(default_factory=list)
-    ends: dict[int, tuple[int, int]] = field(default_factory=dict)
     _hidden: dict[tuple[str, int], int] = field(default_factory=dict)
     _meaning: Meaning = field(init=False)
 
@@ -157,18 +165,17 @@ class Lessons:
 
     def note(self, before: Session, event: Event, moment: Moment, place: Place) -> None:
         """Note an event, given the user's state before it is folded in."""
+        time, user = moment.time, before.user
+        self.steps.append(Tick(place, user, time))
         if isinstance(event, Ranking) and event.id and event.items:
             names = [shown.id for shown in event.items]
             rows = [self.engine.world.catalogue.ensure(name) for name in names]
             question = self._ask(before, moment)
             shown = shown_before(before, self.engine.world.catalogue)
-            time, user = moment.time, before.user
-            self.steps.append(Shown(place, time, user, event.id, names, rows, shown, question))
+            name = _name(user, event.id)
+            self.steps.append(Shown(place, time, user, name, names, rows, shown, question))
         elif isinstance(event, Interaction) and moment.sign > 0:
             self._note_positive(before, event, moment, place)
-        partition, offset = place
-        time = max(moment.time, self.ends.get(partition, (0, 0))[0])
-        self.ends[partition] = (time, offset)
 
     def _note_positive(
         self, before: Session, event: Interaction, moment: Moment, place: Place
@@ -176,7 +183,8 @@ class Lessons:
         engine, time = self.engine, moment.time
         row = engine.world.catalogue.ensure(event.item)
         if event.ranking is not None:
-            self.steps.append(Click(place, time, event.ranking, event.item))
+            name = _name(before.user, event.ranking)
+            self.steps.append(Click(place, name, event.item))
         blend = engine.settings.blend
         learn = chance(blend.seed, place) < max(blend.sample, self.early / (place[1] + 1))
         watched = self.observer is not None and self.observer.watches(time)
@@ -226,16 +234,18 @@ class Lessons:
 
     def study(self) -> None:
         """Answer all questions, show the predictions to the observer, keep the features."""
+        asking = [step for step in self.steps if isinstance(step, Taken | Shown)]
+        asking.sort(key=lambda step: step.question)
+        numbers = [step.question for step in asking]
         for chunk in self.engine.look(self.questions):
-            last = chunk.first + len(chunk)
-            mine = [s for s in self.steps if not isinstance(s, Click)]
-            mine = [s for s in mine if chunk.first <= s.question < last]
-            taken = [s for s in mine if isinstance(s, Taken)]
+            first = bisect_left(numbers, chunk.first)
+            mine = asking[first : bisect_left(numbers, chunk.first + len(chunk))]
+            taken = [step for step in mine if isinstance(step, Taken)]
             if self.observer is not None:
-                watched = [s for s in taken if self.observer.watches(s.time)]
+                watched = [step for step in taken if self.observer.watches(step.time)]
                 self.observer.taken(self.engine, chunk, watched)
-            self._study_taken(chunk, [s for s in taken if s.learn])
-            self._study_shown(chunk, [s for s in mine if isinstance(s, Shown)])
+            self._study_taken(chunk, [step for step in taken if step.learn])
+            self._study_shown(chunk, [step for step in mine if isinstance(step, Shown)])
 
     def _study_taken(self, chunk: Chunk, taken: list[Taken]) -> None:
         """Keep the features of all candidates of the questions that are learned from."""
@@ -277,26 +287,41 @@ class Lessons:
         """Teach each partition's learner, in event order; what it has learned already is left out.
 
         A batch that is handled again after a crash may be known to the learner
-        though not to all of its users' states: the learner is written first.
+        though not to all of its users' states: the learner is written first. And
+        what this process learned from a batch that Redis then refused is known to
+        the engine though not to the learner, which is read again.
         """
         known = {partition: learner.offset for partition, learner in learners.items()}
+        taught = dict(self.engine.taught)
         for step in self.steps:
-            if step.place[1] > known[step.place[0]]:
-                self._teach(learners[step.place[0]], step)
-        for partition, (time, offset) in self.ends.items():
-            learners[partition].advance(time, offset)
+            partition, offset = step.place
+            if offset > known[partition]:
+                self._teach(learners[partition], step, offset > taught.get(partition, -1))
         self.engine.learn(
-            [(t.positive, t.repeat) for t in self.positives if t.place[1] > known[t.place[0]]]
+            [
+                (took.positive, took.repeat)
+                for took in self.positives
+                if took.place[1] > max(known[took.place[0]], taught.get(took.place[0], -1))
+            ]
         )
+        for partition, learner in learners.items():
+            self.engine.taught[partition] = max(taught.get(partition, -1), learner.offset)
 
-    def _teach(self, learner: Learner, step: Taken | Shown | Click) -> None:
-        learner.advance(step.time, step.place[1] - 1)
-        if isinstance(step, Click):
+    def _teach(self, learner: Learner, step: Tick | Taken | Shown | Click, fresh: bool) -> None:
+        if isinstance(step, Tick):
+            learner.advance(step.user, step.time, step.place[1])
+        elif isinstance(step, Click):
             learner.take(step.name, step.item)
         elif isinstance(step, Shown):
             assert step.opened is not None, "studied before it is taught"
             learner.show(step.name, step.opened)
         elif step.lift is not None:
-            segment = np.array([step.segment], dtype=np.int32)
-            self.engine.signals.mixture.learn(step.lift[None], segment)
+            if fresh:
+                segment = np.array([step.segment], dtype=np.int32)
+                self.engine.signals.mixture.learn(step.lift[None], segment)
             learner.choose("next", step.x, step.segment, step.chosen)
+
+
+def _name(user: str, ranking: str) -> str:
+    """Return the name of a user's shown list: another user's may have the same id."""
+    return f"{user}:{ranking}"

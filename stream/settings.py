@@ -215,7 +215,7 @@ class BlendSettings(_Group):
     learning_rate: float = Setting(0.1, gt=0)
     l2: float = Setting(1e-6, ge=0)
     sample: float = Setting(0.1, gt=0, le=1, description="share of positives learned from")
-    join_s: float = Setting(30, gt=0, description="how long a shown list waits for its clicks")
+    join_s: float = Setting(300, gt=0, description="how long a shown list waits for its clicks")
     seed: int = 0
 
 

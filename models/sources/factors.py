@@ -60,14 +60,17 @@ class Factors:
         self._waiting: list[Positive] = []
 
     def score(self, contexts: Contexts) -> F32:
-        """Return the softmax's odds against the catalogue's mean, cut at 0: (B, N)."""
+        """Return the softmax's odds against the catalogue's mean, cut at 0: (B, N).
+
+        Of an item that nobody has taken yet they say nothing: 0.
+        """
         self._grow()
         items = contexts.items[:, :WINDOW]
         weight = DECAY ** np.arange(items.shape[1], dtype=np.float32)
         weight = np.where((items >= 0) & (contexts.weight[:, :WINDOW] > 0), weight, 0)
         user = self._user(items, weight.astype(np.float32))
         odds = user @ self._next.rows.T
-        lift = np.exp(np.minimum(odds, 20)) - 1
+        lift = np.where(self._taken.rows > 0, np.exp(np.minimum(odds, 20)) - 1, 0)
         return np.asarray(np.maximum(lift, 0), dtype=np.float32)
 
     def _user(self, items: NDArray[np.integer], weight: F32) -> F32:

@@ -8,8 +8,9 @@ import pytest
 
 from features.shown import ShownBefore
 from models.head import Head
-from models.learner import MAX_OPEN, Learner, decode_learner, finite
+from models.learner import MAX_OPEN, PAGE_MS, Learner, decode_learner
 from models.open_list import OpenList, decode_list, encode_list
+from models.watermark import VOICES, Watermark
 from stream.errors import ModelError
 
 JOIN_MS = 1000
@@ -17,7 +18,7 @@ Closed = list[tuple[str, list[bool]]]
 
 
 def a_learner(closed: Closed | None = None) -> Learner:
-    def note(shown: OpenList, taken: Sequence[bool]) -> None:
+    def note(shown: OpenList, taken: Sequence[bool], offset: int) -> None:
         assert closed is not None
         closed.append((shown.items[0], list(taken)))
 
@@ -62,9 +63,9 @@ def test_a_list_closes_by_time_with_its_clicks() -> None:
     learner = a_learner(closed)
     learner.show("r", a_list(0))
     learner.take("r", "b")
-    learner.advance(JOIN_MS - 1, 5)
+    learner.advance("user0", JOIN_MS - 1, 5)
     assert closed == []
-    learner.advance(JOIN_MS, 6)
+    learner.advance("user0", JOIN_MS, 6)
     assert closed == [("a", [False, True, False])]
     assert learner.heads["shown"].examples == 3
 
@@ -74,7 +75,7 @@ def test_a_list_nobody_took_from_teaches_nothing() -> None:
     learner = a_learner(closed)
     learner.show("r", a_list(0))
     learner.take("other", "a")
-    learner.advance(JOIN_MS, 1)
+    learner.advance("user0", JOIN_MS, 1)
     assert closed == [("a", [False, False, False])]
     assert learner.heads["shown"].examples == 0
 
@@ -83,22 +84,59 @@ def test_a_late_click_teaches_no_more() -> None:
     learner = a_learner()
     learner.show("r", a_list(0))
     learner.take("r", "b")
-    learner.advance(JOIN_MS, 1)
+    learner.advance("user0", JOIN_MS, 1)
     before = learner.heads["shown"].matrix().tolist()
     learner.take("r", "c")
-    learner.advance(9 * JOIN_MS, 2)
+    learner.advance("user0", 9 * JOIN_MS, 2)
     learner.close_all()
     assert learner.heads["shown"].matrix().tolist() == before
+
+
+def test_a_clock_ahead_closes_its_own_lists_alone() -> None:
+    closed: Closed = []
+    learner = a_learner(closed)
+    learner.show("slow", a_list(0, user="slow"))
+    learner.show("fast", a_list(1, time=50 * JOIN_MS, items=["x", "y"], user="fast"))
+    for n in range(20):
+        learner.advance("fast", (50 + n) * JOIN_MS, 2 + n)
+    assert [name for name, _ in closed] == ["x"]
+    learner.take("slow", "b")
+    learner.advance("slow", JOIN_MS, 30)
+    assert closed[1:] == [("a", [False, True, False])]
+
+
+def test_the_list_of_a_silent_user_closes_by_the_others_time() -> None:
+    closed: Closed = []
+    learner = a_learner(closed)
+    learner.show("r", a_list(0, user="silent"))
+    learner.advance("one", JOIN_MS, 1)
+    assert closed == []
+    learner.advance("another", JOIN_MS, 2)
+    assert len(closed) == 1
 
 
 def test_a_late_event_does_not_turn_back_time() -> None:
     closed: Closed = []
     learner = a_learner(closed)
-    learner.advance(5 * JOIN_MS, 0)
-    learner.show("r", a_list(1, time=3 * JOIN_MS))
-    learner.take("r", "a")
-    learner.advance(0, 2)
+    learner.show("r", a_list(0, user="silent"))
+    for n in range(2 * VOICES):
+        learner.advance(f"other{n}", (JOIN_MS - 1) * (n < VOICES), n + 1)
+    assert closed == []
+    for n in range(VOICES):
+        learner.advance(f"other{n}", JOIN_MS, 99 + n)
     assert len(closed) == 1
+
+
+def test_the_lists_of_one_page_wait_together() -> None:
+    closed: Closed = []
+    learner = a_learner(closed)
+    learner.show("top", a_list(0, user="u"))
+    learner.show("side", a_list(1, time=PAGE_MS, items=["x", "y"], user="u"))
+    learner.take("top", "c")
+    learner.take("side", "x")
+    assert closed == []
+    learner.show("next page", a_list(2, time=2 * PAGE_MS + 1, user="u"))
+    assert closed == [("a", [False, False, True]), ("x", [True, False])]
 
 
 def test_too_many_open_lists_close_the_oldest() -> None:
@@ -128,40 +166,39 @@ def test_the_end_of_the_log_closes_every_list() -> None:
 def test_learning_raises_what_is_taken() -> None:
     learner = a_learner()
     for n in range(50):
-        learner.show(str(n), a_list(n, time=n * JOIN_MS))
+        learner.show(str(n), a_list(n, time=3 * n * JOIN_MS, user="u"))
         learner.take(str(n), "a")
-        learner.advance(n * JOIN_MS, n)
     x, segment = a_list(0).x, np.zeros(3, np.int32)
     odds = learner.heads["shown"].score(x, segment)
     assert odds[0] > odds[1] > odds[2]
 
 
-SCRIPT: list[tuple[int, str, str]] = [
-    (0, "show", "r1"),
-    (100, "teach", ""),
-    (200, "show", "r2"),
-    (300, "take", "r1"),
-    (400, "teach", ""),
-    (1000, "take", "r2"),
-    (1100, "show", "r3"),
-    (1200, "teach", ""),
-    (2000, "take", "r3"),
-    (4000, "teach", ""),
+SCRIPT: list[tuple[int, str, str, str]] = [
+    (0, "ann", "show", "r1"),
+    (100, "bob", "teach", ""),
+    (200, "cid", "show", "r2"),
+    (300, "ann", "take", "r1"),
+    (400, "dan", "teach", ""),
+    (1000, "cid", "take", "r2"),
+    (1100, "eve", "show", "r3"),
+    (1200, "cid", "teach", ""),
+    (2000, "eve", "take", "r3"),
+    (4000, "bob", "teach", ""),
+    *((5000 + n, f"late{n}", "", "") for n in range(VOICES)),
 ]
 
 
 def play(learner: Learner, first: int, end: int) -> None:
-    """Do what :meth:`models.lessons.Lessons.teach` does, one offset a step."""
+    """Do what :meth:`models.lessons.Lessons.teach` does, one event a step."""
     for offset in range(first, end):
-        time, kind, name = SCRIPT[offset]
-        learner.advance(time, offset - 1)
+        time, user, kind, name = SCRIPT[offset]
+        learner.advance(user, time, offset)
         if kind == "show":
-            learner.show(name, a_list(offset, time))
+            learner.show(name, a_list(offset, time, user=user))
         elif kind == "take":
             learner.take(name, "b")
-        else:
+        elif kind == "teach":
             lesson(learner)
-        learner.advance(time, offset)
 
 
 class Places:
@@ -217,11 +254,11 @@ def test_open_lists_are_written_once_and_deleted_when_they_have_closed() -> None
     note(learner, written)
     assert list(written) == ["r"]
     assert learner.begun == {}
-    learner.advance(JOIN_MS, 1)
+    learner.advance("user0", JOIN_MS, 1)
     note(learner, written)
     assert written == {}
     learner.show("s", a_list(2, JOIN_MS))
-    learner.advance(2 * JOIN_MS, 3)
+    learner.advance("user2", 2 * JOIN_MS, 3)
     note(learner, written)
     assert written == {}
 
@@ -272,7 +309,8 @@ def test_a_lost_list_is_let_go() -> None:
 
 def test_a_checkpoint_begins_with_its_stamp() -> None:
     learner = a_learner()
-    learner.advance(70, 9)
+    learner.show("r", a_list(8, time=70))
+    learner.advance("user8", 70, 9)
     state = learner.state(3)
     assert (state.as_of.partition, state.as_of.offset, state.as_of.event_time) == (3, 9, 70)
     assert msgspec.json.encode(state).startswith(b'{"as_of":{"partition":3,"offset":9')
@@ -296,23 +334,16 @@ def test_a_planted_shift_raises_the_drift_counter() -> None:
     assert shifted.drifts >= 1
 
 
-def test_weights_that_are_not_finite_are_found() -> None:
-    state = a_learner().state(0)
-    assert finite(state)
-    head = msgspec.structs.replace(state.heads["next"], weights={"near": float("nan")})
-    assert not finite(msgspec.structs.replace(state, heads={"next": head}))
-
-
 def test_only_what_teaches_is_worth_a_checkpoint() -> None:
     learner, x = a_learner(), np.eye(2, dtype=np.float32)
-    learner.advance(1, 1)
+    learner.advance("user1", 1, 1)
     learner.take("unknown", "a")
     assert not learner.changed
     deeds: list[Callable[[], None]] = [
         lambda: lesson(learner),
         lambda: learner.show("r", a_list(2)),
         lambda: learner.take("r", "a"),
-        lambda: learner.advance(JOIN_MS, 3),
+        lambda: learner.advance("user2", JOIN_MS, 3),
         lambda: learner.choose("choice", x, 0, 1),
         lambda: learner.choose("choice", None, 0, 0),
     ]
@@ -329,3 +360,17 @@ def test_a_choice_among_others_counts_and_teaches_nothing() -> None:
     learner.choose("next", None, 0, 0)
     assert learner.heads["next"].examples == 1
     assert np.array_equal(learner.heads["next"].matrix(), before)
+
+
+def test_a_user_of_many_events_has_one_voice() -> None:
+    clock = Watermark()
+    for n, user in enumerate("abc"):
+        clock.hear(user, n)
+    for n in range(VOICES):
+        clock.hear("fast", 100 + n)
+    assert clock.now == 1
+    again = Watermark(clock.state(), clock.now)
+    for one in (clock, again):
+        one.hear("d", 2)
+    assert clock.state() == again.state()
+    assert clock.now == again.now == 2
