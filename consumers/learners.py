@@ -106,13 +106,15 @@ class KeptLearners:
                     found.append((Engine.experience(raw), raw))
                 except ModelError as error:
                     log.warning("%s", error)
-        for experience, raw in sorted(found, key=lambda one: -one[0])[:1]:
+        for experience, raw in sorted(found, key=lambda one: -one[0]):
             if experience <= self._engine.learned:
                 return
             try:
                 self._engine.restore(raw)
-            except ModelError as error:
+            except ModelError as error:  # of other sources, it may be: the next one is older
                 log.warning("%s", error)
+            else:
+                return
 
     def _new(self, partition: int) -> Learner:
         return Learner(self._engine.new_heads(), self._join_ms, partial(self._closed, partition))
@@ -177,7 +179,7 @@ class KeptLearners:
     def teach(self, lessons: Lessons) -> None:
         """Teach the partitions' learners, then score with what all partitions know now."""
         drifts = sum(learner.drifts for learner in self.held.values())
-        lessons.teach(self.held)
+        lessons.teach()
         more = sum(learner.drifts for learner in self.held.values()) - drifts
         if more:
             metrics.count("drift", more)

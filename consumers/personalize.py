@@ -111,7 +111,7 @@ class Personalize:
             self._view.refresh()
             self.learners.hear(self._view.event_partitions)
             self._sessions.load([partition_key(event) for _, event in events])
-        lessons = Lessons(self.engine, self._observer, self._early)
+        lessons = Lessons(self.engine, self.learners.held, self._observer, self._early)
         with metrics.step("fold"):
             touched = self._fold(events, lessons, writes)
         with metrics.step("study"):

@@ -7,7 +7,7 @@ take turns in one thread, so that the same log and settings give the same bytes.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -86,7 +86,7 @@ class Replay:
     store, encoder
         Opened by the caller, who also closes the store.
     partitions
-        Partitions of the topics.
+        Partitions of all topics, or of each by its name.
     evaluation
         Measures predictions on the way; None does not.
     """
@@ -97,14 +97,23 @@ class Replay:
         store: Store,
         encoder: TextEncoder,
         *,
-        partitions: int = 1,
+        partitions: int | Mapping[str, int] = 1,
         evaluation: Evaluation | None = None,
     ) -> None:
         self.settings, self.evaluation = settings, evaluation
         kafka = settings.kafka
         topics = (kafka.events, kafka.catalogue, kafka.transitions, kafka.deadletters)
-        self.broker = MemoryBroker(dict.fromkeys(topics, partitions))
-        view = LiveView(settings, store, encoder, transition_partitions=partitions, every_ms=0)
+        if isinstance(partitions, int):
+            partitions = dict.fromkeys(topics, partitions)
+        self.broker = MemoryBroker({topic: partitions[topic] for topic in topics})
+        view = LiveView(
+            settings,
+            store,
+            encoder,
+            transition_partitions=partitions[kafka.transitions],
+            event_partitions=partitions[kafka.events],
+            every_ms=0,
+        )
         self.personalize = Personalize(settings, store, view, observer=evaluation)
         handlers = (
             CatalogueConsumer(settings, store, encoder),

@@ -29,6 +29,7 @@ __all__ = [
     "build_loop",
     "configure_logs",
     "group_of",
+    "partitions_of",
     "run_consumer",
     "save_learners",
 ]
@@ -83,7 +84,7 @@ def build_loop(
         raise SettingsError(
             f"there is no consumer {name!r}", f"the consumers are {', '.join(CONSUMERS)}"
         )
-    partitions = _partitions(settings)
+    partitions = partitions_of(settings)
     handler = _handler(name, settings, store, partitions, encoder)
     source = KafkaSource(settings.kafka, handler.topics, group_of(name, settings))
     try:
@@ -95,8 +96,14 @@ def build_loop(
         raise
 
 
-def _partitions(settings: Settings) -> Mapping[str, int]:
-    """Return the number of partitions of each of our topics; all of them must be there."""
+def partitions_of(settings: Settings) -> Mapping[str, int]:
+    """Return the number of partitions of each of our topics.
+
+    Raises
+    ------
+    BrokerError
+        Kafka cannot be reached, or lacks a topic.
+    """
     found = {state.name: state.partitions for state in describe(settings.kafka).topics}
     missing = [name for name, partitions in found.items() if not partitions]
     if missing:
@@ -167,8 +174,7 @@ def run_consumer(
         if ready is not None:
             ready()
         log.info("%s runs on Kafka %s and %s", name, settings.kafka.bootstrap, store.url)
-        loop.run(stop)
-        save_learners(loop.handler, store)
+        loop.run(stop, lambda: save_learners(loop.handler, store))
         log.info("%s ended after %d records", name, loop.events)
     finally:
         store.close()
@@ -178,7 +184,8 @@ def save_learners(handler: Handler, store: Store) -> None:
     """Write what a personalize consumer has learned since its last checkpoints.
 
     Only after a run that ended well: after an error memory may be ahead of
-    what was committed.
+    what was committed. And while the partitions are still held: their next
+    owner reads it.
     """
     inner = handler.inner if isinstance(handler, Lockstep) else handler
     if isinstance(inner, Personalize):

@@ -52,12 +52,15 @@ class LearnerState(Struct, frozen=True):
         Head name to its state.
     voices
         Users and times of the last events while lists are open.
+    positives
+        Positive interactions that it has come to.
     """
 
     as_of: AsOf
     open: dict[str, list[str]]
     heads: dict[str, HeadState]
     voices: list[tuple[str, int]] = []
+    positives: int = 0
 
 
 Closed = Callable[[OpenList, Sequence[bool], int], None]
@@ -81,6 +84,8 @@ class Learner:
     ----------
     offset
         Of the event it has come to.
+    positives
+        Positive interactions it has come to, whether learned from or not.
     drifts
         How often ADWIN has found that a head's loss rose.
     changed
@@ -94,6 +99,7 @@ class Learner:
         self.heads = heads
         self._closed = closed
         self.offset = -1
+        self.positives = 0
         self.drifts = 0
         self.changed = False
         self.begun: dict[str, OpenList] = {}
@@ -174,6 +180,11 @@ class Learner:
                 break
             self._close(name)
 
+    def count(self, positives: int) -> None:
+        """Take note of how many positive interactions there were up to the event it is at."""
+        self.changed = self.changed or positives != self.positives
+        self.positives = positives
+
     def close_all(self) -> None:
         """Close every open list: the log is at its end."""
         for name in list(self._open):
@@ -200,6 +211,7 @@ class Learner:
             {name: sorted(shown.taken) for name, shown in self._open.items()},
             {name: head.state() for name, head in self.heads.items()},
             self._watermark.state() if self._open else [],
+            self.positives,
         )
 
     def closed_for_good(self) -> list[str]:
@@ -229,7 +241,7 @@ class Learner:
             raise ModelError(f"the checkpoint has the heads {sorted(state.heads)}")
         for name, head in self.heads.items():
             head.restore(state.heads[name])
-        self.offset = state.as_of.offset
+        self.offset, self.positives = state.as_of.offset, state.positives
         self._watermark = Watermark(state.voices, state.as_of.event_time)
         for name, taken in state.open.items():
             if name in lists:

@@ -145,6 +145,8 @@ class Lessons:
     ----------
     engine
         Asks the sources and scores.
+    learners
+        Of the partitions that its events come from; what they have learned already is left out.
     observer
         Who watches; None in a live run.
     early
@@ -152,16 +154,19 @@ class Lessons:
     """
 
     engine: Engine
+    learners: Mapping[int, Learner]
     observer: Observer | None = None
     early: float = EARLY
     questions: list[Question] = field(default_factory=list)
     steps: list[Tick | Taken | Shown | Click] = field(default_factory=list)
     positives: list[Took] = field(default_factory=list)
     _hidden: dict[tuple[str, int], int] = field(default_factory=dict)
+    _counts: dict[int, int] = field(default_factory=dict)
     _meaning: Meaning = field(init=False)
 
     def __post_init__(self) -> None:
         self._meaning = meaning_of(self.engine.settings)
+        self._counts = {at: learner.positives for at, learner in self.learners.items()}
 
     def note(self, before: Session, event: Event, moment: Moment, place: Place) -> None:
         """Note an event, given the user's state before it is folded in."""
@@ -185,14 +190,12 @@ class Lessons:
         if event.ranking is not None:
             name = _name(before.user, event.ranking)
             self.steps.append(Click(place, name, event.item))
-        blend = engine.settings.blend
-        learn = chance(blend.seed, place) < max(blend.sample, self.early / (place[1] + 1))
+        learn = self._draw(place)
         watched = self.observer is not None and self.observer.watches(time)
         if learn or watched:
             user, question = before.user, self._ask(before, moment)
             self.steps.append(Taken(place, time, user, row, question, False, learn))
-            times = before.history.times
-            if times and times[-1] >= time:
+            if before.as_of.event_time >= time:
                 question = self._ask_hidden(before, moment)
                 self.steps.append(Taken(place, time, user, row, question, True, learn))
             elif watched:
@@ -215,6 +218,16 @@ class Lessons:
         entries = owned_before(before, moment.time, catalogue, moment.visit)
         again = next((e for e in entries if e[0] == row), None) if anew else None
         return Positive(row, history, tuple(entries) if first else (), again)
+
+    def _draw(self, place: Place) -> bool:
+        """Count a positive, and tell whether it was drawn for learning: in every run alike."""
+        partition, offset = place
+        if offset <= self.learners[partition].offset:
+            return False
+        self._counts[partition] += 1
+        blend = self.engine.settings.blend
+        share = max(blend.sample, self.early / self._counts[partition])
+        return chance(blend.seed, place) < share
 
     def _ask(self, session: Session, moment: Moment) -> int:
         catalogue = self.engine.world.catalogue
@@ -283,7 +296,7 @@ class Lessons:
                 step.time, step.place[1], step.user, step.items, rows, step.before, x, segment, odds
             )
 
-    def teach(self, learners: Mapping[int, Learner]) -> None:
+    def teach(self) -> None:
         """Teach each partition's learner, in event order; what it has learned already is left out.
 
         A batch that is handled again after a crash may be known to the learner
@@ -291,12 +304,12 @@ class Lessons:
         what this process learned from a batch that Redis then refused is known to
         the engine though not to the learner, which is read again.
         """
-        known = {partition: learner.offset for partition, learner in learners.items()}
+        known = {partition: learner.offset for partition, learner in self.learners.items()}
         taught = dict(self.engine.taught)
         for step in self.steps:
             partition, offset = step.place
             if offset > known[partition]:
-                self._teach(learners[partition], step, offset > taught.get(partition, -1))
+                self._teach(self.learners[partition], step, offset > taught.get(partition, -1))
         self.engine.learn(
             [
                 (took.positive, took.repeat)
@@ -304,7 +317,8 @@ class Lessons:
                 if took.place[1] > max(known[took.place[0]], taught.get(took.place[0], -1))
             ]
         )
-        for partition, learner in learners.items():
+        for partition, learner in self.learners.items():
+            learner.count(self._counts[partition])
             self.engine.taught[partition] = max(taught.get(partition, -1), learner.offset)
 
     def _teach(self, learner: Learner, step: Tick | Taken | Shown | Click, fresh: bool) -> None:

@@ -11,7 +11,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from stream import metrics
@@ -125,13 +125,23 @@ class Loop:
             return 0
         return len(records)
 
-    def run(self, stop: threading.Event) -> None:
-        """Work until ``stop`` is set; the batch at hand is finished, then all is closed."""
+    def run(self, stop: threading.Event, ended: Callable[[], None] | None = None) -> None:
+        """Work until ``stop`` is set; the batch at hand is finished, then all is closed.
+
+        Parameters
+        ----------
+        stop
+            Ends the work.
+        ended
+            Called where it ended well, before the partitions are left to others.
+        """
         self._stop, self._thread = stop, threading.get_ident()
         self._heart = metrics.Heart(self.handler.name, self.source.group)
         try:
             while not stop.is_set():
                 self.step()
+            if ended is not None:
+                ended()
         finally:
             self.close()
 

@@ -60,11 +60,10 @@ def verify(
     own = opened(settings_file, "embedded:")
     replayed = Store(own.redis)
     try:
-        partitions = _replay(own, replayed, log, settings)
+        alone = _replay(own, replayed, log, settings)
         kinds = [kind for kind in KINDS if kind != "recs" or recs]
         found = [
-            compare(live, replayed, kind, stamps=_exact(kind, stamps or partitions == 1))
-            for kind in kinds
+            compare(live, replayed, kind, stamps=_exact(kind, stamps or alone)) for kind in kinds
         ]
     finally:
         replayed.close()
@@ -79,17 +78,17 @@ def _exact(kind: str, stamps: bool) -> bool:
     return stamps or kind in ("session", "recs", "item")
 
 
-def _replay(own: Settings, store: Store, log: str, settings: Settings) -> int:
+def _replay(own: Settings, store: Store, log: str, settings: Settings) -> bool:
+    """Replay into a store, partitioned as Kafka is; tell whether no topic is partitioned."""
     from consumers.replay import Replay
+    from consumers.wiring import partitions_of
     from features.text import load_encoder
-    from stream.topics import describe
 
-    found = {state.name: state.partitions for state in describe(settings.kafka).topics}
-    partitions = found[settings.kafka.events]
+    partitions = partitions_of(settings)
     engine = Replay(own, store, load_encoder(own.encoder), partitions=partitions)
     with reading("replaying", log) as done:
         engine.run(log, on_bytes=done)
-    return partitions
+    return set(partitions.values()) == {1}
 
 
 def _tell(found: list[Comparison], as_json: bool) -> None:

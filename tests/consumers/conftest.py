@@ -31,7 +31,7 @@ def run(encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     def start(
         events: Sequence[Event],
         *,
-        partitions: int = 1,
+        partitions: int | dict[str, int] = 1,
         evaluation: Evaluation | None = None,
         **groups: Any,
     ) -> Result:

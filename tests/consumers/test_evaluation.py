@@ -14,7 +14,7 @@ from models.evaluation import Evaluation, _blend_scores
 from models.lessons import Taken
 from stream.events import Event
 from stream.settings import Settings
-from tests.builders import DAY, MINUTE, NOON, interaction
+from tests.builders import DAY, MINUTE, NOON, interaction, search
 from tests.consumers.small_log import Run, the_items, the_log
 
 
@@ -26,6 +26,7 @@ class Watcher(Evaluation):
         self.said: dict[tuple[int, bool], tuple[str, NDArray[np.float32]]] = {}
         self.ranks: dict[str, list[int]] = {}
         self.newest: list[tuple[bool, int, float]] = []
+        self.queries: dict[tuple[int, bool], str] = {}
 
     def taken(self, engine: Engine, chunk: Chunk, taken: Sequence[Taken]) -> None:
         super().taken(engine, chunk, taken)
@@ -36,6 +37,7 @@ class Watcher(Evaluation):
             name = engine.world.catalogue.ids[step.item]
             self.said[step.place[1], step.strict] = (name, tables)
             contexts = chunk.retrieval.contexts
+            self.queries[step.place[1], step.strict] = contexts.queries[row]
             age = contexts.age[row][: contexts.length[row]]
             self.newest.append((step.strict, int(contexts.length[row]), float(age.min(initial=9))))
 
@@ -83,6 +85,19 @@ def test_strict_predictions_hide_what_happened_at_the_same_time(run: Run) -> Non
     assert [length for length, _ in order] == list(range(8))
     assert all(age == 1 for length, age in strict if length)
     assert sum(age == 0 for length, age in order if length) == 6
+
+
+def test_strict_predictions_hide_whatever_the_user_did_at_that_time(run: Run) -> None:
+    at = NOON + DAY
+    late: list[Event] = [interaction("k0", at + 5, "user1"), interaction("k1", at, "user1")]
+    asked: list[Event] = [search("tea cup", at + 9, "user2"), interaction("k2", at + 9, "user2")]
+    watcher = watched(run, [*the_items(), *late, *asked])
+    strict = {place: one for place, one in zip(watcher.said, watcher.newest, strict=True)}
+    places = sorted(offset for offset, hidden in watcher.said if hidden)
+    assert [strict[place, True][1] for place in places] == [0, 0, 0]
+    assert [strict[place, False][1] for place in places] == [0, 1, 0]
+    assert watcher.queries[places[-1], False] == "tea cup"
+    assert watcher.queries[places[-1], True] == ""
 
 
 def test_an_evaluation_reports_every_source_of_both_kinds(run: Run) -> None:

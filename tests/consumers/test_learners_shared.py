@@ -241,3 +241,20 @@ def test_a_process_keeps_its_own_models_where_they_know_more(start: Start, store
     old.gain(0)
     assert old.engine.learned == learned
     assert old.engine.state() == own
+
+
+def test_sources_of_other_settings_do_not_hide_the_ones_that_fit(
+    start: Start, store: Store, settings: Settings, encoder: Encoder
+) -> None:
+    mine = start(0)
+    mine.read(visits("kitchen", 5))
+    mine.end()
+    fewer = Settings.model_validate(
+        {"redis": settings.redis.model_dump(), "sources": {"enabled": ["repeat"]}}
+    )
+    view = LiveView(fewer, store, encoder, transition_partitions=1, event_partitions=PARTITIONS)
+    longer = Process(Personalize(fewer, store, view, clock=HandClock(NOON + 10**9)), store, 1)
+    longer.read(visits("cycling", 12))
+    longer.end()
+    assert longer.engine.learned > mine.engine.learned
+    assert start(0).engine.learned == mine.engine.learned > 0

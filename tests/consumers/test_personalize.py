@@ -38,9 +38,12 @@ def server() -> Iterator[Store]:
 
 
 @pytest.fixture
-def settings(server: Store) -> Settings:
+def settings(server: Store, request: pytest.FixtureRequest) -> Settings:
+    """Return settings that learn from every positive, or from the share a test names."""
     redis = {"url": server.url, "prefix": f"personalize{next(_prefixes)}"}
-    return Settings.model_validate({"redis": redis, "blend": {"sample": 1.0}})
+    return Settings.model_validate(
+        {"redis": redis, "blend": {"sample": getattr(request, "param", 1.0)}}
+    )
 
 
 @pytest.fixture
@@ -154,6 +157,23 @@ def test_examples_do_not_depend_on_the_size_of_batches(make: Make, size: int) ->
     shown = sum(len(one.items) for name, one in lists.items() if name in named)
     assert learner.heads["next"].examples == taken
     assert learner.heads["shown"].examples == shown > 0
+
+
+@pytest.mark.parametrize("size", [1, 5, 1000])
+@pytest.mark.parametrize("settings", [0.2], indirect=True)
+def test_few_of_many_are_drawn_alike_however_they_are_read(
+    make: Make, store: Store, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("consumers.personalize.EARLY", 9)
+    one, other, events = make(), make(), records(a_day())
+    one.handle(events)
+    for first in range(0, len(events), size):
+        write(store, other, events[first : first + size])
+        write(store, other, events[first : first + size])  # once more, as after a crash
+    theirs, mine = other.learners.held[0], one.learners.held[0]
+    assert theirs.positives == mine.positives == 36
+    assert 9 <= mine.heads["next"].examples < 36
+    assert theirs.heads["next"].examples == mine.heads["next"].examples
 
 
 def write(store: Store, consumer: Personalize, some: Sequence[Record]) -> None:

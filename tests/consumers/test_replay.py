@@ -11,6 +11,7 @@ from consumers.replay import source_names
 from features.contexts import ask, meaning_of
 from stream.events import Event
 from stream.keys import DEFAULT_USER
+from stream.settings import Settings
 from tests.builders import DAY, MINUTE, NOON, interaction, item, profile, search
 from tests.consumers.small_log import (
     CLUSTERS,
@@ -63,6 +64,16 @@ def test_partitions_change_stamps_alone(run: Run, usual: Result) -> None:
     assert four == one
     one, four = (stripped(r.kind("neighbours"), "as_of") for r in (usual, wide))
     assert four == one
+
+
+def test_every_topic_may_be_partitioned_otherwise(run: Run, usual: Result) -> None:
+    topics = Settings().kafka
+    one = (topics.catalogue, topics.transitions, topics.deadletters)
+    parted = run(the_log(), partitions={topics.events: 3, **dict.fromkeys(one, 1)})
+    assert parted.kind("item") == usual.kind("item")
+    assert {state.as_of.partition for state in parted.sessions().values()} == {0, 1, 2}
+    held, alone = (one.replay.personalize.learners.held for one in (parted, usual))
+    assert sum(learner.positives for learner in held.values()) == alone[0].positives
 
 
 def test_size_of_batches_does_not_change_states_and_statistics(run: Run, usual: Result) -> None:

@@ -154,6 +154,23 @@ def test_run_ends_on_stop_with_everything_it_read_committed(store: Store) -> Non
     assert loop.source.assignment() == frozenset()
 
 
+def test_the_last_word_is_said_while_the_partitions_are_held(store: Store) -> None:
+    loop, _ = a_loop(a_broker(50), store)
+    stop, said = threading.Event(), list[int]()
+    threading.Timer(0.3, stop.set).start()
+    loop.run(stop, lambda: said.append(len(loop.source.assignment())))
+    assert said == [4]
+
+
+def test_a_run_that_fails_has_no_last_word(store: Store) -> None:
+    broker, said = a_broker(10), list[str]()
+    source = broker.source("group", ["events"])
+    loop = Loop(Fails(store, ["events"]), source, broker.sink(), store, SMALL)
+    with pytest.raises(KeyError):
+        loop.run(threading.Event(), lambda: said.append("word"))
+    assert said == []
+
+
 def test_a_running_consumer_reports_itself(store: Store) -> None:
     broker = a_broker()
     loop, tally = a_loop(broker, store)
