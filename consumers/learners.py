@@ -71,9 +71,9 @@ class KeptLearners:
 
     @property
     def version(self) -> str:
-        """The blend's version: how many examples its weights have behind them."""
-        heads = [head for learner in self.held.values() for head in learner.heads.values()]
-        return f"blend-{sum(head.examples for head in heads)}"
+        """The blend's version: how many choices its weights have behind them."""
+        learners = (*self.held.values(), *self._others)
+        return f"blend-{sum(learner.heads['next'].examples for learner in learners)}"
 
     def begin(self, places: Iterable[TopicPartition], partitions: int) -> None:
         """Load the checkpoints of partitions that were gained.

@@ -11,7 +11,7 @@ from consumers.learners import KeptLearners
 from consumers.view import LiveView
 from features.contexts import ask, meaning_of
 from features.parts.base import Rules
-from features.session import Session, admit, advance, encode_session, is_new
+from features.session import Session, admit, advance, bad_merge, encode_session, is_new
 from models.activity import ActivityWriter
 from models.answer import Answer, encode_answer
 from models.engine import Engine
@@ -156,6 +156,8 @@ class Personalize:
             touched[session.user] = session
             if isinstance(event, Identify) and is_new(session, *place):
                 writes.produced += self._hand_over(session, event)
+            if isinstance(event, Identify | Delete):
+                lessons.note_gone(session.user, place)
             moment = admit(session, event, place, self._rules)
             if moment is None:
                 metrics.count("skipped")
@@ -229,9 +231,11 @@ class Personalize:
 
 
 def _fit(event: Event, record: Record, latest: float | None) -> Event | BadRecord:
-    """Refuse events that do not belong on this topic, or come from the future."""
+    """Refuse events that do not belong here, come from the future, or cannot be folded."""
     if isinstance(event, Item) or (isinstance(event, Delete) and event.item is not None):
         return BadRecord("misplaced", "event", "items belong on the catalogue topic", record.value)
     if latest is not None and event.timestamp > latest:
         return BadRecord("future", "timestamp", "too far ahead of the clock", record.value)
+    if isinstance(event, Merge):
+        return bad_merge(event, record.value) or event
     return event

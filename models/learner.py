@@ -190,14 +190,25 @@ class Learner:
         for name in list(self._open):
             self._close(name, self.offset + 1)
 
-    def _close(self, name: str, offset: int | None = None) -> None:
-        self.changed = True
+    def let_go(self, user: str, offset: int) -> None:
+        """Come to where a user is gone: his open lists, whose clicks nobody tells, are too."""
+        self.offset = max(self.offset, offset)
+        for name in list(self._of.get(user, ())):
+            self.changed = True
+            self._remove(name)
+
+    def _remove(self, name: str) -> OpenList:
         shown = self._open.pop(name)
         if self.begun.pop(name, None) is None:
             self.ended.append(name)
         self._of[shown.user].remove(name)
         if not self._of[shown.user]:
             del self._of[shown.user]
+        return shown
+
+    def _close(self, name: str, offset: int | None = None) -> None:
+        self.changed = True
+        shown = self._remove(name)
         taken = [item in shown.taken for item in shown.items]
         if self._closed is not None:
             self._closed(shown, taken, self.offset if offset is None else offset)

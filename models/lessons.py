@@ -121,6 +121,17 @@ class Tick:
     time: int
 
 
+@dataclass(slots=True)
+class Gone:
+    """A visitor turned out to be somebody, or a user is forgotten: his lists tell no more."""
+
+    place: Place
+    user: str
+
+
+Step = Tick | Taken | Shown | Click | Gone
+
+
 class Observer(Protocol):
     """Who watches the predictions before they are learned from: the replay's evaluation."""
 
@@ -158,7 +169,7 @@ class Lessons:
     observer: Observer | None = None
     early: float = EARLY
     questions: list[Question] = field(default_factory=list)
-    steps: list[Tick | Taken | Shown | Click] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
     positives: list[Took] = field(default_factory=list)
     _hidden: dict[tuple[str, int], int] = field(default_factory=dict)
     _counts: dict[int, int] = field(default_factory=dict)
@@ -181,6 +192,10 @@ class Lessons:
             self.steps.append(Shown(place, time, user, name, names, rows, shown, question))
         elif isinstance(event, Interaction) and moment.sign > 0:
             self._note_positive(before, event, moment, place)
+
+    def note_gone(self, user: str, place: Place) -> None:
+        """Note that a visitor turned out to be somebody, or that a user is forgotten."""
+        self.steps.append(Gone(place, user))
 
     def _note_positive(
         self, before: Session, event: Interaction, moment: Moment, place: Place
@@ -321,11 +336,13 @@ class Lessons:
             learner.count(self._counts[partition])
             self.engine.taught[partition] = max(taught.get(partition, -1), learner.offset)
 
-    def _teach(self, learner: Learner, step: Tick | Taken | Shown | Click, fresh: bool) -> None:
+    def _teach(self, learner: Learner, step: Step, fresh: bool) -> None:
         if isinstance(step, Tick):
             learner.advance(step.user, step.time, step.place[1])
         elif isinstance(step, Click):
             learner.take(step.name, step.item)
+        elif isinstance(step, Gone):
+            learner.let_go(step.user, step.place[1])
         elif isinstance(step, Shown):
             assert step.opened is not None, "studied before it is taught"
             learner.show(step.name, step.opened)

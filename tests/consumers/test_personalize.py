@@ -22,7 +22,7 @@ from stream.records import Record, TopicPartition
 from stream.settings import Settings
 from stream.store import Store
 from stream.writes import Plain, Writes
-from tests.builders import MINUTE, NOON, identify, interaction, item, ranking, search
+from tests.builders import MINUTE, NOON, forget, identify, interaction, item, ranking, search
 from tests.consumers.small_log import a_visit
 
 _prefixes = itertools.count()
@@ -256,6 +256,19 @@ def test_users_may_have_rankings_of_one_name(make: Make) -> None:
     consumer.handle(records([*lists, click]))
     state = consumer.learners.held[0].state(0)
     assert state.open == {"ann:home": [], "bob:home": ["b"]}
+
+
+@pytest.mark.parametrize("last", [identify("ann", "bob", NOON + 9), forget("ann", NOON + 9)])
+def test_who_is_known_or_forgotten_leaves_no_list_waiting(
+    make: Make, store: Store, last: Event
+) -> None:
+    consumer = make()
+    shown = ranking("abc", NOON, "ann", id="home")
+    write(store, consumer, records([shown, interaction("b", NOON + 5, "ann", ranking="home")]))
+    assert [key for key, _ in store.scan("open")] == ["0:ann:home"]
+    write(store, consumer, records([last], first=2))
+    assert list(store.scan("open")) == []
+    assert consumer.learners.held[0].heads["shown"].examples == 0
 
 
 def test_a_learner_that_cannot_be_read_begins_anew(
