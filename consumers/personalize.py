@@ -17,6 +17,7 @@ from models.answer import Answer, encode_answer
 from models.engine import Engine
 from models.explain import compose
 from models.lessons import EARLY, Lessons, Observer
+from models.watermark import Watermark
 from stream import metrics
 from stream.clock import Clock
 from stream.deadletters import dead_letter
@@ -41,7 +42,7 @@ from stream.writes import Plain, Stamped, Writes
 __all__ = ["Personalize"]
 
 DEFAULT_EVERY_MS = 10_000
-"""Event time between two refreshes of the list for unknown users."""
+"""Event time between two refreshes of the list for unknown users; most users tell it."""
 
 Arrived = tuple[Record, Event]
 
@@ -84,6 +85,7 @@ class Personalize:
         self._sessions = KeptSessions(store, self._keys)
         self.learners = KeptLearners(settings, store, self.engine, observer)
         self._early = EARLY / max(1, view.event_partitions)
+        self._time = Watermark()
         self._default_at = 0
         self._default_short = False
 
@@ -150,10 +152,13 @@ class Personalize:
             self._settings.neighbours, topics.transitions, self._view.transition_partitions
         )
         touched: dict[str, Session] = {}
+        # From batch to batch the time may turn back: the first one heard may have run ahead.
+        self._time = Watermark(self._time.state())
         for record, event in events:
             place = (record.partition, record.offset)
             session = self._sessions[partition_key(event)]
             touched[session.user] = session
+            self._time.hear(session.user, int(event.timestamp))
             if isinstance(event, Identify) and is_new(session, *place):
                 writes.produced += self._hand_over(session, event)
             if isinstance(event, Identify | Delete):
@@ -189,15 +194,17 @@ class Personalize:
             questions.append(ask(session, now, self._view.world.catalogue, self._meaning))
             users.append((session.user, session.as_of))
         newest = max((s.as_of for s in touched.values()), key=lambda a: a.event_time, default=None)
-        due = newest is not None and newest.event_time - self._default_at >= DEFAULT_EVERY_MS
-        if newest is not None and (due or self._default_short):
-            self._default_at = newest.event_time
+        if newest is None:
+            return []
+        # Not by the newest time: one clock that runs ahead would put the next list off for long.
+        due = abs(self._time.now - self._default_at) >= DEFAULT_EVERY_MS
+        if due or self._default_short:
+            self._default_at = self._time.now
             nobody = Session(as_of=newest, user=DEFAULT_USER)
-            catalogue = self._view.world.catalogue
-            questions.append(ask(nobody, newest.event_time, catalogue, self._meaning))
+            questions.append(ask(nobody, self._time.now, self._view.world.catalogue, self._meaning))
             users.append((DEFAULT_USER, newest))
         answers: list[Answer] = []
-        now = self._clock.now_ms() if self._clock is not None else self._default_at
+        now = self._clock.now_ms() if self._clock is not None else newest.event_time
         version = self.learners.version
         if not len(self._view.world.catalogue):  # nothing to choose from yet
             self._default_short = True

@@ -9,26 +9,39 @@ the catalogue came first or last.
 
 from __future__ import annotations
 
+import logging
 from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
 
 from features.card import AsOf
-from features.parts.base import Moment, Rules
+from features.parts.base import Moment, Ordinal, Rules, Whole
 from features.parts.history import History
 from features.parts.ignored import Ignored
 from features.parts.impressions import Impressions
 from features.parts.owned import Owned
 from features.parts.situation import Situation
 from features.parts.windows import Windows
-from stream.events import Delete, Event, Identify, Interaction, Merge, Millis
+from features.salvage import salvaged
+from stream import metrics
+from stream.events import (
+    BadRecord,
+    Delete,
+    Event,
+    Identify,
+    Interaction,
+    Merge,
+    Millis,
+    malformed,
+)
 
 __all__ = [
     "PARTS",
     "Session",
     "admit",
     "advance",
+    "bad_merge",
     "decode_session",
     "encode_session",
     "fold",
@@ -36,6 +49,8 @@ __all__ = [
     "moment_of",
     "new_session",
 ]
+
+log = logging.getLogger(__name__)
 
 REMEMBERED_IDS: Final = 32
 REMEMBERED_MERGES: Final = 8
@@ -62,11 +77,11 @@ class Session(Struct, omit_defaults=True):
 
     as_of: AsOf
     user: str
-    visit: int = 0
+    visit: Ordinal = 0
     visit_id: str = ""
-    visit_start: int = 0
-    events: int = 0
-    positives: int = 0
+    visit_start: Whole = 0
+    events: Whole = 0
+    positives: Whole = 0
     history: History = msgspec.field(default_factory=History)
     owned: Owned = msgspec.field(default_factory=Owned)
     ignored: Ignored = msgspec.field(default_factory=Ignored)
@@ -75,7 +90,7 @@ class Session(Struct, omit_defaults=True):
     impressions: Impressions = msgspec.field(default_factory=Impressions)
     recent_ids: list[str] = []
     merged: dict[str, list[int]] = {}
-    forgotten: int = 0
+    forgotten: Whole = 0
 
 
 PARTS: Final = ("history", "owned", "ignored", "windows", "situation", "impressions")
@@ -86,14 +101,60 @@ _ENCODER: Final = msgspec.json.Encoder()
 
 
 def decode_session(raw: bytes) -> Session:
-    """Read a state record.
+    """Read a state record; what does not fit in it is mended or set aside, and counted.
+
+    States outlive the version that wrote them, and a user must not be what
+    stops everybody's partition.
 
     Raises
     ------
-    msgspec.ValidationError
-        The bytes are not a session of this schema.
+    msgspec.MsgspecError, ValueError
+        This is nobody's state at all: no JSON object with a stamp and a user.
     """
-    return _DECODER.decode(raw)
+    lost: list[str] = []
+    try:
+        session = _DECODER.decode(raw)
+    except (msgspec.MsgspecError, ValueError):
+        session, lost = salvaged(raw, Session)
+    if uneven := _uneven(session):
+        lost += uneven
+        session.history.even(session.owned.items)
+        if session.impressions.uneven():
+            session.impressions = Impressions()
+    if lost:
+        metrics.count("sessions.mended")
+        log.warning("a user's state was not all readable and is mended: %s", ", ".join(lost))
+    return session
+
+
+def _uneven(session: Session) -> list[str]:
+    """Name a column of each part whose columns do not fit each other."""
+    parts = (("history", session.history), ("impressions", session.impressions))
+    return [f"{name}.{column}" for name, part in parts if (column := part.uneven())]
+
+
+def bad_merge(event: Merge, raw: bytes) -> BadRecord | None:
+    """Return what is wrong with the state in a merge, None where it can be folded.
+
+    Nothing is mended here as in a stored state: the visitor's state was written
+    by the sender a moment ago, so one that does not fit is not his.
+
+    Parameters
+    ----------
+    event
+        The merge, whose state :func:`stream.events.decode` leaves unread.
+    raw
+        Its record as it came.
+    """
+    if not event.state:
+        return None
+    try:
+        other = _DECODER.decode(bytes(event.state))
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        return malformed(str(error), raw, "state")
+    for column in _uneven(other):
+        return BadRecord("malformed", f"state.{column}", "it does not fit the other columns", raw)
+    return None
 
 
 def encode_session(session: Session) -> bytes:
@@ -210,7 +271,7 @@ def _merge(session: Session, event: Merge, rules: Rules) -> None:
     """Take over an anonymous session, once: its interactions join this user's history."""
     if not event.state:
         return
-    other = decode_session(bytes(event.state))
+    other = _DECODER.decode(bytes(event.state))  # strictly: see bad_merge
     source = [other.as_of.partition, other.as_of.offset]
     if session.merged.get(event.anonymous, [-1, -1]) >= source:
         return
@@ -227,11 +288,11 @@ def _merge(session: Session, event: Merge, rules: Rules) -> None:
         key=lambda row: row[0],
     )
     merged = new_session(session.user)
-    for time, item, kind, _ in rows:
+    for at, (time, item, kind, _) in enumerate(rows):
         past = Interaction(timestamp=Millis(time), user=session.user, item=item, type=kind)
-        fold(merged, past, (0, merged.events), rules)
+        fold(merged, past, (0, at), rules)
     # the values that may have turned a sign are not kept: the signs are
-    merged.history.signs = [row[3] for row in rows[-len(merged.history.items) :]]
+    merged.history.signs = [row[3] for row in rows[len(rows) - len(merged.history.items) :]]
     _take_history(session, merged)
     session.positives += other.positives
     _merge_counts(session, other, rules)

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 __all__ = [
+    "MAX_TIME_MS",
     "BadRecord",
     "Delete",
     "Event",
@@ -32,6 +33,7 @@ __all__ = [
     "User",
     "decode",
     "encode",
+    "malformed",
     "partition_key",
 ]
 
@@ -251,15 +253,32 @@ def decode(raw: bytes, *, max_bytes: int = 1_048_576) -> Event | BadRecord:
     try:
         event: Event = _DECODER.decode(raw)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        return _malformed(str(error), raw)
+        return malformed(str(error), raw)
     return _check(event, raw)
 
 
-def _malformed(message: str, raw: bytes) -> BadRecord:
+def malformed(message: str, raw: bytes, under: str = "") -> BadRecord:
+    """Return a bad record for what msgspec says is wrong.
+
+    Parameters
+    ----------
+    message
+        The text of its error, which names the path.
+    raw
+        The record as it came.
+    under
+        The field of the record that was being read; none where it was the record itself.
+
+    Examples
+    --------
+    >>> malformed("Expected `int`, got `str` - at `$.history.times[0]`", b"", "state").field
+    'state.history.times[0]'
+    """
     missing, path = _MISSING.search(message), _PATH.search(message)
-    field = path.group(1) if path else ""
-    if missing:
-        field = f"{field}.{missing.group(1)}" if field else missing.group(1)
+    field = under
+    for step in (path and path.group(1), missing and missing.group(1)):
+        if step:
+            field = f"{field}.{step}" if field and step[0] != "[" else f"{field}{step}"
     return BadRecord("malformed", field, message, raw)
 
 

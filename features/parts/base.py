@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
-from stream.events import Event, Interaction
+from stream.events import MAX_TIME_MS, Event, Interaction
 from stream.settings import InteractionType, SessionSettings
 
-__all__ = ["DAY_MS", "NEUTRAL", "Moment", "Part", "Rules"]
+__all__ = ["DAY_MS", "NEUTRAL", "Moment", "Ordinal", "Part", "Rules", "Whole"]
 
 DAY_MS: Final = 86_400_000
 NEUTRAL: Final = InteractionType(role="neutral", weight=0.0)
+
+Whole = Annotated[int, Meta(ge=0, le=MAX_TIME_MS)]
+"""A count, or a time in epoch milliseconds; one beyond would not fit into an array of numbers."""
+
+Ordinal = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+"""The number of a visit or a position, which arrays hold in 32 bits."""
 
 
 class Rules(Struct, frozen=True):

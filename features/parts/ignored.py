@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from features.parts.base import Moment, Part, Rules
+from typing import Annotated
+
+from msgspec import Meta
+
+from features.parts.base import Moment, Part, Rules, Whole
 from stream.events import Event, Interaction, Ranking
 
 __all__ = ["Ignored"]
@@ -19,8 +23,8 @@ class Ignored(Part):
         When the last list was shown, epoch milliseconds; it may still lie before his eyes.
     """
 
-    items: dict[str, list[int]] = {}
-    latest: int = 0
+    items: dict[str, Annotated[list[Whole], Meta(min_length=2, max_length=2)]] = {}
+    latest: Whole = 0
 
     def fold(self, event: Event, moment: Moment, rules: Rules) -> None:
         """Count a shown list; an item the user touches is ignored no more."""

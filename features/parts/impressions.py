@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from features.parts.base import Moment, Part, Rules
+from features.parts.base import Moment, Ordinal, Part, Rules, Whole
 from stream.events import Event, Interaction, Ranking
 
 __all__ = ["MAX_LISTS", "MAX_SHOWN", "Impressions"]
@@ -33,9 +33,9 @@ class Impressions(Part):
     """
 
     lists: list[str] = []
-    times: list[int] = []
+    times: list[Whole] = []
     items: list[list[str]] = []
-    taken: list[list[int]] = []
+    taken: list[list[Ordinal]] = []
 
     def fold(self, event: Event, moment: Moment, rules: Rules) -> None:
         """Append a shown list, or mark in its list what was taken."""
@@ -69,6 +69,16 @@ class Impressions(Part):
             [row[3] for row in rows],
         )
         self._forget()
+
+    def uneven(self) -> str:
+        """Name the first column that is not as long as ``lists``, or points beyond a list."""
+        names = self.__struct_fields__
+        uneven = (name for name in names if len(getattr(self, name)) != len(self.lists))
+        if name := next(uneven, ""):
+            return name
+        pairs = zip(self.items, self.taken, strict=True)
+        beyond = any(taken and max(taken) >= len(items) for items, taken in pairs)
+        return "taken" if beyond else ""
 
     def _forget(self) -> None:
         """Let the oldest lists go, whole, until what is left fits."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from features.parts.base import Moment, Part, Rules
+from typing import Annotated
+
+from msgspec import Meta
+
+from features.parts.base import Moment, Part, Rules, Whole
 from stream.events import Event, Interaction
 
 __all__ = ["Owned"]
@@ -19,7 +23,7 @@ class Owned(Part):
         least recently taken first.
     """
 
-    items: dict[str, list[int]] = {}
+    items: dict[str, Annotated[list[Whole], Meta(min_length=6, max_length=6)]] = {}
 
     def fold(self, event: Event, moment: Moment, rules: Rules) -> None:
         """Count a positive interaction once a visit; forget the least recent item."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from features.parts.base import Moment, Part, Rules
+from features.parts.base import Moment, Part, Rules, Whole
 from stream.events import Event, Field, Interaction, Ranking, Search, User
 
 __all__ = ["MAX_PROFILE", "Situation"]
@@ -31,7 +31,7 @@ class Situation(Part):
     """
 
     query: str = ""
-    query_time: int = 0
+    query_time: Whole = 0
     context: dict[str, str] = {}
     profile: dict[str, bool | float | str | list[str | float]] = {}
 
