@@ -6,6 +6,7 @@ take turns in one thread, so that the same log and settings give the same bytes.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,7 +20,10 @@ from consumers.view import LiveView
 from features.text import TextEncoder
 from models.evaluation import Evaluation
 from models.sources.registry import SOURCES
+from models.sources.transformer import Transformer
+from models.tuning import Tuned, tuner_of
 from stream import metrics
+from stream.errors import ModelError
 from stream.events import BadRecord, Item, decode
 from stream.log import read_log
 from stream.loop import Loop
@@ -30,6 +34,8 @@ from stream.store import Store
 from stream.writes import Writes
 
 __all__ = ["Replay", "Replayed", "source_names", "time_at"]
+
+log = logging.getLogger(__name__)
 
 ITEMS_AT_ONCE: Final = 512
 """Item events that are gathered before the catalogue consumer encodes them."""
@@ -89,6 +95,8 @@ class Replay:
         Partitions of all topics, or of each by its name.
     evaluation
         Measures predictions on the way; None does not.
+    train_every
+        Events after which the Transformer is trained, again and again; 0 never does.
     """
 
     def __init__(
@@ -99,6 +107,7 @@ class Replay:
         *,
         partitions: int | Mapping[str, int] = 1,
         evaluation: Evaluation | None = None,
+        train_every: int = 0,
     ) -> None:
         self.settings, self.evaluation = settings, evaluation
         kafka = settings.kafka
@@ -131,6 +140,8 @@ class Replay:
             for handler in handlers
         )
         self._store = store
+        self._train_every, self._tuner = train_every, tuner_of(settings, view.world)
+        self.tuned: list[Tuned] = []
 
     def run(self, path: str | Path, *, on_bytes: Progress | None = None) -> Replayed:
         """Read the log to its end; return what was measured."""
@@ -144,6 +155,12 @@ class Replay:
             record = outgoing(raw, event, settings)
             sink.send(record)
             events += 1
+            if self._train_every:
+                if not isinstance(event, BadRecord):
+                    self._tuner.add(event)
+                if events % self._train_every == 0:
+                    self._turn(flush=False)
+                    self._tune()
             bad += isinstance(event, BadRecord)
             if record.topic == settings.kafka.catalogue:
                 items += 1
@@ -166,6 +183,18 @@ class Replay:
         _drain(self._catalogue, flush=True)
         for _ in _steps(self._events, flush=flush):
             _drain(self._transitions, flush=True)
+
+    def _tune(self) -> None:
+        """Train the next Transformer on what has passed, and serve it from here on."""
+        try:
+            with metrics.step("train"):
+                self.tuned.append(self._tuner.run())
+        except ModelError as error:  # too early in the log: the next time there is more of it
+            log.warning("%s", error)
+            return
+        for source in self.personalize.engine.sources:
+            if isinstance(source, Transformer):
+                source.swap(source.prepare(self.tuned[-1].model, f"replay-{len(self.tuned)}"))
 
     def _finish(self) -> None:
         """Close the lists that still wait for clicks, and write the learners' checkpoints."""

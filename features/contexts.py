@@ -117,6 +117,8 @@ class Contexts:
         (B,) epoch milliseconds.
     items
         (B, L) item indices, -1 beyond the end.
+    times
+        (B, L) epoch milliseconds, 0 beyond the end.
     age
         (B, L) days before now.
     weight
@@ -135,6 +137,7 @@ class Contexts:
 
     now: NDArray[np.int64]
     items: I32
+    times: NDArray[np.int64]
     age: F32
     weight: F32
     back: I32
@@ -370,6 +373,7 @@ def build_contexts(questions: Sequence[Question]) -> Contexts:
     return Contexts(
         now=now,
         items=items,
+        times=times,
         age=(np.maximum(now[:, None] - times, 0) / DAY_MS).astype(np.float32),
         weight=weight,
         back=np.maximum(visit[:, None] - visits, 0).astype(np.int32),

@@ -11,6 +11,7 @@ from models.sources.factors import Factors
 from models.sources.neighbours import Horizon, Neighbours
 from models.sources.own import Fresh, Repeat, Routine
 from models.sources.popular import CategoryTrend, Popular
+from models.sources.transformer import Transformer
 from stream.errors import SettingsError
 
 __all__ = ["SOURCES", "build_sources"]
@@ -34,6 +35,7 @@ SOURCES: Final[dict[str, Callable[[World, Centred], Source]]] = {
     "repeat": lambda world, _: Repeat(world),
     "routine": lambda world, _: Routine(world),
     "factors": lambda world, _: Factors(world),
+    "transformer": lambda world, _: Transformer(world),
     "new": lambda world, _: Fresh(world),
 }
 

@@ -1,0 +1,304 @@
+"""One run of training: a sequence model, fine-tuned on a window of the stream.
+
+The same code serves the first model and every later one, the command, the
+periodic job and the replay. Batches, devices, precision and processes are
+Hugging Face Accelerate's. The same seed and data give the same weights on a
+CPU, also over an interruption: each epoch draws from a seed of its own.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models import losses
+from models.interactions import Windows, windows
+from models.schedule import groups_of, rate_at
+from models.sequence import SequenceModel, Task
+from models.training_data import Material, batch_of, log_shares, split
+from models.training_state import load_state, save_state
+
+__all__ = ["Epoch", "TrainConfig", "Trained", "train"]
+
+FULL_UP_TO: Final = 20_000
+"""Items up to which ``auto`` takes the softmax over all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """How to train.
+
+    Attributes
+    ----------
+    epochs, patience
+        Passes at the most, and without a lower held-out loss before it stops.
+    batch
+        Sequences of a step, over all processes and accumulated parts.
+    accumulate
+        Parts that a step is computed in.
+    learning_rate, weight_decay, warmup
+        Of AdamW; the share of steps over which the rate rises, before it falls to 0.
+    holdout
+        Share of the window, its end, that is held out to stop early.
+    past
+        Interactions from before the window that are trained on again, per one of it.
+    loss
+        ``softmax``, ``sampled``, ``gbce``, or ``auto``: softmax up to 20,000 items.
+    negatives
+        Drawn for a step, where the loss samples.
+    weights
+        Task to its weight beside that of the next item.
+    precision
+        ``no``, ``bf16``, ``fp16``.
+    seed
+        Of everything drawn.
+    """
+
+    epochs: int = 10
+    patience: int = 2
+    batch: int = 64
+    accumulate: int = 1
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    warmup: float = 0.05
+    holdout: float = 0.1
+    past: float = 1.0
+    loss: Literal["auto", "softmax", "sampled", "gbce"] = "auto"
+    negatives: int = 512
+    weights: dict[Task, float] = field(default_factory=dict)
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """What one pass came to: mean losses, seconds, sequences a second."""
+
+    number: int
+    loss: float
+    held_out: float
+    seconds: float
+    sequences_per_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What a run came to.
+
+    Attributes
+    ----------
+    epochs
+        All passes.
+    best
+        Number of the pass whose weights the model has now.
+    predictions
+        Interactions trained on in a pass, and held out.
+    """
+
+    epochs: list[Epoch]
+    best: int
+    predictions: tuple[int, int]
+
+
+Watch = Callable[[int, int, float], None]
+"""Called after each step: steps done, steps of the epoch, loss."""
+
+
+def train(
+    model: SequenceModel,
+    material: Material,
+    config: TrainConfig,
+    *,
+    folder: Path | None = None,
+    watch: Watch | None = None,
+) -> Trained:
+    """Train a model in place.
+
+    Parameters
+    ----------
+    model
+        New or trained before.
+    material
+        What from.
+    config
+        How.
+    folder
+        Where the run's state is kept after each pass, to go on from after a kill.
+    watch
+        Told of the progress.
+
+    Raises
+    ------
+    ModelError
+        There is nothing to learn from.
+    """
+    return _Run(model, material, config).go(folder, watch)
+
+
+class _Run:
+    """One run's arrays, optimiser and books."""
+
+    def __init__(self, model: SequenceModel, material: Material, config: TrainConfig) -> None:
+        self._config, self._data = config, material.data
+        self._fit, self._held = split(material, config.holdout, config.past, config.seed)
+        torch.manual_seed(config.seed)
+        generator = torch.Generator().manual_seed(config.seed)
+        items = np.unique(self._data.item).astype(np.int64)
+        model.welcome(torch.from_numpy(items), generator)
+        self._accelerator = Accelerator(mixed_precision=config.precision)
+        self._optimizer = torch.optim.AdamW(
+            groups_of(model, config.weight_decay), lr=config.learning_rate, betas=(0.9, 0.98)
+        )
+        self._net, self._optimizer = self._accelerator.prepare(model, self._optimizer)
+        self._model = model
+        self._queries = torch.from_numpy(material.queries)
+        self._item = torch.from_numpy(self._data.item.astype(np.int64))
+        self._log_q = log_shares(self._data, len(model.contents))
+
+    def go(self, folder: Path | None, watch: Watch | None) -> Trained:
+        config, model = self._config, self._model
+        books: dict[str, Any] = {"epochs": [], "best": -1}
+        best = _copy(model)
+        if folder is not None and (found := load_state(folder, model, self._optimizer)):
+            books, best = found
+        held = windows(self._data, model.config.length, self._held)
+        for number in range(len(books["epochs"]), config.epochs):
+            begun = time.perf_counter()
+            torch.manual_seed(config.seed * 1_000_003 + number)
+            rng = np.random.default_rng((config.seed, number))
+            cut = windows(self._data, model.config.length, self._fit, rng)
+            loss = self._epoch(cut, number, rng, watch)
+            held_loss = self._measure(held) if len(held) else loss
+            seconds = time.perf_counter() - begun
+            epoch = Epoch(number, loss, held_loss, seconds, len(cut) / seconds)
+            lowest = min((e["held_out"] for e in books["epochs"]), default=math.inf)
+            books["epochs"].append(_plain(epoch))
+            if held_loss < lowest:
+                books["best"], best = number, _copy(model)
+            if folder is not None and self._accelerator.is_main_process:
+                save_state(folder, model, self._optimizer, books, best)
+            if number - books["best"] >= config.patience:
+                break
+        model.load_state_dict(best)
+        model.eval()
+        epochs = [Epoch(**one) for one in books["epochs"]]
+        return Trained(epochs, books["best"], (int(self._fit.sum()), int(self._held.sum())))
+
+    def _epoch(
+        self, cut: Windows, number: int, rng: np.random.Generator, watch: Watch | None
+    ) -> float:
+        config = self._config
+        order = rng.permutation(len(cut))
+        steps = math.ceil(len(order) / config.batch)
+        total = weight = 0.0
+        self._net.train()
+        for step in range(steps):
+            rows = order[step * config.batch : (step + 1) * config.batch]
+            rate = rate_at(number * steps + step, config.epochs * steps, config.warmup)
+            for group in self._optimizer.param_groups:
+                group["lr"] = config.learning_rate * rate
+            loss, count = self._step(cut, rows, rng)
+            total, weight = total + loss * count, weight + count
+            if watch is not None:
+                watch(step + 1, steps, loss)
+        return total / max(weight, 1e-9)
+
+    def _step(
+        self, cut: Windows, rows: NDArray[np.int64], rng: np.random.Generator
+    ) -> tuple[float, float]:
+        accelerator, config = self._accelerator, self._config
+        whole = float(cut.share[rows].sum())
+        negatives = self._negatives(rng)
+        parts = np.array_split(rows, config.accumulate)
+        total = 0.0
+        for part in parts:
+            mine = part[accelerator.process_index :: accelerator.num_processes]
+            # Every process adds its part; DDP takes their mean, so each is weighed up again.
+            with accelerator.autocast():
+                loss = self._loss(cut, mine, negatives) * accelerator.num_processes / whole
+            accelerator.backward(loss)
+            total += float(accelerator.reduce(loss.detach(), "mean"))
+        accelerator.clip_grad_norm_(self._net.parameters(), 1.0)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        return total, whole
+
+    def _loss(self, cut: Windows, rows: NDArray[np.int64], negatives: Tensor | None) -> Tensor:
+        """Return the summed loss of some windows."""
+        device = self._accelerator.device
+        batch = batch_of(self._data, cut.at[rows], self._queries, cut.after[rows]).to(device)
+        table = self._model.items()
+        outputs = self._net(batch, table)
+        share = torch.from_numpy(cut.share[rows]).to(device)
+        asked = share > 0
+        after = torch.from_numpy(cut.after[rows][cut.share[rows] > 0].astype(np.int64))
+        target = self._item[after].to(device)
+        outputs = outputs[asked]
+        each = self._next_loss(outputs, table, target, negatives)
+        for task, weight in self._config.weights.items():
+            each = each + weight * self._task_loss(task, outputs, table[target], after)
+        return torch.as_tensor((each * share[asked]).sum())
+
+    def _next_loss(
+        self, outputs: Tensor, table: Tensor, target: Tensor, negatives: Tensor | None
+    ) -> Tensor:
+        if negatives is None:
+            return losses.softmax(outputs, table, target)
+        if self._config.loss == "gbce":
+            return losses.gbce(outputs, table, target, negatives)
+        return losses.sampled_softmax(
+            outputs, table, target, negatives, self._log_q.to(outputs.device)
+        )
+
+    def _task_loss(self, task: Task, outputs: Tensor, taken: Tensor, after: Tensor) -> Tensor:
+        """Return a further task's losses (M,), 0 where the event has no label."""
+        data = self._data
+        said = self._model.judge(task, outputs, taken)
+        if task == "purchase":
+            label = torch.from_numpy(data.bought)[after].to(said)
+            return torch.nn.functional.binary_cross_entropy_with_logits(
+                said, label, reduction="none"
+            )
+        value = torch.from_numpy(data.value)[after].to(said)
+        known = ~value.isnan()
+        return torch.where(known, (said - value.nan_to_num()) ** 2, 0.0)
+
+    def _negatives(self, rng: np.random.Generator) -> Tensor | None:
+        """Draw a step's negatives; None where the loss is over all items."""
+        n, config = len(self._model.contents), self._config
+        loss = config.loss
+        if loss == "softmax" or (loss == "auto" and n <= FULL_UP_TO):
+            return None
+        if loss == "gbce":
+            drawn = rng.integers(0, n, config.negatives)
+        else:
+            drawn = rng.choice(n, config.negatives, p=np.exp(self._log_q.numpy()))
+        return torch.from_numpy(drawn).to(self._accelerator.device)
+
+    @torch.no_grad()
+    def _measure(self, held: Windows) -> float:
+        """Return the mean full-softmax loss of held-out predictions."""
+        self._net.eval()
+        total = 0.0
+        size = self._config.batch
+        for rows in np.array_split(np.arange(len(held)), math.ceil(len(held) / size)):
+            total += float(self._loss(held, rows, None))
+        return total / float(held.share.sum())
+
+
+def _copy(model: SequenceModel) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+
+def _plain(epoch: Epoch) -> dict[str, Any]:
+    return {name: getattr(epoch, name) for name in Epoch.__slots__}
