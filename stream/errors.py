@@ -7,9 +7,10 @@
     ├── LogError             an event log or import source cannot be read
     ├── BrokerError          Kafka is absent, refuses, or lacks a topic
     ├── StoreError           Redis is absent or refuses
+    ├── FolderError          a folder of files cannot be reached or refuses
     ├── CheckpointError      positions that would lose or repeat records
     ├── EncoderError         the text encoder cannot be loaded or run
-    ├── ModelError           a learner's checkpoint does not fit its model
+    ├── ModelError           a model or a learner's checkpoint is damaged, missing or unfit
     ├── ChildFailedError     a consumer process died again and again
     ├── BadEventError        what was to be published is no event
     └── NothingYetError      there is no list to read yet
@@ -67,6 +68,10 @@ class StoreError(RilletError):
     """Redis cannot be reached or refuses a command."""
 
 
+class FolderError(RilletError):
+    """A folder of files, local or remote, cannot be reached or refuses."""
+
+
 class CheckpointError(RilletError):
     """Positions do not grow, or a commit was refused."""
 
@@ -76,7 +81,7 @@ class EncoderError(RilletError):
 
 
 class ModelError(RilletError):
-    """A learner's checkpoint does not fit the model it is loaded into."""
+    """A model, or a learner's checkpoint, is damaged, missing or does not fit."""
 
 
 class ChildFailedError(RilletError):
