@@ -31,6 +31,7 @@ __all__ = [
     "SessionSettings",
     "Settings",
     "SourcesSettings",
+    "TrainingSettings",
     "load_settings",
 ]
 
@@ -233,6 +234,25 @@ class RecommendSettings(_Group):
     )
 
 
+class TrainingSettings(_Group):
+    """Models that are trained: where they are kept, and when one takes another's place."""
+
+    registry: str = Setting(
+        "models-registry",
+        min_length=1,
+        description="folder of trained models; any path or fsspec URL, such as s3://shop/models",
+    )
+    sure: float = Setting(
+        0.95, gt=0.5, lt=1, description="how sure the gate must be that a model is not worse"
+    )
+    tolerance: float = Setting(
+        0.02, ge=0, lt=1, description="share of the current model's value that may be lost"
+    )
+    keep: int = Setting(
+        5, ge=1, description="versions of each kind that `rillet models prune` leaves"
+    )
+
+
 class Settings(_Group):
     """All settings; frozen. Build it with :func:`load_settings`."""
 
@@ -246,6 +266,7 @@ class Settings(_Group):
     sources: SourcesSettings = SourcesSettings()
     blend: BlendSettings = BlendSettings()
     recommend: RecommendSettings = RecommendSettings()
+    training: TrainingSettings = TrainingSettings()
     interactions: dict[str, InteractionType] = Setting(
         default_factory=_default_types, description="type of interaction -> what it means"
     )
