@@ -78,6 +78,10 @@ class Keys:
         """Return the key of what one process' sources have learned (an .npz file)."""
         return self._key("models", str(partition))
 
+    def model(self, kind: str) -> str:
+        """Return the key that names the current trained model of a kind (JSON)."""
+        return self._key("model", kind)
+
     def changes(self) -> str:
         """Return the key of the feed of changed items (a Redis stream)."""
         return self._key("changes")

@@ -17,6 +17,7 @@ from features.card import ItemCard
 from features.session import Session
 from models.answer import Answer
 from models.item_state import ItemView
+from stream.announcement import Announced
 from stream.events import BadRecord, decode
 from stream.keys import Keys
 from stream.routing import outgoing
@@ -26,7 +27,13 @@ from stream.store import Store
 ROOT = Path(__file__).resolve().parents[2]
 REDIS = (ROOT / "docs" / "redis.md").read_text("utf-8")
 EVENTS = (ROOT / "docs" / "events.md").read_text("utf-8")
-VALUES = {"recs": Answer, "session": Session, "item": ItemCard, "neighbours": ItemView}
+VALUES = {
+    "recs": Answer,
+    "session": Session,
+    "item": ItemCard,
+    "neighbours": ItemView,
+    "model": Announced,
+}
 
 
 def blocks(page: str, language: str) -> list[str]:
