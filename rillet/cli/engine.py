@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["replay"]
 
-KEPT_KINDS: Final = ("vector",)
-"""Kinds of keys that no replay makes wrong: a text's vector stays what it is."""
+KEPT_KINDS: Final = ("vector", "model")
+"""Kinds of keys that no replay makes wrong: a text's vector, which trained model is current."""
 
 STATE_KINDS: Final = (
     *("position", "session", "recs", "item", "neighbours", "itemstate", "learner"),
@@ -33,7 +33,9 @@ STATE_KINDS: Final = (
 )
 
 
-_Log = Annotated[str, typer.Argument(help="The log: .jsonl, .jsonl.gz, .jsonl.zst, or -")]
+_Log = Annotated[
+    str, typer.Argument(help="The log: .jsonl, .jsonl.gz, .jsonl.zst, an archive, or -")
+]
 _From = Annotated[
     float, typer.Option(help="Measure only after this share of what users did; 1: nothing.")
 ]

@@ -50,6 +50,8 @@ COMMANDS: Final[dict[str, Entry]] = {
     "consume": Entry("rillet.cli.live:consume", "Run one consumer"),
     "up": Entry("rillet.cli.live:up", "Run all consumers"),
     "doctor": Entry("rillet.cli.health:doctor", "Check everything, and say how to mend it"),
+    "archive": Entry("rillet.cli.archive:app", "Look after the archive of the stream"),
+    "models": Entry("rillet.cli.models:app", "List, promote and prune trained models"),
     "status": Entry("rillet.cli.status:status", "Show what the running consumers do"),
 }
 """Every command, in the order of the help. To add one, add a line."""
