@@ -19,6 +19,7 @@ from pydantic import Field as Setting
 from stream.errors import SettingsError
 
 __all__ = [
+    "ArchiveSettings",
     "BatchSettings",
     "BlendSettings",
     "EncoderSettings",
@@ -234,6 +235,22 @@ class RecommendSettings(_Group):
     )
 
 
+class ArchiveSettings(_Group):
+    """The stream on disk, in Parquet files by day: for training and for replays."""
+
+    enabled: bool = Setting(False, description="whether `rillet up` runs `archive` too")
+    url: str = Setting(
+        "archive", min_length=1, description="a path or fsspec URL, such as s3://shop/archive"
+    )
+    max_rows: int = Setting(100_000, ge=1, description="a partition's rows after which it writes")
+    max_s: float = Setting(60, gt=0, description="seconds after which it writes in any case")
+    max_mb: float = Setting(64, gt=0, description="megabytes in hand, of all partitions together")
+    retry_s: float = Setting(300, ge=0, description="patience with a filesystem that refuses")
+    keep_days: int = Setting(
+        0, ge=0, description="full days that `rillet archive prune` keeps; 0 = all"
+    )
+
+
 class TrainingSettings(_Group):
     """Models that are trained: where they are kept, and when one takes another's place."""
 
@@ -266,6 +283,7 @@ class Settings(_Group):
     sources: SourcesSettings = SourcesSettings()
     blend: BlendSettings = BlendSettings()
     recommend: RecommendSettings = RecommendSettings()
+    archive: ArchiveSettings = ArchiveSettings()
     training: TrainingSettings = TrainingSettings()
     interactions: dict[str, InteractionType] = Setting(
         default_factory=_default_types, description="type of interaction -> what it means"
