@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import msgspec
 
@@ -47,6 +48,23 @@ DEFAULT_EVERY_MS = 10_000
 Arrived = tuple[Record, Event]
 
 
+class Served(Protocol):
+    """What keeps the engine's Transformer the one that was promoted last."""
+
+    @property
+    def version(self) -> str:
+        """The version that is served; "" where there is none."""
+        ...
+
+    def begin(self) -> None:
+        """Load what is current, before the first batch."""
+        ...
+
+    def look(self) -> None:
+        """Go a step towards what is current, without waiting; between two batches."""
+        ...
+
+
 class Personalize:
     """Folds users' states, learns from what they do, writes what to show them next.
 
@@ -62,6 +80,11 @@ class Personalize:
         Stamps the answers, and refuses events from the future; None follows the events.
     observer
         Watches predictions before they are learned from.
+
+    Attributes
+    ----------
+    served
+        Keeps the Transformer the one that was promoted last; None, as in a replay, leaves it.
     """
 
     name = "personalize"
@@ -84,6 +107,7 @@ class Personalize:
         self._meaning = meaning_of(settings)
         self._sessions = KeptSessions(store, self._keys)
         self.learners = KeptLearners(settings, store, self.engine, observer)
+        self.served: Served | None = None
         self._early = EARLY / max(1, view.event_partitions)
         self._time = Watermark()
         self._default_at = 0
@@ -94,6 +118,8 @@ class Personalize:
         self._sessions.clear()
         self._view.begin()
         self.learners.begin(partitions, self._view.event_partitions)
+        if self.served is not None:
+            self.served.begin()
 
     def revoked(self, partitions: Sequence[TopicPartition]) -> None:
         """Drop states and learners: they may change elsewhere from now on."""
@@ -112,6 +138,8 @@ class Personalize:
         with metrics.step("read"):
             self._view.refresh()
             self.learners.hear(self._view.event_partitions)
+            if self.served is not None:
+                self.served.look()
             self._sessions.load([partition_key(event) for _, event in events])
         lessons = Lessons(self.engine, self.learners.held, self._observer, self._early)
         with metrics.step("fold"):
@@ -205,7 +233,7 @@ class Personalize:
             users.append((DEFAULT_USER, newest))
         answers: list[Answer] = []
         now = self._clock.now_ms() if self._clock is not None else newest.event_time
-        version = self.learners.version
+        version = self._version()
         if not len(self._view.world.catalogue):  # nothing to choose from yet
             self._default_short = True
             return [Answer(as_of, user, [], version, [], now) for user, as_of in users]
@@ -217,6 +245,11 @@ class Personalize:
                 most = min(self._settings.recommend.length, len(self._view.world.catalogue))
                 self._default_short = len(answer.items) < most
         return answers
+
+    def _version(self) -> str:
+        """Return what the lists were made with: the blend, and the Transformer where one is."""
+        served = "" if self.served is None else self.served.version
+        return f"{self.learners.version}+{served}" if served else self.learners.version
 
     def _write(
         self, touched: Mapping[str, Session], answers: Sequence[Answer], writes: Writes

@@ -19,9 +19,10 @@ from consumers.personalize import Personalize
 from consumers.view import LiveView
 from features.text import TextEncoder
 from models.evaluation import Evaluation
+from models.loaded import Loaded
 from models.sources.registry import SOURCES
 from models.sources.transformer import Transformer
-from models.tuning import Tuned, tuner_of
+from models.tuning import Tuned, Tuner, tuner_for
 from stream import metrics
 from stream.errors import ModelError
 from stream.events import BadRecord, Item, decode
@@ -140,7 +141,10 @@ class Replay:
             for handler in handlers
         )
         self._store = store
-        self._train_every, self._tuner = train_every, tuner_of(settings, view.world)
+        self._train_every = train_every
+        self._tuner: Tuner | None = None
+        if train_every:
+            self._tuner = tuner_for(settings, view.world.catalogue, view.world.queries)
         self.tuned: list[Tuned] = []
 
     def run(self, path: str | Path, *, on_bytes: Progress | None = None) -> Replayed:
@@ -155,12 +159,12 @@ class Replay:
             record = outgoing(raw, event, settings)
             sink.send(record)
             events += 1
-            if self._train_every:
+            if self._tuner is not None:
                 if not isinstance(event, BadRecord):
                     self._tuner.add(event)
                 if events % self._train_every == 0:
                     self._turn(flush=False)
-                    self._tune()
+                    self._tune(self._tuner)
             bad += isinstance(event, BadRecord)
             if record.topic == settings.kafka.catalogue:
                 items += 1
@@ -184,17 +188,19 @@ class Replay:
         for _ in _steps(self._events, flush=flush):
             _drain(self._transitions, flush=True)
 
-    def _tune(self) -> None:
+    def _tune(self, tuner: Tuner) -> None:
         """Train the next Transformer on what has passed, and serve it from here on."""
         try:
             with metrics.step("train"):
-                self.tuned.append(self._tuner.run())
+                self.tuned.append(tuner.run())
         except ModelError as error:  # too early in the log: the next time there is more of it
             log.warning("%s", error)
             return
         for source in self.personalize.engine.sources:
             if isinstance(source, Transformer):
-                source.swap(source.prepare(self.tuned[-1].model, f"replay-{len(self.tuned)}"))
+                vectors, seen = source.place()
+                tuned = Loaded.of(self.tuned[-1].model, f"replay-{len(self.tuned)}", seen)
+                source.swap(tuned.over(vectors, seen))
 
     def _finish(self) -> None:
         """Close the lists that still wait for clicks, and write the learners' checkpoints."""

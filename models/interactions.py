@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 
 from features.contexts import QUERY_LIFE_MS
 from features.parts.base import Rules
-from stream.events import Delete, Event, Identify, Interaction, Search, partition_key
+from stream.events import (
+    Delete,
+    Event,
+    Identify,
+    Interaction,
+    Ranking,
+    Search,
+    partition_key,
+)
 
 __all__ = ["Interactions", "Recorder", "Windows", "windows"]
 
@@ -30,6 +38,9 @@ _ROW: Final = np.dtype(
         ("query", np.int32),
     ]
 )
+
+_NEVER: Final = (-1, -1)
+"""When and what was asked by somebody who has not searched yet."""
 
 MOST_ALIKE: Final = 10
 """Predictions that the first of several interactions of one time counts for, at the most."""
@@ -69,6 +80,12 @@ class Interactions:
     def __len__(self) -> int:
         return len(self.user)
 
+    def until(self, time_ms: int) -> Interactions:
+        """Return those up to a time."""
+        kept = self.time <= time_ms
+        columns = {name: getattr(self, name)[kept] for name in _ROW.names or ()}
+        return Interactions(**columns, queries=self.queries)
+
 
 class Recorder:
     """Collects a stream's interactions, event by event.
@@ -87,7 +104,10 @@ class Recorder:
         self._rows: list[tuple[int, int, int, float, bool, float, int]] = []
         self._queries: dict[str, int] = {}
         self._asked: dict[int, tuple[int, int]] = {}
+        self._into: dict[int, int] = {}
+        self._same: dict[int, list[int]] = {}
         self._gone: dict[int, int] = {}
+        self._forgotten: dict[int, int] = {}
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -96,22 +116,43 @@ class Recorder:
         """Take note of an event; of what is no interaction only what it says of others."""
         if isinstance(event, Interaction):
             self._add(event)
-        elif isinstance(event, Search):
-            query = self._queries.setdefault(event.query, len(self._queries))
-            self._asked[self._user(event)] = (query, int(event.timestamp))
         elif isinstance(event, Delete) and event.user is not None:
-            self._gone[self._user(event)] = len(self._rows)
+            self._forget(self._user(event.user), int(event.timestamp))
         elif isinstance(event, Identify):
-            self._users[event.anonymous] = self._users.setdefault(event.user, len(self._users))
+            self._merge(self._user(event.anonymous), self._user(event.user))
+        if text := _query_of(event):
+            query = self._queries.setdefault(text, len(self._queries))
+            user, asked = self._user(partition_key(event)), (int(event.timestamp), query)
+            if asked[0] >= self._asked.get(user, _NEVER)[0]:
+                self._asked[user] = asked
 
-    def _user(self, event: Event) -> int:
-        return self._users.setdefault(partition_key(event), len(self._users))
+    def _user(self, name: str) -> int:
+        """Return a user's number: that of whom he was found to be."""
+        number = self._users.setdefault(name, len(self._users))
+        return self._into.get(number, number)
+
+    def _merge(self, visitor: int, user: int) -> None:
+        if visitor == user:
+            return
+        for number in (visitor, *self._same.pop(visitor, ())):
+            self._into[number] = user
+            self._same.setdefault(user, []).append(number)
+        asked = self._asked.pop(visitor, _NEVER)
+        self._asked[user] = max(asked, self._asked.get(user, _NEVER))
+
+    def _forget(self, user: int, time: int) -> None:
+        self._forgotten[user] = time
+        self._asked.pop(user, None)
+        for number in (user, *self._same.get(user, ())):
+            self._gone[number] = len(self._rows)
 
     def _add(self, event: Interaction) -> None:
-        user, time = self._user(event), int(event.timestamp)
+        user, time = self._user(partition_key(event)), int(event.timestamp)
+        if time <= self._forgotten.get(user, -1):
+            return
         sign, weight = self._rules.role(event)
-        query, asked = self._asked.get(user, (-1, 0))
-        fresh = query if time - asked <= QUERY_LIFE_MS else -1
+        asked, query = self._asked.get(user, _NEVER)
+        fresh = query if 0 <= time - asked <= QUERY_LIFE_MS else -1
         value = np.nan if event.value is None else float(event.value)
         bought = "purchase" in event.type
         row = self._row_of(event.item)
@@ -125,9 +166,21 @@ class Recorder:
         for one, until in self._gone.items():
             gone[one] = until
         kept = np.flatnonzero(np.arange(len(rows)) >= gone[user])
+        into = np.arange(len(gone), dtype=np.int32)
+        into[list(self._into)] = list(self._into.values())
+        rows["user"] = into[user]
         rows = rows[kept[np.lexsort((kept, time[kept], user[kept]))]]
         columns = {name: np.ascontiguousarray(rows[name]) for name in rows.dtype.names or ()}
         return Interactions(**columns, queries=list(self._queries))
+
+
+def _query_of(event: Event) -> str:
+    """Return what was searched for: also lists and interactions may tell, as in states."""
+    if isinstance(event, Search):
+        return event.query
+    if not isinstance(event, Ranking | Interaction):
+        return ""
+    return next((str(f.value) for f in event.fields if f.name == "query" and f.value), "")
 
 
 @dataclass(frozen=True, slots=True)

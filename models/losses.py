@@ -35,10 +35,11 @@ def sampled_softmax(
 ) -> Tensor:
     """Return the cross-entropy over the target and sampled negatives: (M,).
 
-    Each log-odds is lowered by the logarithm of how often its item is expected in the
-    sample, which makes the expected gradient that of the full softmax (Bengio and Senecal
-    2008, doi:10.1109/TNN.2007.912312; Yi et al. 2019, doi:10.1145/3298689.3346996). A
-    negative that is the target counts for none.
+    Each negative's log-odds are lowered by the logarithm of how often it is expected in the
+    sample: what the negatives add up to is then expected to be that of the whole catalogue
+    (Bengio and Senecal 2008, doi:10.1109/TNN.2007.912312). The target's are not, for it is
+    always there (Khrylchenko et al. 2025, arXiv:2507.09331); a negative that is the target
+    counts for none.
 
     Parameters
     ----------
@@ -50,7 +51,7 @@ def sampled_softmax(
         (N,) logarithm of the chance that one draw gives the item.
     """
     expected = log_q + math.log(len(negatives))
-    hit = (outputs * table[target]).sum(-1) - expected[target]
+    hit = (outputs * table[target]).sum(-1)
     others = outputs @ table[negatives].T - expected[negatives]
     others = others.masked_fill(negatives[None] == target[:, None], -torch.inf)
     return torch.logsumexp(torch.cat([hit[:, None], others], dim=1), dim=1) - hit

@@ -199,7 +199,8 @@ class SequenceModel(nn.Module):
         if self.config.content:
             table = table + self.project(self.contents)
         if self.config.ids:
-            ids: Tensor = self.ids
+            # Rows that nobody welcomed stay zero, though their items serve as negatives.
+            ids = self.ids * (self.ids != 0).any(dim=1, keepdim=True)
             if self.training and self.config.id_dropout and self.config.content:
                 kept = torch.rand(len(ids), 1, device=ids.device) >= self.config.id_dropout
                 ids = ids * kept

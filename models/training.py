@@ -8,10 +8,10 @@ CPU, also over an interruption: each epoch draws from a seed of its own.
 
 from __future__ import annotations
 
+import json
 import math
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -27,6 +27,7 @@ from models.schedule import groups_of, rate_at
 from models.sequence import SequenceModel, Task
 from models.training_data import Material, batch_of, log_shares, split
 from models.training_state import load_state, save_state
+from stream.errors import ModelError
 
 __all__ = ["Epoch", "TrainConfig", "Trained", "train"]
 
@@ -82,13 +83,12 @@ class TrainConfig:
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """What one pass came to: mean losses, seconds, sequences a second."""
+    """What one pass came to: mean losses, and how many sequences it had."""
 
     number: int
     loss: float
     held_out: float
-    seconds: float
-    sequences_per_s: float
+    sequences: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,42 +155,48 @@ class _Run:
         generator = torch.Generator().manual_seed(config.seed)
         items = np.unique(self._data.item).astype(np.int64)
         model.welcome(torch.from_numpy(items), generator)
-        self._accelerator = Accelerator(mixed_precision=config.precision)
+        self._accelerator = Accelerator(mixed_precision=config.precision, cpu=_only_cpu())
         self._optimizer = torch.optim.AdamW(
             groups_of(model, config.weight_decay), lr=config.learning_rate, betas=(0.9, 0.98)
         )
         self._net, self._optimizer = self._accelerator.prepare(model, self._optimizer)
         self._model = model
+        self._mark = material.mark() | {"config": asdict(config), "net": asdict(model.config)}
+        self._mark = json.loads(json.dumps(self._mark))  # as it is read back
         self._queries = torch.from_numpy(material.queries)
         self._item = torch.from_numpy(self._data.item.astype(np.int64))
         self._log_q = log_shares(self._data, len(model.contents))
 
     def go(self, folder: Path | None, watch: Watch | None) -> Trained:
         config, model = self._config, self._model
-        books: dict[str, Any] = {"epochs": [], "best": -1}
+        books: dict[str, Any] = {"epochs": [], "best": -1, "mark": self._mark}
         best = _copy(model)
-        if folder is not None and (found := load_state(folder, model, self._optimizer)):
+        if folder is not None and (found := load_state(folder, model, self._optimizer, self._mark)):
             books, best = found
         held = windows(self._data, model.config.length, self._held)
         for number in range(len(books["epochs"]), config.epochs):
-            begun = time.perf_counter()
+            if number and number - 1 - books["best"] >= config.patience:
+                break
             torch.manual_seed(config.seed * 1_000_003 + number)
             rng = np.random.default_rng((config.seed, number))
             cut = windows(self._data, model.config.length, self._fit, rng)
+            if not len(cut):
+                raise ModelError(
+                    "nobody did anything before what is to be learned: no sequence has two items",
+                    "publish more events, with the same user or session for what belongs together",
+                )
             loss = self._epoch(cut, number, rng, watch)
             held_loss = self._measure(held) if len(held) else loss
-            seconds = time.perf_counter() - begun
-            epoch = Epoch(number, loss, held_loss, seconds, len(cut) / seconds)
+            epoch = Epoch(number, loss, held_loss, len(cut))
             lowest = min((e["held_out"] for e in books["epochs"]), default=math.inf)
             books["epochs"].append(_plain(epoch))
             if held_loss < lowest:
                 books["best"], best = number, _copy(model)
             if folder is not None and self._accelerator.is_main_process:
                 save_state(folder, model, self._optimizer, books, best)
-            if number - books["best"] >= config.patience:
-                break
+        self._accelerator.unwrap_model(self._net, keep_fp32_wrapper=False)
         model.load_state_dict(best)
-        model.eval()
+        model.cpu().eval()
         epochs = [Epoch(**one) for one in books["epochs"]]
         return Trained(epochs, books["best"], (int(self._fit.sum()), int(self._held.sum())))
 
@@ -226,6 +232,8 @@ class _Run:
             # Every process adds its part; DDP takes their mean, so each is weighed up again.
             with accelerator.autocast():
                 loss = self._loss(cut, mine, negatives) * accelerator.num_processes / whole
+                if accelerator.num_processes > 1:  # they wait for each other's every gradient
+                    loss = loss + 0 * torch.stack([p.sum() for p in self._net.parameters()]).sum()
             accelerator.backward(loss)
             total += float(accelerator.reduce(loss.detach(), "mean"))
         accelerator.clip_grad_norm_(self._net.parameters(), 1.0)
@@ -302,3 +310,9 @@ def _copy(model: SequenceModel) -> dict[str, Tensor]:
 
 def _plain(epoch: Epoch) -> dict[str, Any]:
     return {name: getattr(epoch, name) for name in Epoch.__slots__}
+
+
+def _only_cpu() -> bool:
+    """Tell whether there is no device; Accelerate does not join processes on a CPU unasked."""
+    devices = (torch.cuda, torch.xpu, torch.backends.mps)
+    return not any(device.is_available() for device in devices)

@@ -36,6 +36,11 @@ class Material:
     queries: NDArray[np.float32]
     since_ms: int = 0
 
+    def mark(self) -> dict[str, int]:
+        """Return what tells it from other material."""
+        last = int(self.data.time.max(initial=0))
+        return {"since_ms": self.since_ms, "until_ms": last, "interactions": len(self.data)}
+
 
 def batch_of(data: Interactions, at: Places, queries: Tensor, after: Places) -> Batch:
     """Return windows as the network reads them.

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from stream.errors import ModelError
 
-__all__ = ["load_state", "save_state"]
+__all__ = ["load_state", "peek", "save_state"]
+
+log = logging.getLogger(__name__)
+
+FILE: Final = "run.safetensors"
 
 Books = dict[str, Any]
 
@@ -32,38 +37,53 @@ def save_state(
     for number, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{name}": value for name, value in state.items()}
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    unfinished = folder / "run.safetensors.part"
+    unfinished = folder / f"{FILE}.part"
     save_file(tensors, unfinished, metadata={"books": json.dumps(books)})
-    unfinished.replace(folder / "run.safetensors")
+    unfinished.replace(folder / FILE)
+
+
+def peek(folder: Path) -> Books | None:
+    """Return the books of the unfinished run in a folder; None where there is none to read."""
+    try:
+        with safe_open(folder / FILE, framework="pt") as opened:
+            books: Books = json.loads(opened.metadata()["books"])
+    except FileNotFoundError:
+        return None
+    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+        log.warning("the unfinished run in %s cannot be read and is begun anew: %s", folder, error)
+        return None
+    return books
 
 
 def load_state(
-    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer
+    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, mark: Books
 ) -> tuple[Books, dict[str, Tensor]] | None:
-    """Go on from :func:`save_state`; None where there is nothing to go on from.
+    """Go on from :func:`save_state`; None where there is no such run to go on from.
 
-    Raises
-    ------
-    ModelError
-        It is of another model, or damaged.
+    Parameters
+    ----------
+    folder
+        Where it is.
+    model, optimizer
+        Changed in place.
+    mark
+        What the run is about; an unfinished one of another mark is left alone.
     """
-    path = folder / "run.safetensors"
-    if not path.exists():
+    books = peek(folder)
+    if books is None or books.get("mark") != mark:
         return None
-    from safetensors import safe_open
-
     try:
-        tensors = load_file(path)
-        with safe_open(path, framework="pt") as opened:
-            books: Books = json.loads(opened.metadata()["books"])
-        model.load_state_dict(_within("model", tensors))
+        tensors = load_file(folder / FILE)
+        best, mine = _within("best", tensors), _within("model", tensors)
+        model.load_state_dict(best)  # both must fit before anything is kept
+        model.load_state_dict(mine)
         optimizer.load_state_dict(optimizer.state_dict() | {"state": _optimizer_state(tensors)})
     except (SafetensorError, RuntimeError, KeyError, ValueError) as error:
         raise ModelError(
             f"the unfinished run in {folder} cannot be continued: {error}",
             "it is damaged, or of another model; delete the folder to begin anew",
         ) from error
-    return books, _within("best", tensors)
+    return books, best
 
 
 def _within(head: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -11,15 +11,19 @@ import torch
 
 from features.catalogue import Catalogue
 from features.parts.base import Rules
+from models.examine import Exam
 from models.interactions import Recorder
-from models.sequence import SequenceConfig, SequenceModel
-from models.sources.base import QueryVectors, World
+from models.sequence import SequenceConfig, SequenceModel, Task
+from models.sources.base import QueryVectors
 from models.training import TrainConfig, Trained, Watch, train
-from models.training_data import Material
-from stream.events import Event, Interaction
+from models.training_data import Material, split
+from models.training_state import peek
+from stream.errors import SettingsError
+from stream.events import Event
 from stream.settings import Settings
+from stream.transformer_settings import TransformerSettings
 
-__all__ = ["Tuned", "Tuner", "tuner_of"]
+__all__ = ["Tuned", "Tuner", "config_of", "network_of", "tuner_for"]
 
 
 _NONE: Final = np.zeros((0, 1), dtype=np.float32)
@@ -35,13 +39,20 @@ class Tuned:
         Over the catalogue as it was then.
     trained
         How the run went.
-    interactions, until_ms
-        How many it knew, and the time of the last.
+    exam
+        Questions about the end of the window, which it was not trained on.
+    interactions, users
+        How many it knew, and of how many users.
+    since_ms, until_ms
+        Where the window began that it was trained on, and the time of the last interaction.
     """
 
     model: SequenceModel
     trained: Trained
+    exam: Exam
     interactions: int
+    users: int
+    since_ms: int
     until_ms: int
 
 
@@ -74,7 +85,6 @@ class Tuner:
         self._recorder = Recorder(catalogue.ensure, rules)
         self._model: SequenceModel | None = None
         self._since_ms = 0
-        self._latest = 0
 
     def __len__(self) -> int:
         return len(self._recorder)
@@ -82,8 +92,6 @@ class Tuner:
     def add(self, event: Event) -> None:
         """Take note of an event of the stream."""
         self._recorder.add(event)
-        if isinstance(event, Interaction):
-            self._latest = max(self._latest, int(event.timestamp))
 
     def begin_with(self, model: SequenceModel, since_ms: int) -> None:
         """Go on from a model that has learned from everything before a time."""
@@ -105,6 +113,10 @@ class Tuner:
             There is nothing to learn from.
         """
         data = self._recorder.columns()
+        begun = peek(folder) if folder is not None else None
+        if begun is not None and begun["mark"]["since_ms"] == self._since_ms:
+            # What has come since the run was begun waits for the next one.
+            data = data.until(begun["mark"]["until_ms"])
         vectors = torch.from_numpy(self._catalogue.vectors.copy())
         if self._model is None:
             torch.manual_seed(self._config.seed)
@@ -114,12 +126,61 @@ class Tuner:
         asked = self._queries.vectors(data.queries) if data.queries else _NONE
         material = Material(data, asked, self._since_ms)
         trained = train(model, material, self._config, folder=folder, watch=watch)
-        self._model, self._since_ms = model, self._latest + 1
-        return Tuned(model, trained, len(data), self._latest)
+        _, held = split(material, self._config.holdout, 0.0, self._config.seed)
+        exam = Exam(material, held, self._catalogue.alive.copy())
+        users, since_ms = len(np.unique(data.user)), self._since_ms
+        until_ms = int(data.time.max(initial=0))
+        self._model, self._since_ms = model, until_ms + 1
+        return Tuned(model, trained, exam, len(data), users, since_ms, until_ms)
 
 
-def tuner_of(settings: Settings, world: World) -> Tuner:
-    """Return a tuner by the settings."""
+def tuner_for(settings: Settings, catalogue: Catalogue, queries: QueryVectors) -> Tuner:
+    """Return a tuner by the settings.
+
+    Raises
+    ------
+    SettingsError
+        ``transformer.heads`` does not divide ``transformer.dim``.
+    """
     rules = Rules(settings.session, settings.interactions)
-    network = SequenceConfig(content_dim=world.catalogue.dim)
-    return Tuner(world.catalogue, world.queries, rules, network, TrainConfig())
+    network, config = network_of(settings.transformer, catalogue.dim), config_of(settings)
+    return Tuner(catalogue, queries, rules, network, config)
+
+
+def network_of(settings: TransformerSettings, content_dim: int) -> SequenceConfig:
+    """Return the network's shape by the settings.
+
+    Raises
+    ------
+    SettingsError
+        The heads do not divide the width.
+    """
+    if settings.dim % settings.heads:
+        raise SettingsError(
+            f"transformer.heads: {settings.heads} does not divide transformer.dim, {settings.dim}",
+            "take 1, 2 or 4 heads",
+        )
+    tasks: tuple[Task, ...] = ("next", *_weights(settings))
+    return SequenceConfig(
+        dim=settings.dim,
+        layers=settings.layers,
+        heads=settings.heads,
+        length=settings.length,
+        block=settings.block,
+        dropout=settings.dropout,
+        content_dim=content_dim,
+        tasks=tasks,
+    )
+
+
+def config_of(settings: Settings) -> TrainConfig:
+    """Return how to train by the settings."""
+    given = settings.transformer
+    shared = {name: getattr(given, name) for name in TrainConfig.__slots__ if hasattr(given, name)}
+    return TrainConfig(**shared, weights=_weights(given))
+
+
+def _weights(settings: TransformerSettings) -> dict[Task, float]:
+    """Return the tasks beside the next item that count."""
+    weights: dict[Task, float] = {"purchase": settings.purchase, "value": settings.value}
+    return {task: weight for task, weight in weights.items() if weight}

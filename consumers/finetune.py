@@ -1,0 +1,171 @@
+"""The periodic job: when enough is new, train the next model on the archive, and promote it.
+
+One process at a time does so, over all machines, by a lease in Redis. It is
+told of an end between two steps of training; the run then goes on from its
+last whole pass when the job is started again.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from consumers.training import KIND, Outcome, TrainingJob
+from consumers.training_input import catalogue_of, events_of
+from features.text import TextEncoder
+from features.vectors import VectorCache
+from models.manifest import Manifest
+from models.registry import Registry
+from stream import metrics
+from stream.announcement import Announced, announce
+from stream.archive.reader import read_archive
+from stream.clock import Clock, SystemClock
+from stream.errors import LogError, ModelError
+from stream.settings import Settings
+from stream.store import DAY_MS, Store
+from stream.writes import Plain
+
+__all__ = ["Finetune"]
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY_S: Final = 30.0
+"""Seconds between two looks at whether a run is due."""
+
+LEASE_S: Final = 120.0
+"""Life of the lease; it is renewed at every third of it."""
+
+HOUR_MS: Final = 3_600_000
+
+
+class _Stopped(BaseException):
+    """The process is told to end in the middle of a run."""
+
+
+class Finetune:
+    """Waits, trains, promotes; again.
+
+    Parameters
+    ----------
+    settings, store
+        Where archive, registry and Redis are, and when a run is due.
+    encoder
+        Whose vectors items have.
+    clock
+        Says how old the last model is.
+    """
+
+    name = "finetune"
+
+    def __init__(
+        self, settings: Settings, store: Store, encoder: TextEncoder, clock: Clock | None = None
+    ) -> None:
+        self._settings, self._store, self._encoder = settings, store, encoder
+        self._clock = clock or SystemClock()
+        self._registry = Registry(settings.training.registry)
+        self._tried_at = 0
+        self.runs = 0
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until ``stop`` is set; an unfinished run is continued by the next process."""
+        heart = metrics.Heart(self.name, f"{self._settings.kafka.group}.{self.name}")
+        looked = -LOOK_EVERY_S
+        while not stop.is_set():
+            if time.monotonic() - looked >= LOOK_EVERY_S:
+                looked = time.monotonic()
+                if self.due():
+                    self.once(stop)
+            if heart.due():
+                key = self._store.keys.heartbeat(heart.process)
+                pulse = heart.pulse(self.runs, 0, {})
+                self._store.write_plain([Plain(key, pulse, heart.LIFE_MS)])
+            stop.wait(1.0)
+
+    def due(self) -> bool:
+        """Tell whether the last model, kept or refused, is old enough, or enough is new."""
+        given, now = self._settings.transformer, self._clock.now_ms()
+        if now - self._tried_at < min(HOUR_MS, given.every_hours * HOUR_MS):
+            return False
+        last = self._last()
+        try:
+            fresh = self._fresh(0 if last is None else last.data.last_ms + 1)
+        except LogError as error:
+            log.info("nothing to train on yet: %s", error)
+            return False
+        if last is None or now - last.made_at >= given.every_hours * HOUR_MS:
+            return fresh > 0
+        return fresh >= given.every_events
+
+    def _last(self) -> Manifest | None:
+        known = [one.manifest for one in self._registry.entries(KIND) if one.manifest is not None]
+        return known[-1] if known else None
+
+    def _fresh(self, since_ms: int) -> int:
+        """Return how many interactions the archive has from a time on."""
+        batches = read_archive(self._settings.archive.url, since_ms, columns=["event"])
+        return sum(batch.column("event").to_pylist().count("interaction") for batch in batches)
+
+    def once(self, stop: threading.Event) -> Outcome | None:
+        """Train one model, unless another process does; announce it where it was promoted."""
+        with self._lease() as mine:
+            if not mine:
+                log.info("another process trains")
+                return None
+            self._tried_at = self._clock.now_ms()
+            try:
+                outcome = self._train(stop)
+            except _Stopped:
+                log.info("training stops here and goes on at the next start")
+                return None
+            except (ModelError, LogError) as error:
+                log.warning("no model was trained: %s", error)
+                return None
+        self.runs += 1
+        if outcome.verdict.promote:
+            news = Announced(outcome.version, self._registry.url, self._clock.now_ms())
+            announce(self._store, KIND, news)
+        word = "promoted" if outcome.verdict.promote else "refused"
+        log.info("%s is %s: %s", outcome.version, word, "; ".join(outcome.verdict.reasons))
+        return outcome
+
+    def _train(self, stop: threading.Event) -> Outcome:
+        def watch(step: int, steps: int, loss: float) -> None:
+            if stop.is_set():
+                raise _Stopped
+            if step == steps:
+                log.info("a pass of %d steps ends with a loss of %.3f", steps, loss)
+
+        settings, store, encoder = self._settings, self._store, self._encoder
+        ttl_ms = int(settings.redis.ttl_days * DAY_MS)
+        queries = VectorCache(store, store.keys, encoder, ttl_ms=ttl_ms)
+        catalogue = catalogue_of(settings, store, encoder)
+        job = TrainingJob(settings, catalogue, queries, encoder, self._registry)
+        events = events_of(settings, settings.archive.url)
+        return job.run(events, folder=Path(settings.transformer.folder), watch=watch)
+
+    @contextmanager
+    def _lease(self) -> Iterator[bool]:
+        """Hold the lease for the body; yield whether it was to be had."""
+        lock = self._store.lease(self.name, LEASE_S)
+        if not lock.acquire():
+            yield False
+            return
+        done = threading.Event()
+
+        def renew() -> None:
+            while not done.wait(LEASE_S / 3):
+                lock.reacquire()
+
+        keeper = threading.Thread(target=renew, name="lease", daemon=True)
+        keeper.start()
+        try:
+            yield True
+        finally:
+            done.set()
+            keeper.join()
+            lock.release()

@@ -1,0 +1,87 @@
+"""A sequence model as a process serves it: over its catalogue, with its items' vectors at hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from features.contexts import Contexts
+from models.sequence import Batch, SequenceModel
+from models.sources.base import QueryVectors
+
+__all__ = ["Loaded"]
+
+F32 = NDArray[np.float32]
+
+
+@dataclass(slots=True)
+class Loaded:
+    """A model that is served.
+
+    Attributes
+    ----------
+    model
+        Over this process' catalogue.
+    version
+        Its name in the registry.
+    table
+        (N, dim) vectors of the catalogue's items.
+    seen
+        Version and size of the catalogue that the table was made from.
+    """
+
+    model: SequenceModel
+    version: str
+    table: torch.Tensor
+    seen: tuple[int, int]
+
+    @classmethod
+    def of(cls, model: SequenceModel, version: str, seen: tuple[int, int]) -> Self:
+        """Encode the items of a model over the catalogue as it was at ``seen``."""
+        with torch.inference_mode():
+            return cls(model.eval(), version, model.items(), seen)
+
+    def over(self, vectors: F32, seen: tuple[int, int]) -> Self:
+        """Return it over a catalogue that has changed: (N, content_dim) vectors."""
+        known = torch.arange(len(self.model.contents))
+        return self.of(self.model.over(torch.from_numpy(vectors), known), self.version, seen)
+
+    def odds(self, contexts: Contexts, known: NDArray[np.integer], encoder: QueryVectors) -> F32:
+        """Return the log-odds of all items for the K questions in the rows ``known``: (K, N)."""
+        with torch.inference_mode():
+            batch, last = self._batch(contexts, known, encoder)
+            outputs = self.model(batch, self.table)[torch.arange(len(known)), last]
+            return np.asarray((outputs @ self.table.T).numpy(), dtype=np.float32)
+
+    def _batch(
+        self, contexts: Contexts, known: NDArray[np.integer], encoder: QueryVectors
+    ) -> tuple[Batch, torch.Tensor]:
+        """Return histories oldest first, and the place of the last interaction of each."""
+        length = min(self.model.config.length, contexts.items.shape[1])
+        count = np.minimum(contexts.length[known], length)
+        # Column k of the batch is the (count - 1 - k)-th interaction back.
+        back = count[:, None] - 1 - np.arange(length)
+        there = back >= 0
+        pick = (known[:, None], np.maximum(back, 0))
+        next_pick = (known[:, None], np.maximum(back - 1, 0))
+        later = np.where(back > 0, contexts.times[next_pick], contexts.now[known][:, None])
+        gap = np.where(there, later - contexts.times[pick], 0) / 1000
+        texts = [contexts.queries[row] for row in known]
+        asked = np.full(there.shape, -1, dtype=np.int64)
+        wanted = [text for text in dict.fromkeys(texts) if text]
+        for row, text in enumerate(texts):
+            if text:
+                asked[row, count[row] - 1] = wanted.index(text)
+        queries = encoder.vectors(wanted) if wanted else np.zeros((0, 1), np.float32)
+        batch = Batch(
+            items=torch.from_numpy(np.where(there, contexts.items[pick], -1).astype(np.int64)),
+            weight=torch.from_numpy(np.where(there, contexts.weight[pick], 0).astype(np.float32)),
+            gap_s=torch.from_numpy(gap.astype(np.float32)),
+            query=torch.from_numpy(asked),
+            queries=torch.from_numpy(queries),
+        )
+        return batch, torch.from_numpy(count.astype(np.int64) - 1)

@@ -1,0 +1,162 @@
+"""The command ``train``: one run of the training job, on the archive or on a log."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import typer
+
+from rillet.cli.options import AsJson, SettingsFile, opened
+from rillet.cli.progress import progress
+from stream.settings import Settings
+
+if TYPE_CHECKING:
+    from consumers.training import Outcome
+    from stream.store import Store
+
+__all__ = ["train"]
+
+_Log = Annotated[str, typer.Argument(help="A log or an archive; without it archive.url.")]
+_Anew = Annotated[bool, typer.Option("--anew", help="Begin without the current model.")]
+_Registry = Annotated[str, typer.Option(help="Another registry than training.registry.")]
+_Epochs = Annotated[int, typer.Option(min=0, help="Passes at the most; 0 is the setting.")]
+_Seed = Annotated[int, typer.Option(min=-1, help="Of everything drawn; -1 is the setting.")]
+
+
+def train(  # noqa: PLR0913 - the options are the interface
+    log: _Log = "",
+    *,
+    anew: _Anew = False,
+    registry: _Registry = "",
+    epochs: _Epochs = 0,
+    seed: _Seed = -1,
+    settings_file: SettingsFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train the next Transformer, examine it, and promote it if it is not worse.
+
+    It starts from the current model of the registry, trains on what is new
+    since and on a sample of the past, and is examined on the newest tenth,
+    which it was not trained on. Consumers that run swap it in without a pause.
+
+    Without LOG it reads the archive (`archive.url`) and the items in Redis.
+    With one it needs no server: the log's items are encoded on the way.
+    A run that is interrupted goes on from its last whole pass.
+
+    [bold]Examples[/bold]
+
+      rillet train
+
+      rillet train events.jsonl.gz --registry models --epochs 3
+
+      rillet train events.jsonl.gz --json | jq .metrics
+
+      rillet models list
+    """
+    from consumers.wiring import configure_logs
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    configure_logs(-1)
+    settings = _settings(settings_file, log, registry, epochs, seed)
+    with _store(settings) as store:
+        outcome = _run(settings, store, log, anew)
+        _announce(settings, store, outcome, bool(log))
+    _tell(outcome, as_json)
+
+
+def _settings(file: Path | None, log: str, registry: str, epochs: int, seed: int) -> Settings:
+    overrides: dict[str, Any] = {}
+    if registry:
+        overrides["training"] = {"registry": registry}
+    transformer = {"epochs": epochs} if epochs else {}
+    if seed >= 0:
+        transformer["seed"] = seed
+    if transformer:
+        overrides["transformer"] = transformer
+    return opened(file, "embedded:" if log else "", **overrides)
+
+
+@contextmanager
+def _store(settings: Settings) -> Iterator[Store]:
+    from stream.store import Store
+
+    store = Store(settings.redis, retry_s=5)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def _run(settings: Settings, store: Store, log: str, anew: bool) -> Outcome:
+    from consumers.training import TrainingJob
+    from consumers.training_input import catalogue_of, encode_items, events_of
+    from features.text import load_encoder
+    from features.vectors import VectorCache
+    from models.registry import Registry
+    from stream.store import DAY_MS
+
+    encoder = load_encoder(settings.encoder)
+    if log:
+        encode_items(settings, store, encoder, log)
+    ttl_ms = int(settings.redis.ttl_days * DAY_MS)
+    queries = VectorCache(store, store.keys, encoder, ttl_ms=ttl_ms)
+    catalogue = catalogue_of(settings, store, encoder)
+    registry = Registry(settings.training.registry)
+    job = TrainingJob(settings, catalogue, queries, encoder, registry)
+    events = events_of(settings, log or settings.archive.url)
+    folder = Path(settings.transformer.folder)
+    with progress("training", settings.transformer.epochs) as done:
+        return job.run(events, anew=anew, folder=folder, watch=_watch(done))
+
+
+def _watch(done: Callable[[float], None]) -> Callable[[int, int, float], None]:
+    passes = 0
+
+    def watch(step: int, steps: int, loss: float) -> None:
+        nonlocal passes
+        done(passes + step / steps)
+        passes += step == steps
+
+    return watch
+
+
+def _announce(settings: Settings, store: Store, outcome: Outcome, alone: bool) -> None:
+    if alone or not outcome.verdict.promote:
+        return
+    from consumers.training import KIND
+    from stream.announcement import Announced, announce
+    from stream.clock import SystemClock
+
+    news = Announced(outcome.version, settings.training.registry, SystemClock().now_ms())
+    announce(store, KIND, news)
+
+
+def _tell(outcome: Outcome, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(msgspec.to_builtins(outcome)))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    out = Console(highlight=False, soft_wrap=True)
+    out.print(
+        f"{outcome.interactions:,} interactions of {outcome.users:,} users, "
+        f"{outcome.items:,} items; {outcome.epochs} passes in {outcome.seconds:.0f} s, "
+        f"the best is number {outcome.best + 1}"
+    )
+    table = Table(box=None, pad_edge=False)
+    table.add_column("on the newest events")
+    names = list(next(iter(outcome.metrics.values())))
+    for name in names:
+        table.add_column(name, justify="right")
+    for model, means in outcome.metrics.items():
+        table.add_row(model, *(f"{means[name]:.4f}" for name in names))
+    out.print(table)
+    word = "[green]promoted[/]" if outcome.verdict.promote else "[yellow]refused[/]"
+    out.print(f"{outcome.version} is {word}: {'; '.join(outcome.verdict.reasons)}")
