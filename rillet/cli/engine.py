@@ -55,6 +55,10 @@ _Limit = Annotated[int, typer.Option(min=0, help="Only the first N events; 0 is 
 _Partitions = Annotated[int, typer.Option(min=1, help="Partitions of each topic.")]
 _Batch = Annotated[int, typer.Option(min=0, help="Records in a micro-batch; 0 is the setting.")]
 _Seed = Annotated[int | None, typer.Option(help="Of the draw of what is learned from.")]
+_TrainEvery = Annotated[
+    str,
+    typer.Option(metavar="N|P%", help="Train the Transformer after N events each, or P % of them."),
+]
 _ToKafka = Annotated[
     bool, typer.Option("--to-kafka", help="Publish the log instead, like rillet publish.")
 ]
@@ -78,6 +82,7 @@ def replay(  # noqa: PLR0913 - the options are the interface
     partitions: _Partitions = 1,
     batch: _Batch = 0,
     seed: _Seed = None,
+    train_every: _TrainEvery = "",
     to_kafka: _ToKafka = False,
     speed: _Speed = 0.0,
     settings_file: SettingsFile = None,
@@ -108,6 +113,8 @@ def replay(  # noqa: PLR0913 - the options are the interface
 
       rillet replay events.jsonl.gz --without neighbours --limit 50000 --json -
 
+      rillet replay events.jsonl.gz --train-every 10% --evaluate-from 0.5
+
       rillet replay events.jsonl.gz --to-kafka --speed 60
     """
     if to_kafka:
@@ -122,7 +129,8 @@ def replay(  # noqa: PLR0913 - the options are the interface
 
     configure_logs(-1)
     with _whole(log, limit) as path, _emptied(settings, fresh) as store:
-        report, evaluation = _run(settings, store, path, evaluate_from, partitions)
+        every = _events(train_every, path)
+        report, evaluation = _run(settings, store, path, (evaluate_from, every), partitions)
         report["log"] = log
         _tell(report, json_file)
         if plot is not None:
@@ -130,6 +138,33 @@ def replay(  # noqa: PLR0913 - the options are the interface
         if json_file != "-":
             _say_next(settings, store)
     return None
+
+
+def _events(train_every: str, path: str) -> int:
+    """Return after how many events of a log the Transformer is trained; 0 where it is not.
+
+    Raises
+    ------
+    SettingsError
+        The text is neither a count nor a share.
+    """
+    if not train_every:
+        return 0
+    from stream.log import read_log
+
+    text, share = train_every.removesuffix("%"), train_every.endswith("%")
+    try:
+        number = float(text) if share else int(text)
+    except ValueError:
+        number = 0
+    if not 0 < number or (share and number > 100):  # noqa: PLR2004
+        raise SettingsError(
+            f"--train-every {train_every} is neither a number of events nor a share of the log",
+            "for example --train-every 10%, or --train-every 50000",
+        )
+    if not share:
+        return int(number)
+    return max(1, int(sum(1 for _ in read_log(path)) * number / 100))
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -217,7 +252,7 @@ def _drop(store: Store) -> None:
 
 
 def _run(
-    settings: Settings, store: Store, path: str, evaluate_from: float, partitions: int
+    settings: Settings, store: Store, path: str, when: tuple[float, int], partitions: int
 ) -> tuple[dict[str, Any], Evaluation | None]:
     from consumers.replay import Replay, source_names, time_at
     from features.text import load_encoder
@@ -225,12 +260,20 @@ def _run(
     from stream.log import read_log
 
     evaluation = None
+    evaluate_from, train_every = when
     if evaluate_from < 1:
         with reading("looking through", path) as done:
             from_ms = time_at(read_log(path, on_bytes=done), max(0.0, evaluate_from))
         evaluation = Evaluation(from_ms, source_names(settings))
     encoder = load_encoder(settings.encoder)
-    engine = Replay(settings, store, encoder, partitions=partitions, evaluation=evaluation)
+    engine = Replay(
+        settings,
+        store,
+        encoder,
+        partitions=partitions,
+        evaluation=evaluation,
+        train_every=train_every,
+    )
     with reading("replaying", path) as done:
         return engine.run(path, on_bytes=done).report(), evaluation
 
