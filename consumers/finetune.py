@@ -58,6 +58,13 @@ class Finetune:
         Whose vectors items have.
     clock
         Says how old the last model is.
+
+    Attributes
+    ----------
+    registry
+        Where models go.
+    runs
+        Models trained so far.
     """
 
     name = "finetune"
@@ -67,7 +74,7 @@ class Finetune:
     ) -> None:
         self._settings, self._store, self._encoder = settings, store, encoder
         self._clock = clock or SystemClock()
-        self._registry = Registry(settings.training.registry)
+        self.registry = Registry(settings.training.registry)
         self._tried_at = 0
         self.runs = 0
 
@@ -102,7 +109,7 @@ class Finetune:
         return fresh >= given.every_events
 
     def _last(self) -> Manifest | None:
-        known = [one.manifest for one in self._registry.entries(KIND) if one.manifest is not None]
+        known = [one.manifest for one in self.registry.entries(KIND) if one.manifest is not None]
         return known[-1] if known else None
 
     def _fresh(self, since_ms: int) -> int:
@@ -127,7 +134,7 @@ class Finetune:
                 return None
         self.runs += 1
         if outcome.verdict.promote:
-            news = Announced(outcome.version, self._registry.url, self._clock.now_ms())
+            news = Announced(outcome.version, self.registry.url, self._clock.now_ms())
             announce(self._store, KIND, news)
         word = "promoted" if outcome.verdict.promote else "refused"
         log.info("%s is %s: %s", outcome.version, word, "; ".join(outcome.verdict.reasons))
@@ -144,7 +151,7 @@ class Finetune:
         ttl_ms = int(settings.redis.ttl_days * DAY_MS)
         queries = VectorCache(store, store.keys, encoder, ttl_ms=ttl_ms)
         catalogue = catalogue_of(settings, store, encoder)
-        job = TrainingJob(settings, catalogue, queries, encoder, self._registry)
+        job = TrainingJob(settings, catalogue, queries, encoder, self.registry)
         events = events_of(settings, settings.archive.url)
         return job.run(events, folder=Path(settings.transformer.folder), watch=watch)
 

@@ -8,10 +8,13 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from consumers.archive import Archive
 from consumers.catalogue import CatalogueConsumer
+from consumers.finetune import Finetune
 from consumers.lockstep import CatchUp, Lockstep
 from consumers.neighbours import Neighbours
 from consumers.personalize import Personalize
+from consumers.served import ServedModel
 from consumers.view import LiveView
 from features.text import TextEncoder, load_encoder
 from stream.clock import Clock, SystemClock
@@ -26,6 +29,8 @@ from stream.writes import Writes
 
 __all__ = [
     "CONSUMERS",
+    "OPTIONAL",
+    "build_archive",
     "build_loop",
     "configure_logs",
     "group_of",
@@ -37,6 +42,10 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 CONSUMERS: Final = ("catalogue", "personalize", "neighbours")
+"""Those without which there are no lists."""
+
+OPTIONAL: Final = ("archive", "finetune")
+"""Those that may run beside them."""
 
 OURS: Final = ("stream", "features", "models", "consumers", "rillet")
 """Packages whose news are of interest; of others only warnings are."""
@@ -81,9 +90,8 @@ def build_loop(
         The text encoder cannot be loaded.
     """
     if name not in CONSUMERS:
-        raise SettingsError(
-            f"there is no consumer {name!r}", f"the consumers are {', '.join(CONSUMERS)}"
-        )
+        mend = f"the consumers are {', '.join((*CONSUMERS, *OPTIONAL))}"
+        raise SettingsError(f"there is no consumer {name!r}", mend)
     partitions = partitions_of(settings)
     handler = _handler(name, settings, store, partitions, encoder)
     source = KafkaSource(settings.kafka, handler.topics, group_of(name, settings))
@@ -91,6 +99,31 @@ def build_loop(
         if settings.batch.lockstep and name == "personalize":
             handler = Lockstep(handler, _catch_up(settings, source, store, partitions))
         return Loop(handler, source, KafkaSink(settings.kafka), store, settings.batch)
+    except BaseException:
+        source.close()
+        raise
+
+
+def build_archive(settings: Settings, store: Store | None) -> Archive:
+    """Return the consumer `archive` over Kafka; nothing is read before it runs.
+
+    Parameters
+    ----------
+    settings
+        All settings.
+    store
+        Takes its heartbeats; opened by the caller, who also closes it.
+
+    Raises
+    ------
+    FolderError
+        ``archive.url`` cannot be used.
+    BrokerError
+        Kafka cannot be reached, or lacks a topic.
+    """
+    source = KafkaSource(settings.kafka, Archive.topics(settings), group_of("archive", settings))
+    try:
+        return Archive(settings, source, store)
     except BaseException:
         source.close()
         raise
@@ -136,7 +169,10 @@ def _handler(
         event_partitions=partitions[settings.kafka.events],
         **pace,
     )
-    return Personalize(settings, store, view, clock=clock)
+    consumer = Personalize(settings, store, view, clock=clock)
+    if not lockstep:  # what a lockstep run is compared with trains on its own way, or not at all
+        consumer.served = ServedModel(settings, store, consumer.engine, encoder.version)
+    return consumer
 
 
 def _catch_up(
@@ -155,7 +191,7 @@ def run_consumer(
     Parameters
     ----------
     name
-        One of :data:`CONSUMERS`.
+        One of :data:`CONSUMERS` or :data:`OPTIONAL`.
     settings
         All settings.
     stop
@@ -168,6 +204,10 @@ def run_consumer(
     RilletError
         It could not be built, or could not go on.
     """
+    if name == "archive":
+        return _run_archive(settings, stop, ready)
+    if name == "finetune":
+        return _run_finetune(settings, stop, ready)
     store = Store(settings.redis)
     try:
         loop = build_loop(name, settings, store)
@@ -176,6 +216,39 @@ def run_consumer(
         log.info("%s runs on Kafka %s and %s", name, settings.kafka.bootstrap, store.url)
         loop.run(stop, lambda: save_learners(loop.handler, store))
         log.info("%s ended after %d records", name, loop.events)
+    finally:
+        store.close()
+    return None
+
+
+def _run_archive(
+    settings: Settings, stop: threading.Event, ready: Callable[[], None] | None
+) -> None:
+    # It needs Redis for its heartbeats alone, and does not wait for it.
+    store = Store(settings.redis, retry_s=0.0)
+    try:
+        archive = build_archive(settings, store)
+        if ready is not None:
+            ready()
+        where = archive.writer.files.url
+        log.info("archive runs on Kafka %s and %s", settings.kafka.bootstrap, where)
+        archive.run(stop)
+        log.info("archive ended after %d records", archive.events)
+    finally:
+        store.close()
+
+
+def _run_finetune(
+    settings: Settings, stop: threading.Event, ready: Callable[[], None] | None
+) -> None:
+    store = Store(settings.redis)
+    try:
+        job = Finetune(settings, store, load_encoder(settings.encoder))
+        if ready is not None:
+            ready()
+        log.info("finetune reads %s, models go to %s", settings.archive.url, job.registry.url)
+        job.run(stop)
+        log.info("finetune ended after %d runs", job.runs)
     finally:
         store.close()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from stream.metrics import Pulse
     from stream.store import Store
 
-__all__ = ["AREAS", "FAIL", "OK", "WARN", "Finding", "examine", "pulses"]
+__all__ = ["AREAS", "FAIL", "OK", "WARN", "Finding", "examine", "pulses", "topics_of"]
 
 OK: Final = "ok"
 WARN: Final = "warn"
@@ -28,6 +28,7 @@ PATIENCE_S: Final = 5.0
 
 PACKAGES: Final = (
     *("kafka-python", "redis", "msgspec", "pydantic", "numpy", "river", "onnxruntime"),
+    *("pyarrow", "fsspec"),
     *("tokenizers", "transformers", "torch", "typer", "rich", "matplotlib"),
 )
 
@@ -38,7 +39,6 @@ OLDEST_REDIS: Final = (6, 2)
 SLOW_PING_MS: Final = 5.0
 FULL: Final = 0.9
 LAGGING: Final = 10_000
-CONSUMERS: Final = ("catalogue", "personalize", "neighbours")
 
 
 class Finding(NamedTuple):
@@ -182,13 +182,40 @@ def pulses(store: Store) -> list[Pulse]:
     return [decoder.decode(raw) for _, raw in sorted(found.items())]
 
 
+def topics_of(settings: Settings, alive: Iterable[str] = ()) -> dict[str, list[str]]:
+    """Return what each consumer reads: of those without which there are no lists, and others.
+
+    Parameters
+    ----------
+    settings
+        Say which others are meant to run.
+    alive
+        Names of consumers that do run.
+
+    Examples
+    --------
+    >>> sorted(topics_of(Settings())), sorted(topics_of(Settings(), ["archive"]))
+    (['catalogue', 'neighbours', 'personalize'],
+     ['archive', 'catalogue', 'neighbours', 'personalize'])
+    """
+    kafka = settings.kafka
+    found = {
+        "catalogue": [kafka.catalogue],
+        "personalize": [kafka.events],
+        "neighbours": [kafka.transitions],
+    }
+    if settings.archive.enabled or "archive" in set(alive):
+        found["archive"] = [kafka.events, kafka.catalogue]
+    return found
+
+
 def _consumers(settings: Settings) -> Iterator[Line]:
     store = _opened(settings)
     try:
         alive = pulses(store)
     finally:
         store.close()
-    for name in CONSUMERS:
+    for name in topics_of(settings, [pulse.name for pulse in alive]):
         mine = [pulse for pulse in alive if pulse.name == name]
         if not mine:
             yield WARN, f"no {name} is running", f"rillet consume {name}, or rillet up"
@@ -202,9 +229,8 @@ def _lag(settings: Settings) -> Iterator[Line]:
     from stream.topics import group_lag
 
     kafka = _impatient(settings).kafka
-    topics = (kafka.catalogue, kafka.events, kafka.transitions)
-    for name, topic in zip(CONSUMERS, topics, strict=True):
-        lags = group_lag(kafka, f"{kafka.group}.{name}", [topic])
+    for name, topics in topics_of(settings).items():
+        lags = group_lag(kafka, f"{kafka.group}.{name}", topics)
         behind = sum(lag.lag for lag in lags)
         if behind > LAGGING:
             mend = f"wait, or start more of `rillet consume {name}`"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
 
-from rillet.checks import CONSUMERS, PATIENCE_S, pulses
+from rillet.checks import PATIENCE_S, pulses, topics_of
 from stream.errors import BrokerError
 from stream.keys import DEFAULT_USER
 from stream.metrics import Pulse
@@ -113,10 +114,12 @@ def look(settings: Settings, store: Store, *, kafka: bool = True) -> State:
     """
     raw = store.get(store.keys.recs(DEFAULT_USER))
     listed = _LIST.decode(raw) if raw is not None else None
-    lag, dead, problem = _from_kafka(settings) if kafka else ({}, None, "")
+    processes = pulses(store)
+    topics = topics_of(settings, [pulse.name for pulse in processes])
+    lag, dead, problem = _from_kafka(settings, topics) if kafka else ({}, None, "")
     return State(
         at=time.time_ns() // 1_000_000,
-        processes=pulses(store),
+        processes=processes,
         lag=lag,
         deadletters=dead,
         newest=listed.as_of.event_time if listed else None,
@@ -136,7 +139,9 @@ def _blends(store: Store) -> list[Blend]:
     return found
 
 
-def _from_kafka(settings: Settings) -> tuple[dict[str, int], int | None, str]:
+def _from_kafka(
+    settings: Settings, topics: Mapping[str, Sequence[str]]
+) -> tuple[dict[str, int], int | None, str]:
     """Return lag, dead letters, and what is wrong with Kafka."""
     from stream.topics import group_lag
 
@@ -144,10 +149,8 @@ def _from_kafka(settings: Settings) -> tuple[dict[str, int], int | None, str]:
     kafka = settings.kafka.model_copy(update={"timeout_s": timeout})
     lag = {}
     try:
-        for name, topic in zip(
-            CONSUMERS, (kafka.catalogue, kafka.events, kafka.transitions), strict=True
-        ):
-            found = group_lag(kafka, f"{kafka.group}.{name}", [topic])
+        for name, read in topics.items():
+            found = group_lag(kafka, f"{kafka.group}.{name}", read)
             lag[name] = sum(one.lag for one in found)
         letters = group_lag(kafka, f"{kafka.group}.status", [kafka.deadletters])
     except BrokerError as error:

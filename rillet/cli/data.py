@@ -102,7 +102,9 @@ def _tell_rates(found: dict[str, Any], quiet: bool) -> None:
 
 
 def validate(
-    log: Annotated[str, typer.Argument(help="The log: .jsonl, .jsonl.gz, .jsonl.zst, or -")],
+    log: Annotated[
+        str, typer.Argument(help="The log: .jsonl, .jsonl.gz, .jsonl.zst, an archive, or -")
+    ],
     settings_file: Annotated[
         Path | None, typer.Option("--settings", help="The settings file (rillet.toml).")
     ] = None,

@@ -92,7 +92,9 @@ def _make_topics(settings: Settings, as_json: bool) -> None:
 
 
 def publish(
-    log: Annotated[str, typer.Argument(help="The log: .jsonl, .jsonl.gz, .jsonl.zst, or -")],
+    log: Annotated[
+        str, typer.Argument(help="The log: .jsonl, .jsonl.gz, .jsonl.zst, an archive, or -")
+    ],
     *,
     speed: Annotated[
         float, typer.Option(min=0, help="Times real time; 0 is as fast as Kafka takes it.")
@@ -158,7 +160,9 @@ def _tell_published(found: Published, settings: Settings, as_json: bool) -> None
 
 
 def consume(
-    name: Annotated[str, typer.Argument(help="catalogue, personalize or neighbours")],
+    name: Annotated[
+        str, typer.Argument(help="catalogue, personalize, neighbours, archive or finetune")
+    ],
     settings_file: SettingsFile = None,
     verbose: Verbose = 0,
     until_eof: Annotated[
@@ -169,11 +173,13 @@ def consume(
 
     Start as many of each as there are partitions; Kafka shares the work out.
     SIGTERM or Ctrl-C end it after the batch at hand, with everything written
-    and committed. All three are needed; `rillet up` runs them together.
+    and committed. The first three are needed; `rillet up` runs them together.
 
       catalogue     items -> cards and content vectors
       personalize   what users do -> their state and their recommendations
       neighbours    what follows what -> statistics of items
+      archive       all of it, as published -> Parquet files by day
+      finetune      the archive, now and then -> the next Transformer, if it is not worse
 
     [bold]Examples[/bold]
 
@@ -182,6 +188,8 @@ def consume(
       rillet consume catalogue --settings shop.toml -v
 
       RILLET_KAFKA__BOOTSTRAP=broker:9092 rillet consume neighbours
+
+      RILLET_ARCHIVE__URL=s3://shop/archive rillet consume archive
     """
     # Until it runs there is nothing to finish: both signals end it where it is.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -228,6 +236,8 @@ def up(
 ) -> None:
     """Run catalogue, neighbours and personalize as child processes of this one.
 
+    And archive and finetune too, where archive.enabled and transformer.enabled say so.
+
     A child that dies is started again, a few times; one that keeps dying ends
     them all, with status 2. Ctrl-C or SIGTERM end all of them cleanly; a second
     one at once.
@@ -237,10 +247,12 @@ def up(
       rillet init --topics && rillet up
 
       rillet up --personalize 4 --settings shop.toml
+
+      RILLET_ARCHIVE__ENABLED=true rillet up
     """
     from consumers.up import Tree
 
-    opened(settings_file)  # wrong settings are told here, once
+    settings = opened(settings_file)  # wrong settings are told here, once
     stop, kill = threading.Event(), threading.Event()
 
     def end(_number: int, _frame: object) -> None:
@@ -248,16 +260,21 @@ def up(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
-    children = _children(personalize, settings_file, verbose)
+    beside = {"archive": settings.archive.enabled, "finetune": settings.transformer.enabled}
+    wanted = [name for name, enabled in beside.items() if enabled]
+    children = _children(personalize, wanted, settings_file, verbose)
     Tree(children, _printer([child.name for child in children])).run(stop, kill)
 
 
-def _children(personalize: int, settings_file: Path | None, verbose: int) -> list[Child]:
+def _children(
+    personalize: int, beside: list[str], settings_file: Path | None, verbose: int
+) -> list[Child]:
     from consumers.up import Child
 
     names = ["catalogue", "neighbours"]
     several = [f"personalize {number}" for number in range(1, personalize + 1)]
     names += several if personalize > 1 else ["personalize"]
+    names += beside
     options = ["--until-eof", *["--verbose"] * verbose]
     if settings_file is not None:
         options += ["--settings", str(settings_file)]

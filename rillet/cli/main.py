@@ -51,6 +51,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "up": Entry("rillet.cli.live:up", "Run all consumers"),
     "doctor": Entry("rillet.cli.health:doctor", "Check everything, and say how to mend it"),
     "archive": Entry("rillet.cli.archive:app", "Look after the archive of the stream"),
+    "train": Entry("rillet.cli.train:train", "Train the next Transformer, and promote it"),
     "models": Entry("rillet.cli.models:app", "List, promote and prune trained models"),
     "status": Entry("rillet.cli.status:status", "Show what the running consumers do"),
 }

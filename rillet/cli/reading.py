@@ -40,6 +40,7 @@ WORDS: Final = {
     "trending_category": "popular in a category you like",
     "repeat": "you took it before",
     "factors": "taken by people like you",
+    "transformer": "what usually comes next",
     "routine": "you took it then before",
     "new": "new here",
     "owned": "you took it before",

@@ -25,6 +25,7 @@ from stream.archive.forgotten import ASKED
 from stream.archive.reader import part_batches
 from stream.archive.spans import (
     DAY_MS,
+    SPANS,
     DataFile,
     Part,
     Span,
@@ -35,7 +36,7 @@ from stream.archive.spans import (
     range_of,
 )
 from stream.archive.table import COLUMNS, EVERYTHING, read_table, write_table
-from stream.archive.view import FORGOTTEN, Mark, View, mark_path
+from stream.archive.view import FORGOTTEN, Mark, View, mark_path, marks_in, no_archive
 from stream.errors import LogError
 from stream.records import TopicPartition
 
@@ -137,7 +138,6 @@ def forget(url: str, user: str) -> Tidied:
     """
     files = Files(url)
     with _locked(files) as renew:
-        View(files)  # no mark where there is no archive
         mark = Mark(user, files.clock.now_ms())
         files.write(mark_path(user), msgspec.json.encode(mark))
         return _tidy(_Work(View(files), renew))
@@ -269,9 +269,8 @@ def _would_leave(view: View, keep_from: str) -> Tidied:
 
 
 def _drop_marks(files: Files, keep_from: str) -> None:
-    paths = sorted(files.below(FORGOTTEN))
-    for path, raw in zip(paths, files.read_many(paths), strict=True):
-        if raw and msgspec.json.decode(raw, type=Mark).until < day_start(keep_from):
+    for path, mark in marks_in(files, files.below(FORGOTTEN)).items():
+        if mark.until < day_start(keep_from):
             files.remove(path)
 
 
@@ -304,6 +303,8 @@ def _is_debris(view: View, path: str) -> bool:
 def _locked(files: Files) -> Iterator[Callable[[], None]]:
     """Keep others from rewriting meanwhile; yields what is to be called from time to time."""
     host, pid = socket.gethostname(), os.getpid()
+    if not files.below(SPANS):  # else the lock would make a folder of it
+        raise no_archive(files)
     raw = files.read(LOCK)
     held = msgspec.json.decode(raw, type=_Lock) if raw else None
     if held is not None and _holds(held, host, files.clock.now_ms()):
@@ -312,8 +313,14 @@ def _locked(files: Files) -> Iterator[Callable[[], None]]:
             f"wait until it is done; if it is gone, remove {files.url}/{LOCK}",
         )
 
+    last = 0
+
     def renew() -> None:
-        files.write(LOCK, msgspec.json.encode(_Lock(host, pid, files.clock.now_ms())))
+        nonlocal last
+        now = files.clock.now_ms()
+        if now - last > LOCK_MS // 10:
+            files.write(LOCK, msgspec.json.encode(_Lock(host, pid, now)))
+            last = now
 
     renew()
     try:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -17,7 +18,7 @@ from stream.archive.table import read_table
 from stream.errors import LogError
 from stream.records import TopicPartition
 
-__all__ = ["FORGOTTEN", "Mark", "View", "mark_path"]
+__all__ = ["FORGOTTEN", "Mark", "View", "mark_path", "marks_in", "no_archive"]
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,7 @@ FORGOTTEN: Final = "_forgotten"
 """The folder of who was forgotten by hand."""
 
 TRIES: Final = 10
+_MARK: Final = re.compile(rf"{FORGOTTEN}/[0-9a-f]+\.json")
 
 
 class Mark(Struct, frozen=True):
@@ -32,6 +34,32 @@ class Mark(Struct, frozen=True):
 
     user: str
     until: int
+
+
+def marks_in(files: Files, names: Iterable[str]) -> dict[str, Mark]:
+    """Read the marks among these files: path -> mark.
+
+    Raises
+    ------
+    LogError
+        One is damaged.
+    """
+    paths = sorted(name for name in names if _MARK.fullmatch(name))
+    marks = {}
+    for path, raw in zip(paths, files.read_many(paths), strict=True):
+        if raw is not None:
+            try:
+                marks[path] = msgspec.json.decode(raw, type=Mark)
+            except msgspec.MsgspecError as error:
+                mend = "forget that user again, and remove it"
+                raise LogError(f"{path} of the archive is damaged: {error}", mend) from error
+    return marks
+
+
+def no_archive(files: Files) -> LogError:
+    """Return the error that says so."""
+    mend = "check the path; `rillet consume archive` makes one"
+    return LogError(f"there is no archive in {files.url}", mend)
 
 
 def mark_path(user: str) -> str:
@@ -78,8 +106,7 @@ class View:
         """Look again."""
         spans, present = _listed(self.files)
         if not spans:
-            mend = "check the path; `rillet consume archive` makes one"
-            raise LogError(f"there is no archive in {self.files.url}", mend)
+            raise no_archive(self.files)
         self.spans = {}
         for span in spans:
             self.spans.setdefault(span.place, []).append(span)
@@ -104,11 +131,8 @@ class View:
             for span in spans:
                 for user, (time, offset) in span.forgotten.items():
                     forgotten.add(user, time, place, offset)
-        paths = sorted(path for path in present if path.startswith(f"{FORGOTTEN}/"))
-        for raw in self.files.read_many(paths):
-            if raw is not None:
-                mark = msgspec.json.decode(raw, type=Mark)
-                forgotten.add(mark.user, mark.until)
+        for mark in marks_in(self.files, present).values():
+            forgotten.add(mark.user, mark.until)
         self._follow(forgotten)
         return forgotten
 
