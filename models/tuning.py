@@ -8,11 +8,12 @@ from typing import Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from features.catalogue import Catalogue
 from features.parts.base import Rules
 from models.examine import Exam
-from models.interactions import Recorder
+from models.interactions import Interactions, Recorder
 from models.sequence import SequenceConfig, SequenceModel, Task
 from models.sources.base import QueryVectors
 from models.training import TrainConfig, Trained, Watch, train
@@ -55,6 +56,10 @@ class Tuned:
     since_ms: int
     until_ms: int
 
+    def over(self, vectors: NDArray[np.float32], rows: NDArray[np.integer]) -> SequenceModel:
+        """Return the model over a catalogue: (N, dim) vectors, (n,) rows of its items there."""
+        return self.model.over(torch.from_numpy(vectors.copy()), torch.from_numpy(rows)).eval()
+
 
 class Tuner:
     """Records the stream and trains the next model from the last one.
@@ -81,7 +86,7 @@ class Tuner:
         config: TrainConfig,
     ) -> None:
         self._catalogue, self._queries = catalogue, queries
-        self._network, self._config = network, config
+        self.network, self._config = network, config
         self._recorder = Recorder(catalogue.ensure, rules)
         self._model: SequenceModel | None = None
         self._since_ms = 0
@@ -92,6 +97,10 @@ class Tuner:
     def add(self, event: Event) -> None:
         """Take note of an event of the stream."""
         self._recorder.add(event)
+
+    def columns(self) -> Interactions:
+        """Return what was recorded."""
+        return self._recorder.columns()
 
     def begin_with(self, model: SequenceModel, since_ms: int) -> None:
         """Go on from a model that has learned from everything before a time."""
@@ -120,7 +129,7 @@ class Tuner:
         vectors = torch.from_numpy(self._catalogue.vectors.copy())
         if self._model is None:
             torch.manual_seed(self._config.seed)
-            model = SequenceModel(self._network, vectors)
+            model = SequenceModel(self.network, vectors)
         else:
             model = self._model.over(vectors, torch.arange(len(self._model.contents)))
         asked = self._queries.vectors(data.queries) if data.queries else _NONE
