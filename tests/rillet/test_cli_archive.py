@@ -109,8 +109,8 @@ def test_without_kafka_the_consumer_says_so(command: Any) -> None:
 
 
 def test_up_runs_it_only_where_it_is_enabled() -> None:
-    names = [child.name for child in _children(1, False, None, 0)]
+    names = [child.name for child in _children(1, [], None, 0)]
     assert names == ["catalogue", "neighbours", "personalize"]
-    with_it = _children(2, True, Path("shop.toml"), 1)
+    with_it = _children(2, ["archive"], Path("shop.toml"), 1)
     assert [child.name for child in with_it][-2:] == ["personalize 2", "archive"]
     assert list(with_it[-1].command)[3:5] == ["consume", "archive"]
