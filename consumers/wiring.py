@@ -6,11 +6,9 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from consumers.archive import Archive
 from consumers.catalogue import CatalogueConsumer
-from consumers.finetune import Finetune
 from consumers.lockstep import CatchUp, Lockstep
 from consumers.neighbours import Neighbours
 from consumers.personalize import Personalize
@@ -26,6 +24,9 @@ from stream.settings import Settings
 from stream.store import Store
 from stream.topics import describe
 from stream.writes import Writes
+
+if TYPE_CHECKING:  # Parquet is for those who archive, torch for those who train
+    from consumers.archive import Archive
 
 __all__ = [
     "CONSUMERS",
@@ -121,6 +122,8 @@ def build_archive(settings: Settings, store: Store | None) -> Archive:
     BrokerError
         Kafka cannot be reached, or lacks a topic.
     """
+    from consumers.archive import Archive
+
     source = KafkaSource(settings.kafka, Archive.topics(settings), group_of("archive", settings))
     try:
         return Archive(settings, source, store)
@@ -243,6 +246,8 @@ def _run_finetune(
 ) -> None:
     store = Store(settings.redis)
     try:
+        from consumers.finetune import Finetune
+
         job = Finetune(settings, store, load_encoder(settings.encoder))
         if ready is not None:
             ready()
