@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from models.interactions import Interactions
-from models.sequence import SequenceConfig, SequenceModel
+from models.sequence import Batch, SequenceConfig, SequenceModel
 from models.training import TrainConfig
 from models.training_data import Material
 from tests.builders import MINUTE, NOON
+
+torch.set_num_threads(1)  # threads cost more than they bring where all is small
 
 ITEMS = 12
 CONTENT = 6
@@ -48,7 +50,7 @@ def network(vectors: Tensor | None = None, seed: int = 0, **more: Any) -> Sequen
 
 def teaching(**more: Any) -> TrainConfig:
     """Return how to train within a second."""
-    usual: dict[str, Any] = {"epochs": 12, "batch": 16, "learning_rate": 0.01, "patience": 12}
+    usual: dict[str, Any] = {"epochs": 12, "batch": 16, "learning_rate": 0.02, "patience": 12}
     return TrainConfig(**usual | more)
 
 
@@ -59,11 +61,17 @@ def columns(
     times: Sequence[Sequence[int]] | None = None,
     **more: Any,
 ) -> Interactions:
-    """Return clicks of some users, each a sequence of item rows, a minute apart."""
+    """Return clicks of some users, each a sequence of item rows, a minute apart.
+
+    The users begin a second after each other, so that no two interactions are of one time.
+    """
     user = np.repeat(np.arange(len(sequences)), [len(one) for one in sequences])
     item = np.concatenate([np.asarray(one, np.int64) for one in sequences])
     if times is None:
-        times = [[begin + k * MINUTE for k in range(len(one))] for one in sequences]
+        times = [
+            [begin + user * 1000 + k * MINUTE for k in range(len(one))]
+            for user, one in enumerate(sequences)
+        ]
     n = len(item)
     usual: dict[str, Any] = {
         "weight": np.ones(n, np.float32),
@@ -89,3 +97,36 @@ def walks(users: int = 48, length: int = 7, step: int = 1, seed: int = 0) -> lis
 def material(sequences: Sequence[Sequence[int]] | None = None, **more: Any) -> Material:
     """Return what a run learns from: by default the circle."""
     return Material(columns(walks() if sequences is None else sequences, **more), NO_QUERIES)
+
+
+def expects(model: SequenceModel, history: Sequence[int]) -> list[float]:
+    """Return each item's chance to be taken next by who took these a minute apart."""
+    shape = (1, len(history))
+    given = Batch(
+        items=torch.tensor([history]),
+        weight=torch.ones(shape),
+        gap_s=torch.full(shape, 60.0),
+        query=torch.full(shape, -1),
+        queries=torch.zeros(0, 1),
+    )
+    with torch.no_grad():
+        table = model.items()
+        chances: list[float] = (model(given, table)[0, -1] @ table.T).softmax(0).tolist()
+    return chances
+
+
+def hits(model: SequenceModel, step: int = 1) -> float:
+    """Return the mean chance of the item that the pattern says comes next."""
+    return (
+        sum(found[(k + step) % ITEMS] for k, found in enumerate(_after_each(model, step))) / ITEMS
+    )
+
+
+def leads(model: SequenceModel, step: int = 1) -> float:
+    """Return how often that item has the highest chance."""
+    best = [max(range(ITEMS), key=found.__getitem__) for found in _after_each(model, step)]
+    return sum(item == (k + step) % ITEMS for k, item in enumerate(best)) / ITEMS
+
+
+def _after_each(model: SequenceModel, step: int) -> list[list[float]]:
+    return [expects(model, [(k - step) % ITEMS, k]) for k in range(ITEMS)]
