@@ -95,7 +95,7 @@ def functions(name: str) -> Iterator[Function]:
     )
 
 
-HEAVY = {"models.loaded", "models.packing", "consumers.archive", "consumers.finetune"}
+HEAVY = ("models.loaded", "models.packing", "consumers.archive", "consumers.finetune")
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if not n.startswith("rillet/")])
@@ -107,7 +107,7 @@ def test_our_own_modules_are_imported_at_the_top(name: str) -> None:
         for node in ast.walk(function)
         for one in imported(node, module_of(name))
     }
-    assert within(late, *PACKAGES) - HEAVY == set()
+    assert {one for one in within(late, *PACKAGES) if not one.startswith(HEAVY)} == set()
 
 
 @cache
