@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import struct
+import tokenize
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -17,6 +19,15 @@ from stream.errors import ModelError
 __all__ = ["Arrays", "pack", "pack_names", "reading", "under", "unpack", "unpack_names", "within"]
 
 Arrays = Mapping[str, NDArray[Any]]
+
+DAMAGE: Final = (
+    # the archive: what zipfile raises, by what stands in the wrong place
+    *(zipfile.BadZipFile, struct.error, EOFError, OSError, RuntimeError),
+    # an array's header, which numpy parses as Python; a shape beyond all memory
+    *(SyntaxError, tokenize.TokenError, TypeError, AttributeError, LookupError, ValueError),
+    *(OverflowError, MemoryError),
+)
+"""What reading a damaged file may raise."""
 
 
 def pack(arrays: Arrays) -> bytes:
@@ -42,8 +53,11 @@ def unpack(raw: bytes) -> dict[str, NDArray[Any]]:
     """
     try:
         with np.load(io.BytesIO(raw), allow_pickle=False) as file:
+            # pack compresses nothing, and each decompressor has errors of its own
+            if any(entry.compress_type for entry in file.zip.infolist()):
+                raise ValueError("it is compressed")
             arrays = {name: file[name] for name in file.files}
-    except (OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+    except DAMAGE as error:
         raise ValueError("not an .npz file") from error
     for name, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():

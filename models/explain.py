@@ -11,7 +11,9 @@ from features.card import AsOf
 from features.contexts import Contexts
 from models.answer import Answer, Listed, Reason
 from models.engine import Chunk, Engine, Lists
+from models.retrieval import Retrieval
 from models.signals import CHANCE
+from models.sources.neighbours import Neighbours
 
 __all__ = ["compose", "reasons_of"]
 
@@ -21,58 +23,74 @@ REASONS: Final = 2
 """Reasons given for an item: the strongest."""
 
 ANCHORS: Final = 10
-"""Items of the history that an item may follow from."""
+"""Items of the history that an item may be like."""
 
-BY_TRANSITION: Final = ("neighbours", "last")
 BY_CONTENT: Final = ("content", "taste")
 
 
-def _anchors(engine: Engine, contexts: Contexts, item: I32) -> dict[str, I32]:
-    """Return for each anchored source the history item behind each listed item: (B, n) rows."""
+def _alike(engine: Engine, contexts: Contexts, item: I32) -> I32:
+    """Return the history item whose text is most like each listed item's, -1 where none is."""
     past = np.where(contexts.weight > 0, contexts.items, -1)[:, :ANCHORS]
     vectors = engine.world.catalogue.vectors
     likeness = vectors[np.maximum(item, 0)] @ vectors[np.maximum(past, 0)].transpose(0, 2, 1)
     likeness[np.broadcast_to((past < 0)[:, None, :], likeness.shape)] = 0
-    followers, weight = engine.world.stats.successors(past)
-    moved = np.zeros_like(likeness)
-    for place in range(past.shape[1]):
-        match = followers[:, place, None, :] == item[:, :, None]
-        moved[:, :, place] = np.where(match, weight[:, place, None, :], 0).max(axis=2)
-    found = {}
-    for names, strength in ((BY_TRANSITION, moved), (BY_CONTENT, likeness)):
-        best = strength.argmax(axis=2)
-        rows = np.take_along_axis(past, best, axis=1)
-        rows[strength.max(axis=2) <= 0] = -1
-        found.update(dict.fromkeys(names, rows.astype(np.int32)))
-    return found
+    rows = np.take_along_axis(past, likeness.argmax(axis=2), axis=1)
+    rows[likeness.max(axis=2) <= 0] = -1
+    return rows
 
 
-def reasons_of(engine: Engine, contexts: Contexts, lists: Lists) -> list[list[list[Reason]]]:
+def _anchors(engine: Engine, contexts: Contexts, item: I32, named: I32) -> I32:
+    """Return the history item behind each reason, -1 where there is none.
+
+    Parameters
+    ----------
+    engine, contexts, item
+        Who answers, the questions, and (B, n) listed items.
+    named
+        (B, n, k) source of each reason, -1 for none.
+    """
+    anchor = np.full(named.shape, -1, dtype=np.int32)
+    alike = _alike(engine, contexts, item)
+    for number, source in enumerate(engine.sources):
+        row, place, rank = np.nonzero(named == number)
+        if isinstance(source, Neighbours):
+            anchor[row, place, rank] = source.origins(
+                contexts, row.astype(np.int32), item[row, place]
+            )
+        elif source.name in BY_CONTENT:
+            anchor[row, place, rank] = alike[row, place]
+    return anchor
+
+
+def reasons_of(engine: Engine, retrieval: Retrieval, lists: Lists) -> list[list[list[Reason]]]:
     """Return the strongest reasons for every item of every list.
 
     A share is a source's part of all that raised the item's score; what lowered
-    it is left out, and so is what none of them knew.
+    it is left out, and so is what none of them knew. A source that does not
+    know the item is no reason for it, though its silence may speak for the item.
     """
     names = [name for name in engine.signals.owners if name != CHANCE]
     kept = [engine.signals.owners.index(name) for name in names]
     part = np.maximum(lists.part[:, :, kept], 0)
+    rows = np.arange(len(lists.item))[:, None]
+    silent = retrieval.scores[:, rows, np.maximum(lists.item, 0)] <= 0
+    part[:, :, : len(silent)][silent.transpose(1, 2, 0)] = 0
     share = part / np.maximum(part.sum(axis=2, keepdims=True), 1e-9)
-    best = np.argsort(-share, axis=2, kind="stable")[:, :, :REASONS]
-    value = np.round(np.take_along_axis(share, best, axis=2).astype(np.float64), 3).tolist()
-    anchors, ids = _anchors(engine, contexts, lists.item), engine.world.catalogue.ids
-    anchored = {name: rows.tolist() for name, rows in anchors.items()}
-
-    def reason(row: int, place: int, source: int, its_share: float) -> Reason:
-        name = names[source]
-        anchor = anchored[name][row][place] if name in anchored else -1
-        return Reason(name, its_share, ids[anchor] if anchor >= 0 else None)
-
+    best = np.argsort(-share, axis=2, kind="stable")[:, :, :REASONS].astype(np.int32)
+    value = np.round(np.take_along_axis(share, best, axis=2).astype(np.float64), 3)
+    best[value <= 0] = -1
+    anchors = _anchors(engine, retrieval.contexts, lists.item, best)
+    ids = engine.world.catalogue.ids
     return [
         [
-            [reason(row, at, s, v) for s, v in zip(sources, values, strict=True) if v > 0]
-            for at, (sources, values) in enumerate(zip(its_best, its_value, strict=True))
+            [
+                Reason(names[source], its_share, ids[anchor] if anchor >= 0 else None)
+                for source, its_share, anchor in zip(*reasons, strict=True)
+                if source >= 0
+            ]
+            for reasons in zip(*of_list, strict=True)
         ]
-        for row, (its_best, its_value) in enumerate(zip(best.tolist(), value, strict=True))
+        for of_list in zip(best.tolist(), value.tolist(), anchors.tolist(), strict=True)
     ]
 
 
@@ -93,8 +111,8 @@ def compose(
         Epoch milliseconds to write into the answers.
     """
     lists = engine.finish(chunk)
-    ids, contexts = engine.world.catalogue.ids, chunk.retrieval.contexts
-    reasons = reasons_of(engine, contexts, lists)
+    ids = engine.world.catalogue.ids
+    reasons = reasons_of(engine, chunk.retrieval, lists)
     spoke = (chunk.retrieval.top[:, :, 0] >= 0).T.tolist()
     names = [source.name for source in engine.sources]
     chances, items = np.round(lists.chance, 6).tolist(), lists.item.tolist()

@@ -50,6 +50,10 @@ PRIOR: Final = {"list.strength": 1.0, "list.taste": 0.25, "list.depth": -0.15}
 STRENGTH: Final = 5.0
 """Imagined showings, at the mean rate, in an item's rate."""
 
+SEEN: Final = 500
+"""Items of a list that are learned from, the first: nobody looks further, and what is learned
+of the items together grows with the cube of their number."""
+
 DIVIDE: Final = np.array(list(SCALES.values()))
 
 
@@ -176,6 +180,8 @@ class ListModel:
     def learn(self, rows: I32, x: F32, taken: NDArray[np.bool_], before: ShownBefore) -> None:
         """Learn from a list that has closed, whether or not anything was taken.
 
+        Items beyond the first SEEN count as not shown.
+
         Parameters
         ----------
         rows
@@ -187,6 +193,7 @@ class ListModel:
         before
             What the user was shown before it.
         """
+        rows, x, taken = rows[:SEEN], x[:SEEN], taken[:SEEN]
         carry = self._space.refresh()
         if carry is not None:
             self._strength.carry(carry.phi)

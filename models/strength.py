@@ -117,6 +117,7 @@ class ItemStrength:
         ``w' = A w``, ``P' = A P A' + VARIANCE (I - A A+)``: directions that the
         old scales did not have begin with the prior.
         """
+        self._widen(a.shape[1])
         beyond = np.eye(len(a)) - a @ np.linalg.pinv(a)
         self.weights = a @ self.weights
         covariance = a @ self.covariance @ a.T + VARIANCE * beyond
@@ -204,6 +205,10 @@ class ItemStrength:
         size = int(items.token.max(initial=-1)) + 1
         self.tokens.grow(size)
         self.token_information.grow(size)
-        if len(self.weights) < (width := items.phi.shape[1]):
+        self._widen(items.phi.shape[1])
+
+    def _widen(self, width: int) -> None:
+        """Begin with the prior where nothing was asked yet."""
+        if len(self.weights) < width:
             self.weights = np.zeros(width)
             self.covariance = np.eye(width) * VARIANCE

@@ -126,8 +126,11 @@ def _common_tokens(items: Described, first: int) -> F32:
     """Return the cosine of all n items' weighted words with those of items ``first`` on."""
     n = len(items.rows)
     _, word, count = np.unique(items.value, return_inverse=True, return_counts=True)
-    # a word that stands once among them can be common to nothing: most do
-    shared = count > 1
+    # a word counts where it stands in one of the others and not once alone, which most do:
+    # so the table does not grow with the square of what is shown now
+    shared = np.zeros(len(count), dtype=np.bool_)
+    shared[word[items.at >= first]] = True
+    shared &= count > 1
     place = np.cumsum(shared) - 1
     kept = shared[word]
     table = np.zeros((n, max(1, int(shared.sum()))), dtype=np.float32)

@@ -206,7 +206,7 @@ class SourcesSettings(_Group):
     enabled: tuple[str, ...] = Setting(
         (), description="names of the sources to use; empty = all of them"
     )
-    top: int = Setting(50, ge=1, description="candidates that each source proposes")
+    top: int = Setting(50, ge=1, le=1000, description="candidates that each source proposes")
 
 
 class BlendSettings(_Group):

@@ -47,23 +47,47 @@ class CategoryTrend(Given):
     def __init__(self, world: World, half_life: float = 8.0) -> None:
         self._world = world
         self._half_life = half_life
+        self._places: list[tuple[I32, I32]] = []
+        self._seen = (-1, -1)
 
     def score(self, contexts: Contexts) -> F32:
         """Return affinity x popularity share within the category, summed over categories."""
         catalogue = self._world.catalogue
         n_items, n_categories = len(catalogue), len(catalogue.category_names)
-        if n_categories == 0:
+        places = self._entries()
+        if not places:
             return np.zeros((len(contexts), n_items), dtype=np.float32)
         week = self._world.stats.popularity(int(contexts.now.max()))[LIVES.index("week")]
-        category = catalogue.category
-        place, column = np.nonzero(category >= 0)
-        member = np.zeros((n_categories, n_items), dtype=np.float32)
-        member[category[place, column], place] = week[place]
-        total = member.sum(axis=1, keepdims=True)
-        member /= np.maximum(total, 1e-9)
+        total = np.zeros(n_categories)
+        for item, category in places:
+            total += np.bincount(category, week[item], n_categories)
+        total = np.maximum(total, 1e-9)
         items, weight = contexts.items, contexts.weight
-        interest = affinity(items, weight, category, n_categories, self._half_life)
-        return np.asarray(np.sqrt(interest @ member), dtype=np.float32)
+        interest = affinity(items, weight, catalogue.category, n_categories, self._half_life)
+        # by item: its questions lie side by side, and a row is added at once
+        by_item = np.zeros((n_items, len(contexts)), dtype=np.float32)
+        by_category = np.ascontiguousarray(interest.T)
+        for item, category in places:
+            share = (week[item] / total[category]).astype(np.float32)
+            by_item[item] += by_category[category] * share[:, None]
+        return np.ascontiguousarray(np.sqrt(by_item, out=by_item).T)
+
+    def _entries(self) -> list[tuple[I32, I32]]:
+        """Return the items with a first category and that category, with a second one, ...
+
+        A table of categories by items would hold little else than zeros.
+        """
+        catalogue = self._world.catalogue
+        if self._seen != (seen := (catalogue.version, len(catalogue))):
+            self._seen, self._places = seen, []
+            category = catalogue.category
+            for place in range(category.shape[1]):
+                column = category[:, place]
+                again = (category[:, :place] == column[:, None]).any(axis=1)
+                item = np.flatnonzero((column >= 0) & ~again).astype(np.int32)
+                if len(item):
+                    self._places.append((item, column[item]))
+        return self._places
 
 
 def affinity(items: I32, weight: F32, labels: I32, n_labels: int, half_life: float) -> F32:

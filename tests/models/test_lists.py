@@ -1,5 +1,7 @@
 """Features of shown lists: laws, and checkpoints."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -8,7 +10,7 @@ from features.card import AsOf, ItemCard
 from features.catalogue import Catalogue
 from models.arrays import pack, unpack
 from models.item_stats import ItemStats
-from models.lists import NAMES, PRIOR, ListModel, ShownBefore
+from models.lists import NAMES, PRIOR, SEEN, ListModel, ShownBefore
 from models.sources.base import World
 from stream.errors import ModelError
 
@@ -141,6 +143,44 @@ def test_an_item_twice_in_a_list_counts_twice() -> None:
     x = model.features(NOBODY, rows, 0)
     counted = x[:, NAMES.index("list.shown")]
     assert counted[0] == counted[1] > counted[2]
+
+
+def test_a_list_that_another_process_scored_can_be_the_first_to_teach() -> None:
+    model, rows = ListModel(world()), np.arange(10, dtype=np.int32)
+    x = ListModel(world()).features(NOBODY, rows, 0)
+    model.learn(rows, x, rows == 3, NOBODY)
+    assert np.isfinite(model.features(NOBODY, rows, 0)).all()
+
+
+def test_only_what_was_seen_of_a_long_list_teaches() -> None:
+    size = SEEN + 100
+    long, short = ListModel(world(size)), ListModel(world(size))
+    rows = np.random.default_rng(2).permutation(size).astype(np.int32)
+    taken = rows % 3 == 0
+    x = long.features(NOBODY, rows, 0)
+    long.learn(rows, x, taken, NOBODY)
+    short.learn(rows[:SEEN], x[:SEEN], taken[:SEEN], NOBODY)
+    assert long.state() == short.state()
+
+
+def test_memory_grows_with_a_lists_length_not_its_square() -> None:
+    n = 6000
+    catalogue = Catalogue(dim=4)
+    # every word is common to two items
+    cards = [ItemCard(AsOf(0, k, 0), f"i{k}", lists={"kind": [f"k{k // 2}"]}) for k in range(n)]
+    catalogue.apply(cards, np.zeros((n, 4), np.float32))
+    model = ListModel(World(catalogue, ItemStats(catalogue, served=4), NoQueries(), 30.0))
+    rows = np.arange(n, dtype=np.int32)
+    before = shown(rows[:100], rows[:100] % 3 == 0)
+    tracemalloc.start()
+    x = model.features(before, rows, 0)
+    features = tracemalloc.get_traced_memory()[1]
+    tracemalloc.reset_peak()
+    model.learn(rows, x, rows % 100 == 0, before)
+    learned = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert features < 50_000_000
+    assert learned < 50_000_000
 
 
 def test_a_restored_model_goes_on_as_if_nothing_had_happened() -> None:

@@ -3,11 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from features.contexts import build_contexts
 from features.session import new_session
 from models.retrieval import Retrieval, retrieve
 from models.sources.base import Given
+from stream.settings import Settings
 from tests.features.test_contexts import question
 
 F32 = NDArray[np.float32]
@@ -78,3 +80,12 @@ def test_scores_shared_by_all_are_ranked_as_any_others() -> None:
 def test_proposals_never_exceed_the_catalogue(k: int) -> None:
     found = asked(table([1, 2, 3]), k=k)
     assert found.top.shape == (1, 1, min(k, 3))
+
+
+def test_every_rank_that_the_settings_allow_has_room() -> None:
+    n, most = 1200, 1000
+    assert Settings.model_validate({"sources": {"top": most}}).sources.top == most
+    with pytest.raises(ValidationError):
+        Settings.model_validate({"sources": {"top": most + 1}})
+    found = asked(np.arange(1, n + 1, dtype=np.float32)[None], k=most)
+    assert found.rank[0, 0].tolist() == [most] * (n - most) + list(range(most))[::-1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,7 @@ class Words:
         return np.array([self.known[text] for text in texts], np.float32)
 
 
-def world(items: str = "") -> World:
+def world(items: Iterable[str] = "") -> World:
     """Return a world whose catalogue has these items, of which nothing is known."""
     catalogue = Catalogue(dim=2)
     catalogue.rows_of(items)

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
+from features.session import Session
 from models.sources.base import World
-from models.sources.neighbours import SMOOTH, Horizon, Neighbours
+from models.sources.neighbours import SMOOTH, TRANSITIONS, Horizon, Neighbours
 from tests.builders import DAY, NOON, folded, interaction
-from tests.models.sources.shop import HALF_LIFE_DAYS, STRANGER, scored, tell, visits, world
+from tests.models.sources.shop import (
+    HALF_LIFE_DAYS,
+    STRANGER,
+    contexts,
+    scored,
+    tell,
+    visits,
+    world,
+)
 
 PLAIN = Horizon(window=100, decay=1, visit_decay=1, powers=(0, 0))
 
@@ -102,3 +113,63 @@ def test_counts_fade_with_the_months() -> None:
 def test_a_new_view_of_an_item_replaces_the_old_one(place: World) -> None:
     tell(place, "b", {"z": 5})
     assert scored(near(place), place, visits("b")) == {"z": 5}
+
+
+def origins(source: Neighbours, place: World, person: Session, items: str) -> str:
+    """Return the letter that each item follows from, "-" for none."""
+    item = place.catalogue.rows_of(items).astype(np.int32)
+    found = source.origins(contexts(place, person), np.zeros_like(item), item)
+    return "".join("-" if row < 0 else place.catalogue.ids[row] for row in found.tolist())
+
+
+def test_an_item_follows_from_what_gave_it_most(place: World) -> None:
+    assert origins(near(place), place, visits("ab"), "xya") == "ab-"
+    assert origins(near(place, decay=0.1), place, visits("ab"), "xy") == "bb"
+    assert origins(near(place, window=1), place, visits("ba"), "yx") == "-a"
+    assert origins(near(place), place, visits("ab", disliked="a"), "x") == "b"
+    assert origins(near(place), place, STRANGER, "xy") == "--"
+
+
+def test_of_equal_causes_the_latest_is_named(place: World) -> None:
+    tell(place, "b", {"x": 3})
+    assert origins(near(place), place, visits("ab"), "x") == "b"
+    assert origins(near(place), place, visits("ba"), "x") == "a"
+
+
+def test_each_of_many_has_causes_of_his_own(place: World, few: None) -> None:
+    people = [visits("ab"), STRANGER, visits("b"), visits("a"), visits("ba", disliked="b")]
+    item = place.catalogue.rows_of("xyxyx").astype(np.int32)
+    row = np.array([0, 0, 2, 2, 4], np.int32)
+    found = near(place).origins(contexts(place, *people), row, item)
+    assert [place.catalogue.ids[k] for k in found] == ["a", "b", "b", "b", "a"]
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look at few transitions at once."""
+    monkeypatch.setattr("models.sources.neighbours.TRANSITIONS", 7)
+
+
+def test_many_questions_in_parts_are_scored_as_at_once(
+    place: World, request: pytest.FixtureRequest
+) -> None:
+    source = near(place, decay=0.9, powers=(0.5, 0.5))
+    asked = contexts(place, visits("ab"), STRANGER, visits("bba", "a"), visits("b"))
+    together = source.score(asked)
+    request.getfixturevalue("few")
+    assert np.array_equal(source.score(asked), together)
+
+
+def test_many_questions_take_little_more_memory_than_their_scores() -> None:
+    place = world("abxyz")
+    for item in "ab":
+        tell(place, item, {"x": 1.0, "y": 2.0, "z": 3.0})
+    person = visits("".join("ab" * 50))
+    asked = contexts(place, *[person] * 3000)  # 900,000 transitions
+    source = near(place)
+    tracemalloc.start()
+    scores = source.score(asked)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    window = asked.weight.size * 8
+    assert peak < scores.nbytes + 5 * window + 60 * TRANSITIONS

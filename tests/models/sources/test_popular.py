@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import tracemalloc
 from math import sqrt
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from features.contexts import Contexts
 from models.item_state import HALF_LIVES_MS
 from models.sources.base import World
-from models.sources.popular import CategoryTrend, Popular
+from models.sources.popular import CategoryTrend, Popular, affinity
 from tests.builders import DAY, HOUR, NOON
 from tests.models.sources.shop import STRANGER, contexts, put, scored, tell, visits, world
 
@@ -112,3 +116,57 @@ def test_a_category_in_which_nothing_is_taken_says_nothing() -> None:
 def test_a_disliked_item_is_no_interest(kinds: World) -> None:
     found = scored(CategoryTrend(kinds), kinds, visits("bc", disliked="c"))
     assert found == pytest.approx(scored(CategoryTrend(kinds), kinds, visits("b")))
+
+
+def shelves(n_items: int, n_categories: int) -> World:
+    """Return a world of items with up to four categories each, some of them twice, and a week."""
+    rng = np.random.default_rng(4)
+    place = world()
+    for k in range(n_items):
+        kinds = rng.integers(0, n_categories, rng.integers(0, 5)).tolist()
+        put(place, f"i{k}", *(f"c{kind}" for kind in [*kinds[:2], *kinds]))
+        tell(place, f"i{k}", counts={"week": float(rng.integers(0, 9))})
+    return place
+
+
+def dense(place: World, asked: Contexts) -> NDArray[np.float64]:
+    """Return the trend by a table of categories by items."""
+    catalogue = place.catalogue
+    n_categories = len(catalogue.category_names)
+    week = place.stats.popularity(int(asked.now.max()))[2]
+    item, at = np.nonzero(catalogue.category >= 0)
+    member = np.zeros((n_categories, len(catalogue)))
+    member[catalogue.category[item, at], item] = week[item]
+    member /= np.maximum(member.sum(axis=1, keepdims=True), 1e-9)
+    interest = affinity(asked.items, asked.weight, catalogue.category, n_categories, 8.0)
+    return np.sqrt(interest @ member)
+
+
+def test_scores_are_those_of_a_table_of_categories_by_items() -> None:
+    place = shelves(200, 30)
+    source, people = CategoryTrend(place), [visits("ab"), STRANGER, visits("cde", "af")]
+    for name in "abcdef":
+        put(place, name, f"c{ord(name) % 7}", f"c{ord(name) % 5}")
+    asked = contexts(place, *people)
+    assert source.score(asked) == pytest.approx(dense(place, asked), rel=1e-5)
+    assert source.score(asked)[0].any()
+    # what it keeps of the catalogue follows the catalogue
+    put(place, "a", "c29")
+    put(place, "new", "c29")
+    tell(place, "new", counts={"week": 50.0})
+    asked = contexts(place, *people)
+    assert source.score(asked) == pytest.approx(dense(place, asked), rel=1e-5)
+    assert source.score(asked)[0, place.catalogue.index["new"]] > 0
+
+
+def test_many_categories_take_no_table() -> None:
+    n_items, n_categories = 4000, 2000  # 32 MB
+    place = world(f"i{k}" for k in range(n_items))
+    for k in range(n_categories):
+        put(place, f"i{k}", f"c{k}")
+    source, asked = CategoryTrend(place), contexts(place, visits("a"))
+    tracemalloc.start()
+    source.score(asked)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4_000_000
