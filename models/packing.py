@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from models.manifest import WEIGHTS, Manifest, Span, packages
 from models.registry import Registry
-from models.sequence import SequenceConfig, SequenceModel
+from models.sequence import Batch, SequenceConfig, SequenceModel
 from models.tuning import Tuned
 from models.weights import parse_weights
 from stream.errors import ModelError
@@ -57,7 +57,19 @@ class Parcel:
     manifest: Manifest
 
     def over(self, vectors: NDArray[np.float32], rows: NDArray[np.int64]) -> SequenceModel:
-        """Return the model over a catalogue: its vectors (N, dim), rows of ``names`` (n,)."""
+        """Return the model over a catalogue: its vectors (N, dim), rows of ``names`` (n,).
+
+        Raises
+        ------
+        ModelError
+            It is of vectors of another length.
+        """
+        if vectors.shape[1] != (dim := self.model.config.content_dim):
+            raise ModelError(
+                f"the model {self.manifest.version} reads vectors of {dim} numbers,"
+                f" this process has some of {vectors.shape[1]}",
+                "train anew, or set encoder.model to the one it was trained with",
+            )
         return self.model.over(torch.from_numpy(vectors), torch.from_numpy(rows)).eval()
 
 
@@ -89,9 +101,18 @@ def read_from(registry: Registry, version: str, encoder: str) -> Parcel:
         arrays = parse_weights(files[WEIGHTS])
         model = SequenceModel(config, torch.zeros(len(names), config.content_dim))
         model.load_state_dict({name: torch.from_numpy(a.copy()) for name, a in arrays.items()})
-    except (KeyError, ValueError, TypeError, RuntimeError, msgspec.MsgspecError) as error:
+        _try_out(model)
+    except (LookupError, ValueError, TypeError, ArithmeticError, RuntimeError) as error:
         raise ModelError(
-            f"the model {version} cannot be used: {error}",
+            f"the model {version} cannot be used: {type(error).__name__}: {error}",
             "it is of another version of Rillet; train anew or promote another one",
         ) from error
     return Parcel(model, names, manifest)
+
+
+def _try_out(model: SequenceModel) -> None:
+    """Ask for one sequence: what a config only looks like must not fail in a process' hot path."""
+    nothing = torch.zeros(1, 1)
+    batch = Batch(nothing.long(), nothing, nothing, nothing.long() - 1, torch.zeros(0, 1))
+    with torch.inference_mode():
+        model.eval()(batch, torch.zeros(1, model.config.dim))
