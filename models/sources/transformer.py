@@ -34,6 +34,8 @@ class Network(Protocol):
 class Transformer(Given):
     """The softmax of a sequence model over the catalogue; it says nothing without a model.
 
+    Nor does it of who never took anything: what is disliked alone is not to attract.
+
     Parameters
     ----------
     world
@@ -64,7 +66,7 @@ class Transformer(Given):
         """Return the chances against an even guess, less 1, cut at 0: (B, N)."""
         catalogue = self._world.catalogue
         scores = np.zeros((len(contexts), len(catalogue)), dtype=np.float32)
-        known = np.flatnonzero(contexts.length > 0)
+        known = np.flatnonzero((contexts.weight > 0).any(axis=1))
         if self._loaded is None or not len(known):
             return scores
         if self._loaded.seen != (catalogue.version, len(catalogue)):

@@ -13,6 +13,7 @@ from models.sources.base import Source, World
 from models.sources.content import Centred
 from models.sources.factors import FEWEST
 from models.sources.registry import SOURCES
+from models.sources.transformer import Transformer
 from stream.settings import Settings
 from tests.builders import DAY, NOON, folded, interaction, search
 from tests.models.sources.shop import (
@@ -26,8 +27,8 @@ from tests.models.sources.shop import (
     visits,
     world,
 )
+from tests.models.sources.tiny import LETTERS, serve, vector
 
-LETTERS = "abcdefghij"
 SAME_FOR_ALL = {"trending_hour", "trending_day", "trending_week", "trending_month", "new"}
 PEOPLE = [
     visits("abcab", "da", "ab"),
@@ -41,16 +42,19 @@ by_name = pytest.mark.parametrize("name", SOURCES)
 
 
 def build(name: str, place: World) -> Source:
-    return SOURCES[name](place, Centred(place))
+    """Return a source; one that needs a model has it from elsewhere, and before all else."""
+    source = SOURCES[name](place, Centred(place))
+    if isinstance(source, Transformer):
+        serve(source, place)
+    return source
 
 
 def stock(place: World, letters: str = LETTERS) -> World:
     """Tell the world all about these items; what is told does not depend on their order."""
     for item in letters:
         k = LETTERS.index(item)
-        angle = 2.4 * k
-        vector = (np.cos(angle), np.sin(angle))
-        put(place, item, f"kind{k % 3}", vector=vector, seen=NOON - (10 - k) * DAY)
+        content = vector(item).tolist()
+        put(place, item, f"kind{k % 3}", vector=content, seen=NOON - (10 - k) * DAY)
         after = {LETTERS[(k + step) % 10]: 3.0 / step for step in (1, 2, 5)}
         counts = {"hour": k / 4, "day": k / 2, "week": 1.0 * k, "month": 2.0 * k}
         tell(place, item, after, counts=counts, at=NOON - k * DAY // 4)

@@ -1,0 +1,196 @@
+"""What the sequence Transformer expects next, from a tiny model of the alphabet."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from features.card import AsOf, ItemCard
+from features.session import Session
+from models.loaded import Loaded
+from models.sources.base import World
+from models.sources.transformer import MOST_ODDS, Transformer
+from tests.builders import DAY, MINUTE, NOON, folded, interaction, search
+from tests.models.sources.shop import STRANGER, contexts, named, put, scored, visits, world
+from tests.models.sources.tiny import LETTERS, alphabet, serve, vector
+
+
+def shop(letters: str = LETTERS) -> World:
+    """Return a world that has these letters, with their contents."""
+    place = world(letters)
+    for letter in letters:
+        put(place, letter, vector=vector(letter).tolist())
+    return place
+
+
+def served(letters: str = LETTERS) -> tuple[Transformer, World]:
+    place = shop(letters)
+    source = Transformer(place)
+    serve(source, place)
+    return source, place
+
+
+def walk(items: str) -> Session:
+    """Return who took these letters a minute apart, the last one a minute before noon."""
+    begin = NOON - len(items) * MINUTE
+    return folded([interaction(one, begin + k * MINUTE) for k, one in enumerate(items)])
+
+
+def first(scores: dict[str, float]) -> str:
+    return max(scores, key=scores.__getitem__)
+
+
+def test_without_a_model_it_says_nothing() -> None:
+    place = shop()
+    source = Transformer(place)
+    assert source.version == ""
+    assert scored(source, place, walk("abc")) == {}
+    assert source.state() == {}
+
+
+@pytest.mark.parametrize("letters", [LETTERS, LETTERS[::-1], "hcaj" + LETTERS[:2] + "defgi"])
+def test_the_planted_next_letter_leads_wherever_the_rows_are(letters: str) -> None:
+    source, place = served("".join(dict.fromkeys(letters)))
+    for k in range(len(LETTERS)):
+        taken = "".join(LETTERS[(k + step) % 10] for step in range(3))
+        assert first(scored(source, place, walk(taken))) == LETTERS[(k + 3) % 10]
+
+
+def test_a_score_is_the_chance_against_an_even_guess() -> None:
+    source, place = served()
+    scores = scored(source, place, walk("bcd"))
+    assert 5 < scores["e"] < 9  # of 10 items nothing is likelier than ten times an even guess
+    assert scores["e"] + 1 <= 10
+    assert all(score > 0 for score in scores.values())
+
+
+def test_odds_beyond_all_measure_stay_finite() -> None:
+    source, place = served()
+    model = alphabet().over(torch.from_numpy(place.catalogue.vectors), torch.arange(10))
+    with torch.no_grad():
+        model.norm.weight.mul_(1e4)
+    source.swap(Loaded.of(model, "hot", source.place()[1]))
+    scores = source.score(contexts(place, walk("abc"), walk("fgh")))
+    assert np.isfinite(scores).all()
+    assert scores.max() <= np.expm1(MOST_ODDS)
+
+
+@pytest.mark.parametrize("size", [1, 3, 7])
+def test_the_size_of_a_batch_changes_no_score(size: int) -> None:
+    source, place = served()
+    people = [
+        walk("a"),
+        STRANGER,
+        walk("bcdefghij"),  # longer than the model reads
+        visits("ab", "cd", disliked="b"),
+        folded([interaction("c", NOON - 9), search("tea", NOON - 5)]),
+        walk("gh"),
+        folded([interaction("e", NOON - DAY), search("hats", NOON - 5)]),
+    ]
+    together = source.score(contexts(place, *people))
+    for begin in range(0, len(people), size):
+        part = source.score(contexts(place, *people[begin : begin + size]))
+        assert part == pytest.approx(together[begin : begin + size], rel=1e-5, abs=1e-5)
+
+
+def test_a_history_longer_than_it_reads_counts_by_its_end() -> None:
+    source, place = served()
+    known = alphabet().config.length
+    long = "jihgf" + LETTERS[:known]
+    # What came before is no part of the answer, as little as that there was something.
+    whole, end = (source.score(contexts(place, walk(items))) for items in (long, long[-known:]))
+    assert whole == pytest.approx(end, rel=1e-5)
+    assert first(named(place, whole)) == LETTERS[known]
+
+
+def test_what_is_hidden_is_not_known() -> None:
+    source, place = served()
+    person = walk("abcfg")
+    times = person.history.times
+    hidden = scored(source, place, person, before=times[3])
+    assert first(hidden) == "d"
+    assert first(scored(source, place, person)) == "h"
+    assert scored(source, place, person, before=times[0]) == {}
+
+
+def test_who_took_nothing_is_told_nothing() -> None:
+    source, place = served()
+    looked = folded([search("tea", NOON)])
+    hater = visits("abc", disliked="abc")
+    odd = folded([interaction("a", NOON - 9, type="unheard-of")])
+    assert not source.score(contexts(place, STRANGER, looked, hater, odd)).any()
+
+
+def test_a_query_counts() -> None:
+    source, place = served()
+    taken = [interaction("c", NOON - MINUTE)]
+    plain, tea, hats = (
+        scored(source, place, folded([*taken, *asked]))
+        for asked in ([], [search("tea", NOON)], [search("hats", NOON)])
+    )
+    assert plain != tea != hats
+
+
+def test_the_time_that_has_passed_counts() -> None:
+    source, place = served()
+    person = walk("abc")
+    assert scored(source, place, person) != scored(source, place, person, now=NOON + 30 * DAY)
+
+
+def test_what_is_withdrawn_takes_no_share() -> None:
+    source, place = served()
+    second = sorted(source.score(contexts(place, walk("abc")))[0])[-2]
+    gone = ItemCard(AsOf(0, 0, 1), "d", withdrawn=True)
+    place.catalogue.apply([gone], vector("d")[None])
+    scores = source.score(contexts(place, walk("abc")))[0]
+    assert not place.catalogue.alive[place.catalogue.index["d"]]
+    assert scores[place.catalogue.alive].max() > second + 1  # the rest shares the whole
+    for row in np.flatnonzero(place.catalogue.alive):
+        card = ItemCard(AsOf(0, 0, 2), place.catalogue.ids[row], withdrawn=True)
+        place.catalogue.apply([card], np.zeros((1, 2), np.float32))
+    assert not source.score(contexts(place, walk("abc"))).any()
+
+
+def test_an_item_that_appeared_later_is_recommended_by_its_content() -> None:
+    source, place = served()
+    without = scored(source, place, walk("abc"))
+    put(place, "twin", vector=vector("d").tolist())
+    put(place, "bare")
+    scores = scored(source, place, walk("abc"))
+    names = sorted(scores, key=scores.__getitem__, reverse=True)
+    assert {"d", "twin"} == set(names[:2])
+    assert scores["twin"] > 10 * scores.get("bare", 0.0)
+    assert first(without) == "d"
+
+
+def test_a_card_that_comes_later_is_read() -> None:
+    """The catalogue knew the item by its name alone."""
+    source, place = served(LETTERS)
+    place.catalogue.ensure("twin")
+    before = scored(source, place, walk("abc")).get("twin", 0.0)
+    put(place, "twin", vector=vector("d").tolist())
+    assert scored(source, place, walk("abc"))["twin"] > before + 1
+
+
+def test_a_swap_changes_the_version_and_what_is_said() -> None:
+    source, place = served()
+    assert source.version == "tiny"
+    assert first(scored(source, place, walk("bcd"))) == "e"
+    serve(source, place, "backwards", step=-1)
+    assert source.version == "backwards"
+    assert first(scored(source, place, walk("dcb"))) == "a"
+    put(place, "new")
+    scored(source, place, walk("bcd"))
+    assert source.version == "backwards"
+
+
+def test_a_catalogue_that_has_not_changed_is_not_encoded_again() -> None:
+    source, place = served()
+    scored(source, place, walk("abc"))
+    kept = source._loaded
+    scored(source, place, walk("bcd"))
+    assert source._loaded is kept
+    put(place, "new", vector=(1, 0))
+    scored(source, place, walk("bcd"))
+    assert source._loaded is not kept
