@@ -163,15 +163,16 @@ class _Run:
         self._model = model
         self._mark = material.mark() | {"config": asdict(config), "net": asdict(model.config)}
         self._mark = json.loads(json.dumps(self._mark))  # as it is read back
+        self._names = list(material.items)
         self._queries = torch.from_numpy(material.queries)
         self._item = torch.from_numpy(self._data.item.astype(np.int64))
         self._log_q = log_shares(self._data, len(model.contents))
 
     def go(self, folder: Path | None, watch: Watch | None) -> Trained:
         config, model = self._config, self._model
-        books: dict[str, Any] = {"epochs": [], "best": -1, "mark": self._mark}
+        books: dict[str, Any] = {"epochs": [], "best": -1, "mark": self._mark, "items": self._names}
         best = _copy(model)
-        if folder is not None and (found := load_state(folder, model, self._optimizer, self._mark)):
+        if folder is not None and (found := load_state(folder, model, self._optimizer, books)):
             books, best = found
         held = windows(self._data, model.config.length, self._held)
         for number in range(len(books["epochs"]), config.epochs):
@@ -195,6 +196,11 @@ class _Run:
             if folder is not None and self._accelerator.is_main_process:
                 save_state(folder, model, self._optimizer, books, best)
         self._accelerator.unwrap_model(self._net, keep_fp32_wrapper=False)
+        if books["best"] < 0:
+            raise ModelError(
+                "the training diverged: no pass ended with a finite loss",
+                "lower transformer.learning_rate",
+            )
         model.load_state_dict(best)
         model.cpu().eval()
         epochs = [Epoch(**one) for one in books["epochs"]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,11 +31,14 @@ class Material:
         (Q, content_dim) vectors of its queries, unit rows.
     since_ms
         Where the window begins; of what was before only a sample is trained on.
+    items
+        Names of the catalogue's items by row: an interrupted run finds them again by these.
     """
 
     data: Interactions
     queries: NDArray[np.float32]
     since_ms: int = 0
+    items: Sequence[str] = ()
 
     def mark(self) -> dict[str, int]:
         """Return what tells it from other material."""
@@ -98,7 +102,8 @@ def split(
     times = np.sort(data.time[window])
     if not len(times):
         raise ModelError(
-            "no positive interaction is as new as the window to train on", "take a longer one"
+            "nothing new was taken since the current model was trained",
+            "wait for more events, or begin anew: `rillet train --anew`",
         )
     until = times[min(len(times) - 1, int(len(times) * (1 - holdout)))]
     held = window & (data.time > until)

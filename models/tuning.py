@@ -126,6 +126,7 @@ class Tuner:
         if begun is not None and begun["mark"]["since_ms"] == self._since_ms:
             # What has come since the run was begun waits for the next one.
             data = data.until(begun["mark"]["until_ms"])
+            self._catalogue.rows_of(begun["items"])  # also those that are gone since
         vectors = torch.from_numpy(self._catalogue.vectors.copy())
         if self._model is None:
             torch.manual_seed(self._config.seed)
@@ -133,7 +134,7 @@ class Tuner:
         else:
             model = self._model.over(vectors, torch.arange(len(self._model.contents)))
         asked = self._queries.vectors(data.queries) if data.queries else _NONE
-        material = Material(data, asked, self._since_ms)
+        material = Material(data, asked, self._since_ms, self._catalogue.ids)
         trained = train(model, material, self._config, folder=folder, watch=watch)
         _, held = split(material, self._config.holdout, 0.0, self._config.seed)
         exam = Exam(material, held, self._catalogue.alive.copy())
