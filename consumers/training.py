@@ -6,15 +6,17 @@ import logging
 import shutil
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 import torch
+from accelerate import PartialState
 from msgspec import Struct
 
 from features.catalogue import Catalogue
 from features.text import TextEncoder
+from models.examine import Exam
 from models.gate import Verdict, judge
 from models.manifest import Manifest
 from models.packing import add_to, read_from
@@ -22,7 +24,8 @@ from models.registry import Registry
 from models.sequence import SequenceModel
 from models.sources.base import QueryVectors
 from models.training import Watch
-from models.tuning import Tuned, Tuner, tuner_for
+from models.tuning import Tuned, tuner_for
+from stream.errors import ModelError
 from stream.events import Event
 from stream.settings import Settings
 
@@ -65,6 +68,19 @@ class Outcome(Struct, frozen=True):
     metrics: dict[str, dict[str, float]]
 
 
+@dataclass(frozen=True, slots=True)
+class _Current:
+    """The model that is to be replaced: over the catalogue, and what it has learned from."""
+
+    model: SequenceModel
+    version: str
+    last_ms: int
+
+    def fair(self, exam: Exam) -> Exam:
+        """Return an exam without what it was trained on, or could have been."""
+        return replace(exam, wanted=exam.wanted & (exam.material.data.time > self.last_ms))
+
+
 class TrainingJob:
     """Trains, examines, registers and promotes.
 
@@ -96,17 +112,20 @@ class TrainingJob:
         anew: bool = False,
         folder: Path | None = None,
         watch: Watch | None = None,
-    ) -> Outcome:
+    ) -> Outcome | None:
         """Train the next model on a stream.
+
+        Of several processes that train together, as torchrun starts them, the first one
+        does all that follows; the others return None.
 
         Parameters
         ----------
         events
             The stream, in order; those before the current model's are what it may forget.
         anew
-            Begin without the current model.
+            Begin without the current model, which is still what the new one has to match.
         folder
-            Where to keep the unfinished run.
+            Where to keep the unfinished run; removed where it is of no use any more.
         watch
             Told of the progress.
 
@@ -116,43 +135,54 @@ class TrainingJob:
             There is too little to learn from, or the current model is damaged.
         """
         tuner = tuner_for(self._settings, self._catalogue, self._queries)
-        current, parent = (None, "") if anew else self._begin(tuner)
+        current = self._current(anew)
+        if current is not None and not anew:
+            tuner.begin_with(current.model, current.last_ms + 1)
         for event in events:
             tuner.add(event)
         begun = time.monotonic()
-        tuned = tuner.run(folder, watch)
-        outcome = self._judge(tuned, current, parent, time.monotonic() - begun)
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+        try:
+            tuned = tuner.run(folder, watch)
+            if not PartialState().is_main_process:
+                return None
+            outcome = self._judge(tuned, current, anew, time.monotonic() - begun)
+        except ModelError:  # nor would the run's rest come to anything else
+            _remove(folder)
+            raise
+        _remove(folder)
         return outcome
 
-    def _begin(self, tuner: Tuner) -> tuple[SequenceModel | None, str]:
-        """Let the tuner go on from the current model; return it and its version."""
+    def _current(self, anew: bool) -> _Current | None:
+        """Return the current model; one that cannot be read only hinders who starts from it."""
         pointer = self._registry.current(KIND)
         if pointer is None:
-            return None, ""
+            return None
         version = pointer.current.version
-        parcel = read_from(self._registry, version, self._encoder.version)
+        try:
+            parcel = read_from(self._registry, version, self._encoder.version)
+        except ModelError as error:
+            if not anew:
+                raise
+            log.warning("the new model is compared with none: %s", error)
+            return None
         rows = self._catalogue.rows_of(parcel.names)
         model = parcel.over(self._catalogue.vectors.copy(), rows)
-        tuner.begin_with(model, parcel.manifest.data.last_ms + 1)
-        return model, version
+        return _Current(model, version, parcel.manifest.data.last_ms)
 
-    def _judge(
-        self, tuned: Tuned, current: SequenceModel | None, parent: str, seconds: float
-    ) -> Outcome:
+    def _judge(self, tuned: Tuned, current: _Current | None, anew: bool, seconds: float) -> Outcome:
         model, exam = tuned.model, tuned.exam
-        marks = {"candidate": exam.marks(model)}
+        parent = "" if current is None or anew else current.version
+        marks = {}
         if current is not None:
-            known = np.arange(len(current.contents))
-            vectors = torch.from_numpy(self._catalogue.vectors.copy())
-            marks["current"] = exam.marks(current.over(vectors, torch.from_numpy(known)).eval())
-        questions = exam.questions()
-        settings = self._settings.training
-        verdict = judge(marks["candidate"], marks.get("current"), questions, settings)
+            exam = current.fair(exam)
+            marks["current"] = exam.marks(self._grown(current.model))
+        marks["candidate"] = exam.marks(model)
+        verdict = judge(
+            marks["candidate"], marks.get("current"), exam.questions(), self._settings.training
+        )
         means = {
-            name: {value: float(m.mean()) for value, m in one.items()}
-            for name, one in marks.items()
+            name: {value: float(m.mean()) if len(m) else 0.0 for value, m in marks[name].items()}
+            for name in sorted(marks)
         }
         manifest = Manifest(
             KIND,
@@ -161,12 +191,7 @@ class TrainingJob:
             encoder=self._encoder.version,
             seed=self._settings.transformer.seed,
         )
-        names = self._catalogue.ids[: len(model.contents)]
-        version = add_to(self._registry, tuned, names, manifest)
-        if verdict.promote:
-            self._registry.promote(version, "; ".join(verdict.reasons))
-        else:
-            self._registry.mark(version, "refused", verdict.reasons)
+        version = self._keep(tuned, manifest, verdict)
         epochs = tuned.trained.epochs
         return Outcome(
             version,
@@ -181,3 +206,23 @@ class TrainingJob:
             len(model.contents),
             means,
         )
+
+    def _keep(self, tuned: Tuned, manifest: Manifest, verdict: Verdict) -> str:
+        """Write a version, and what the gate said of it; return its name."""
+        names = self._catalogue.ids[: len(tuned.model.contents)]
+        version = add_to(self._registry, tuned, names, manifest)
+        if verdict.promote:
+            self._registry.promote(version, "; ".join(verdict.reasons))
+        else:
+            self._registry.mark(version, "refused", verdict.reasons)
+        return version
+
+    def _grown(self, model: SequenceModel) -> SequenceModel:
+        """Return a model over the catalogue as it is now: items came while events were read."""
+        vectors = torch.from_numpy(self._catalogue.vectors.copy())
+        return model.over(vectors, torch.arange(len(model.contents))).eval()
+
+
+def _remove(folder: Path | None) -> None:
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
