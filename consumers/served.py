@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 from models.engine import Engine
-from models.loaded import Loaded
-from models.packing import Parcel, read_from
 from models.registry import Registry
 from models.sources.transformer import Transformer
 from stream import metrics
 from stream.announcement import announced
-from stream.errors import RilletError
+from stream.errors import FolderError, ModelError
 from stream.settings import Settings
 from stream.store import Store
+
+if TYPE_CHECKING:  # torch is half a gigabyte: it comes with the first model
+    from models.loaded import Loaded
+    from models.packing import Parcel
 
 __all__ = ["ServedModel"]
 
@@ -24,6 +28,9 @@ log = logging.getLogger(__name__)
 
 LOOK_EVERY_S: Final = 3.0
 """Seconds between two looks at which model is the current one."""
+
+REGISTRY_EVERY_S: Final = 30.0
+"""Seconds between two looks at the registry, where nothing was announced or it failed."""
 
 KIND: Final = "sequence"
 
@@ -45,10 +52,10 @@ class ServedModel:
         self._settings, self._store, self._engine = settings, store, engine
         self._encoder = encoder
         self._wanted = ""
-        self._looked_at = 0.0
-        self._aside = ThreadPoolExecutor(1, thread_name_prefix="load-model")
-        self._reading: Future[Parcel] | None = None
-        self._encoding: Future[Loaded] | None = None
+        self._look_at = self._ask_at = 0.0
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="load-model")
+        self._job: Future[Any] | None = None
+        self._then: Callable[[Any], None] = self._want
         self._loaded: Loaded | None = None
 
     @property
@@ -64,11 +71,8 @@ class ServedModel:
     def begin(self) -> None:
         """Load what is current before the first batch; without one nothing is served."""
         self.look()
-        if self._reading is not None:
-            wait([self._reading])
-            self.look()
-        if self._encoding is not None:
-            wait([self._encoding])
+        while self._job is not None:
+            wait([self._job])
             self.look()
 
     def look(self) -> None:
@@ -81,53 +85,71 @@ class ServedModel:
             return
         if self._loaded is not None and source.version != self._loaded.version:
             source.swap(self._loaded)
-        reading, encoding = self._reading, self._encoding
-        if encoding is not None and encoding.done():
-            self._encoding = None
-            self._loaded = encoding.result()
-            source.swap(self._loaded)
-            metrics.count("models.swapped")
-            log.info("serves the model %s from here on", self.version)
-        elif reading is not None and reading.done():
-            self._reading = None
-            self._encode(reading, source)
-        elif reading is None and encoding is None:
+        if self._job is None:
             self._look_for_another()
+        elif self._job.done():
+            job, self._job = self._job, None
+            if (found := self._result(job)) is not None:
+                self._then(found)
+
+    def _beside(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
+        """Do what takes long in a thread; what follows from it is done by a later look."""
+        self._job, self._then = self._pool.submit(work), then
+
+    def _result(self, done: Future[Any]) -> Any:
+        """Return what came out beside; None where it failed: the model before goes on."""
+        try:
+            return done.result()
+        except FolderError as error:
+            log.warning("the model registry cannot be read now: %s", error)
+            self._wanted, self._look_at = self.version, time.monotonic() + REGISTRY_EVERY_S
+        except Exception as error:  # whatever it is, lists do not wait for a model
+            metrics.count("models.refused")
+            log.error("%s is not served, the model before goes on: %r", self._wanted, error)
+        return None
 
     def _look_for_another(self) -> None:
         now = time.monotonic()
-        if now - self._looked_at < LOOK_EVERY_S:
+        if now < self._look_at:
             return
-        self._looked_at = now
-        version = self._current()
-        if version and version != self._wanted:
-            self._wanted = version
-            self._reading = self._aside.submit(self._read, version)
-
-    def _current(self) -> str:
+        self._look_at = now + LOOK_EVERY_S
         if (news := announced(self._store, KIND)) is not None:
-            return news.version
+            self._want(news.version)
+        elif now >= self._ask_at:
+            self._ask_at = now + REGISTRY_EVERY_S
+            self._beside(self._pointed_at, self._want)
+
+    def _pointed_at(self) -> str:
         try:
             pointer = Registry(self._settings.training.registry).current(KIND)
-        except RilletError as error:
-            log.warning("the model registry cannot be read: %s", error)
+        except ModelError as error:
+            log.warning("%s", error)
             return ""
         return "" if pointer is None else pointer.current.version
 
-    def _read(self, version: str) -> Parcel:
-        registry = Registry(self._settings.training.registry)
-        return read_from(registry, version, self._encoder)
+    def _want(self, version: str) -> None:
+        if version and version != self._wanted:
+            self._wanted = version
+            self._beside(partial(self._read, version), self._encode)
 
-    def _encode(self, read: Future[Parcel], source: Transformer) -> None:
-        try:
-            parcel = read.result()
-        except RilletError as error:
-            metrics.count("models.refused")
-            log.error("%s is not served, the model before goes on: %s", self._wanted, error)
+    def _read(self, version: str) -> Parcel:
+        from models.packing import read_from
+
+        return read_from(Registry(self._settings.training.registry), version, self._encoder)
+
+    def _encode(self, parcel: Parcel) -> None:
+        from models.loaded import Loaded
+
+        if (source := self._source) is None:
             return
         rows = self._engine.world.catalogue.rows_of(parcel.names)
         vectors, seen = source.place()
-        version = self._wanted
-        self._encoding = self._aside.submit(
-            lambda: Loaded.of(parcel.over(vectors, rows), version, seen)
-        )
+        version = parcel.manifest.version
+        self._beside(lambda: Loaded.of(parcel.over(vectors, rows), version, seen), self._swap)
+
+    def _swap(self, loaded: Loaded) -> None:
+        self._loaded = loaded
+        if (source := self._source) is not None:
+            source.swap(loaded)
+        metrics.count("models.swapped")
+        log.info("serves the model %s from here on", self.version)
