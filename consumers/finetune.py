@@ -8,6 +8,7 @@ last whole pass when the job is started again.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -25,7 +26,8 @@ from stream import metrics
 from stream.announcement import Announced, announce
 from stream.archive.reader import read_archive
 from stream.clock import Clock, SystemClock
-from stream.errors import LogError, ModelError
+from stream.errors import FolderError, LogError, ModelError
+from stream.events import Event
 from stream.settings import Settings
 from stream.store import DAY_MS, Store
 from stream.writes import Plain
@@ -44,7 +46,7 @@ HOUR_MS: Final = 3_600_000
 
 
 class _Stopped(BaseException):
-    """The process is told to end in the middle of a run."""
+    """The process is told to end in the middle of a run, or lost the lease."""
 
 
 class Finetune:
@@ -75,34 +77,42 @@ class Finetune:
         self._settings, self._store, self._encoder = settings, store, encoder
         self._clock = clock or SystemClock()
         self.registry = Registry(settings.training.registry)
+        self._heart = metrics.Heart(self.name, f"{settings.kafka.group}.{self.name}")
+        self._lost = threading.Event()
         self._tried_at = 0
         self.runs = 0
 
     def run(self, stop: threading.Event) -> None:
         """Work until ``stop`` is set; an unfinished run is continued by the next process."""
-        heart = metrics.Heart(self.name, f"{self._settings.kafka.group}.{self.name}")
-        looked = -LOOK_EVERY_S
+        looked = -math.inf
         while not stop.is_set():
             if time.monotonic() - looked >= LOOK_EVERY_S:
                 looked = time.monotonic()
                 if self.due():
                     self.once(stop)
-            if heart.due():
-                key = self._store.keys.heartbeat(heart.process)
-                pulse = heart.pulse(self.runs, 0, {})
-                self._store.write_plain([Plain(key, pulse, heart.LIFE_MS)])
+            self._beat()
             stop.wait(1.0)
+
+    def _beat(self) -> None:
+        """Say that this process is alive, where it is time to."""
+        if self._heart.due():
+            key = self._store.keys.heartbeat(self._heart.process)
+            pulse = self._heart.pulse(self.runs, 0, {})
+            self._store.write_plain([Plain(key, pulse, self._heart.LIFE_MS)])
 
     def due(self) -> bool:
         """Tell whether the last model, kept or refused, is old enough, or enough is new."""
         given, now = self._settings.transformer, self._clock.now_ms()
         if now - self._tried_at < min(HOUR_MS, given.every_hours * HOUR_MS):
             return False
-        last = self._last()
         try:
+            last = self._last()
             fresh = self._fresh(0 if last is None else last.data.last_ms + 1)
         except LogError as error:
             log.info("nothing to train on yet: %s", error)
+            return False
+        except FolderError as error:  # it may be there again when it is looked at next
+            log.warning("%s", error)
             return False
         if last is None or now - last.made_at >= given.every_hours * HOUR_MS:
             return fresh > 0
@@ -129,9 +139,11 @@ class Finetune:
             except _Stopped:
                 log.info("training stops here and goes on at the next start")
                 return None
-            except (ModelError, LogError) as error:
+            except (ModelError, LogError, FolderError) as error:
                 log.warning("no model was trained: %s", error)
                 return None
+        if outcome is None:
+            return None
         self.runs += 1
         if outcome.verdict.promote:
             news = Announced(outcome.version, self.registry.url, self._clock.now_ms())
@@ -140,10 +152,19 @@ class Finetune:
         log.info("%s is %s: %s", outcome.version, word, "; ".join(outcome.verdict.reasons))
         return outcome
 
-    def _train(self, stop: threading.Event) -> Outcome:
-        def watch(step: int, steps: int, loss: float) -> None:
-            if stop.is_set():
+    def _train(self, stop: threading.Event) -> Outcome | None:
+        def look_up() -> None:
+            if stop.is_set() or self._lost.is_set():
                 raise _Stopped
+            self._beat()
+
+        def read() -> Iterator[Event]:
+            for event in events_of(settings, settings.archive.url):
+                look_up()
+                yield event
+
+        def watch(step: int, steps: int, loss: float) -> None:
+            look_up()
             if step == steps:
                 log.info("a pass of %d steps ends with a loss of %.3f", steps, loss)
 
@@ -152,21 +173,24 @@ class Finetune:
         queries = VectorCache(store, store.keys, encoder, ttl_ms=ttl_ms)
         catalogue = catalogue_of(settings, store, encoder)
         job = TrainingJob(settings, catalogue, queries, encoder, self.registry)
-        events = events_of(settings, settings.archive.url)
-        return job.run(events, folder=Path(settings.transformer.folder), watch=watch)
+        return job.run(read(), folder=Path(settings.transformer.folder), watch=watch)
 
     @contextmanager
     def _lease(self) -> Iterator[bool]:
         """Hold the lease for the body; yield whether it was to be had."""
-        lock = self._store.lease(self.name, LEASE_S)
-        if not lock.acquire():
+        lease = self._store.lease(self.name, LEASE_S)
+        if not lease.take():
             yield False
             return
         done = threading.Event()
+        self._lost.clear()
 
         def renew() -> None:
             while not done.wait(LEASE_S / 3):
-                lock.reacquire()
+                if not lease.renew():
+                    log.warning("another process has begun to train meanwhile")
+                    self._lost.set()
+                    return
 
         keeper = threading.Thread(target=renew, name="lease", daemon=True)
         keeper.start()
@@ -175,4 +199,4 @@ class Finetune:
         finally:
             done.set()
             keeper.join()
-            lock.release()
+            lease.give_up()

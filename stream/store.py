@@ -25,7 +25,7 @@ from stream.keys import Keys
 from stream.settings import RedisSettings
 from stream.writes import STAMP_BYTES, Plain, Refused, Stamped, Writes
 
-__all__ = ["Feed", "Health", "Store"]
+__all__ = ["Feed", "Health", "Lease", "Store"]
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -75,6 +75,35 @@ class Feed(NamedTuple):
     entries: list[bytes]
     position: str
     gap: bool
+
+
+class Lease:
+    """Held by one process at a time over all machines; from :meth:`Store.lease`."""
+
+    def __init__(self, store: Store, lock: Lock) -> None:
+        self._store, self._lock = store, lock
+
+    def take(self) -> bool:
+        """Take it; tell whether it was to be had."""
+        return bool(self._store._patiently("take a lease", self._lock.acquire))
+
+    def renew(self) -> bool:
+        """Begin its life again; tell whether it is still ours. While Redis is away it is."""
+        try:
+            try:
+                self._lock.reacquire()
+            except redis.exceptions.LockError:  # it ran out; nobody may have taken it since
+                return bool(self._lock.acquire())
+        except redis.RedisError as error:
+            log.warning("a lease could not be renewed: %s", error)
+        return True
+
+    def give_up(self) -> None:
+        """Let others have it; where Redis is away, or it was lost, it ends by itself."""
+        try:
+            self._lock.release()
+        except redis.RedisError as error:
+            log.warning("a lease could not be given up: %s", error)
 
 
 class Health(NamedTuple):
@@ -255,11 +284,10 @@ class Store:
 
         return self._patiently("read", newest)
 
-    def lease(self, name: str, life_s: float) -> Lock:
-        """Return a lock for one process at a time over all machines; not acquired yet."""
+    def lease(self, name: str, life_s: float) -> Lease:
+        """Return a lease, not taken yet; it ends by itself unless it is renewed."""
         key = self.keys.lease(name)
-        lock: Lock = self._redis.lock(key, timeout=life_s, blocking=False, thread_local=False)
-        return lock
+        return Lease(self, self._redis.lock(key, life_s, blocking=False, thread_local=False))
 
     def scan(self, kind: str) -> Iterator[tuple[str, bytes]]:
         """Yield name and value of every key of a kind; slow, for a cold start.
