@@ -93,7 +93,7 @@ WRONG: dict[str, tuple[Material, str]] = {
     "nothing": (nobody(), "0 positive interactions with 0 items"),
     "one item": (Material(columns([[3, 3, 3]]), NO_QUERIES), "with 1 items are too few"),
     "dislikes": (Material(columns([[0, 1]], weight=-np.ones(2)), NO_QUERIES), "0 positive"),
-    "a window in the future": (Material(columns([[0, 1]]), NO_QUERIES, NOON + DAY), "as new as"),
+    "a window in the future": (Material(columns([[0, 1]]), NO_QUERIES, NOON + DAY), "nothing new"),
 }
 
 
