@@ -73,8 +73,11 @@ def reasons_of(engine: Engine, retrieval: Retrieval, lists: Lists) -> list[list[
     kept = [engine.signals.owners.index(name) for name in names]
     part = np.maximum(lists.part[:, :, kept], 0)
     rows = np.arange(len(lists.item))[:, None]
-    silent = retrieval.scores[:, rows, np.maximum(lists.item, 0)] <= 0
-    part[:, :, : len(silent)][silent.transpose(1, 2, 0)] = 0
+    knows = retrieval.scores[:, rows, np.maximum(lists.item, 0)].transpose(1, 2, 0) > 0
+    sources = part[:, :, : knows.shape[2]]
+    sources[~knows] = 0
+    # Early on nothing has a weight that raises the score: who knows the item then shares alike.
+    sources += knows & (part.sum(axis=2, keepdims=True) <= 0)
     share = part / np.maximum(part.sum(axis=2, keepdims=True), 1e-9)
     best = np.argsort(-share, axis=2, kind="stable")[:, :, :REASONS].astype(np.int32)
     value = np.round(np.take_along_axis(share, best, axis=2).astype(np.float64), 3)

@@ -121,3 +121,11 @@ def test_only_sources_that_score_an_item_are_named(sign: int) -> None:
             assert all(score[name] > 0 for name in sources)
             named += len(sources)
     assert named > 10
+
+
+def test_where_nothing_raised_the_score_all_who_know_the_item_share_alike() -> None:
+    place = world("abx")
+    tell(place, "a", {"x": 3})
+    tell(place, "x", counts={"week": 4})
+    found = reasons(engine(place, "last", "trending_week", weights={}), visits("a"))
+    assert found["x"] == [Reason("last", 0.5, "a"), Reason("trending_week", 0.5)]
