@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import signal
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from rillet.cli.options import RedisUrl, SettingsFile, opened
-from rillet.cli.progress import reading
+from rillet.cli.progress import reading, whole
 from stream.errors import SettingsError, StoreError
 from stream.settings import Settings
 
@@ -128,7 +126,7 @@ def replay(  # noqa: PLR0913 - the options are the interface
     from consumers.wiring import configure_logs
 
     configure_logs(-1)
-    with _whole(log, limit) as path, _emptied(settings, fresh) as store:
+    with whole(log, limit) as path, _emptied(settings, fresh) as store:
         every = _events(train_every, path)
         report, evaluation = _run(settings, store, path, (evaluate_from, every), partitions)
         report["log"] = log
@@ -204,22 +202,6 @@ def _chosen(settings: Settings, sources: tuple[str, ...], without: tuple[str, ..
         raise SettingsError("no source is left", "leave fewer out")
     chosen = settings.sources.model_copy(update={"enabled": enabled})
     return settings.model_copy(update={"sources": chosen})
-
-
-@contextmanager
-def _whole(log: str, limit: int) -> Iterator[str]:
-    """Lend a log that can be read twice: the file itself, or a copy of what was piped or cut."""
-    if log != "-" and not limit:
-        yield log
-        return
-    from stream.log import LogWriter, read_log
-
-    with tempfile.TemporaryDirectory(prefix="rillet-log-") as folder:
-        copy = Path(folder, "events.jsonl")
-        with LogWriter(copy) as writer:
-            for _, raw in islice(read_log(log), limit or None):
-                writer.write(raw)
-        yield str(copy)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +12,8 @@ import msgspec
 import typer
 
 from rillet.cli.options import AsJson, SettingsFile, opened
-from rillet.cli.progress import progress
+from rillet.cli.progress import progress, whole
+from stream.errors import LogError
 from stream.settings import Settings
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["train"]
 
-_Log = Annotated[str, typer.Argument(help="A log or an archive; without it archive.url.")]
+_Log = Annotated[str, typer.Argument(help="A log, an archive or -; without it archive.url.")]
 _Anew = Annotated[bool, typer.Option("--anew", help="Begin without the current model.")]
 _Registry = Annotated[str, typer.Option(help="Another registry than training.registry.")]
 _Epochs = Annotated[int, typer.Option(min=0, help="Passes at the most; 0 is the setting.")]
@@ -64,10 +64,13 @@ def train(  # noqa: PLR0913 - the options are the interface
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     configure_logs(-1)
     settings = _settings(settings_file, log, registry, epochs, seed)
-    with _store(settings) as store:
-        outcome = _run(settings, store, log, anew)
-        _announce(settings, store, outcome, bool(log))
-    _tell(outcome, as_json)
+    with whole(log) as path, _store(settings) as store:
+        _demand(path or settings.archive.url)
+        outcome = _run(settings, store, path, anew)
+        if outcome is not None and not log:
+            _announce(settings, store, outcome)
+    if outcome is not None:
+        _tell(outcome, as_json)
 
 
 def _settings(file: Path | None, log: str, registry: str, epochs: int, seed: int) -> Settings:
@@ -82,6 +85,14 @@ def _settings(file: Path | None, log: str, registry: str, epochs: int, seed: int
     return opened(file, "embedded:" if log else "", **overrides)
 
 
+def _demand(log: str) -> None:
+    """Refuse a log that is not there, or has nothing in it, before anything heavy is loaded."""
+    from stream.log import read_log
+
+    if next(read_log(log), None) is None:
+        raise LogError(f"there is nothing in {log}", "publish events, or `rillet simulate` some")
+
+
 @contextmanager
 def _store(settings: Settings) -> Iterator[Store]:
     from stream.store import Store
@@ -93,7 +104,7 @@ def _store(settings: Settings) -> Iterator[Store]:
         store.close()
 
 
-def _run(settings: Settings, store: Store, log: str, anew: bool) -> Outcome:
+def _run(settings: Settings, store: Store, log: str, anew: bool) -> Outcome | None:
     from consumers.training import TrainingJob
     from consumers.training_input import catalogue_of, encode_items, events_of
     from features.text import load_encoder
@@ -126,28 +137,30 @@ def _watch(done: Callable[[float], None]) -> Callable[[int, int, float], None]:
     return watch
 
 
-def _announce(settings: Settings, store: Store, outcome: Outcome, alone: bool) -> None:
-    if alone or not outcome.verdict.promote:
+def _announce(settings: Settings, store: Store, outcome: Outcome) -> None:
+    if not outcome.verdict.promote:
         return
     from consumers.training import KIND
+    from models.registry import Registry
     from stream.announcement import Announced, announce
     from stream.clock import SystemClock
 
-    news = Announced(outcome.version, settings.training.registry, SystemClock().now_ms())
-    announce(store, KIND, news)
+    where = Registry(settings.training.registry).url
+    announce(store, KIND, Announced(outcome.version, where, SystemClock().now_ms()))
 
 
 def _tell(outcome: Outcome, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(msgspec.to_builtins(outcome)))
+        typer.echo(msgspec.json.encode(outcome).decode())  # a loss that is no number is null
         return
     from rich.console import Console
     from rich.table import Table
 
+    passes = "1 pass" if outcome.epochs == 1 else f"{outcome.epochs} passes"
     out = Console(highlight=False, soft_wrap=True)
     out.print(
         f"{outcome.interactions:,} interactions of {outcome.users:,} users, "
-        f"{outcome.items:,} items; {outcome.epochs} passes in {outcome.seconds:.0f} s, "
+        f"{outcome.items:,} items; {passes} in {outcome.seconds:.0f} s, "
         f"the best is number {outcome.best + 1}"
     )
     table = Table(box=None, pad_edge=False)
