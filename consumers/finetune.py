@@ -23,7 +23,7 @@ from features.vectors import VectorCache
 from models.manifest import Manifest
 from models.registry import Registry
 from stream import metrics
-from stream.announcement import Announced, announce
+from stream.announcement import Announced, announce, announced
 from stream.archive.reader import read_archive
 from stream.clock import Clock, SystemClock
 from stream.errors import FolderError, LogError, ModelError
@@ -88,6 +88,7 @@ class Finetune:
         while not stop.is_set():
             if time.monotonic() - looked >= LOOK_EVERY_S:
                 looked = time.monotonic()
+                self._announce()
                 if self.due():
                     self.once(stop)
             self._beat()
@@ -145,12 +146,24 @@ class Finetune:
         if outcome is None:
             return None
         self.runs += 1
-        if outcome.verdict.promote:
-            news = Announced(outcome.version, self.registry.url, self._clock.now_ms())
-            announce(self._store, KIND, news)
+        self._announce()
         word = "promoted" if outcome.verdict.promote else "refused"
         log.info("%s is %s: %s", outcome.version, word, "; ".join(outcome.verdict.reasons))
         return outcome
+
+    def _announce(self) -> None:
+        """Tell the consumers what the registry's pointer says, where they were told otherwise."""
+        try:
+            pointer = self.registry.current(KIND)
+        except (ModelError, FolderError) as error:
+            log.warning("%s", error)
+            return
+        if pointer is None:
+            return
+        news = announced(self._store, KIND)
+        current = pointer.current
+        if news is None or news.version != current.version:
+            announce(self._store, KIND, Announced(current.version, self.registry.url, current.at))
 
     def _train(self, stop: threading.Event) -> Outcome | None:
         def look_up() -> None:

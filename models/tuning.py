@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +27,8 @@ from stream.transformer_settings import TransformerSettings
 
 __all__ = ["Tuned", "Tuner", "config_of", "network_of", "tuner_for"]
 
+
+log = logging.getLogger(__name__)
 
 _NONE: Final = np.zeros((0, 1), dtype=np.float32)
 
@@ -135,13 +138,22 @@ class Tuner:
             model = self._model.over(vectors, torch.arange(len(self._model.contents)))
         asked = self._queries.vectors(data.queries) if data.queries else _NONE
         material = Material(data, asked, self._since_ms, self._catalogue.ids)
-        trained = train(model, material, self._config, folder=folder, watch=watch)
+        trained = train(model, material, self._fitting(model), folder=folder, watch=watch)
         _, held = split(material, self._config.holdout, 0.0, self._config.seed)
         exam = Exam(material, held, self._catalogue.alive.copy())
         users, since_ms = len(np.unique(data.user)), self._since_ms
         until_ms = int(data.time.max(initial=0))
         self._model, self._since_ms = model, until_ms + 1
         return Tuned(model, trained, exam, len(data), users, since_ms, until_ms)
+
+    def _fitting(self, model: SequenceModel) -> TrainConfig:
+        """Return how to train, without tasks that the model has no head for."""
+        weights = self._config.weights
+        known = {task: weight for task, weight in weights.items() if task in model.config.tasks}
+        if known != weights:
+            names = ", ".join(sorted(weights.keys() - known.keys()))
+            log.warning("the model that it starts from has no task %s: train anew to add it", names)
+        return replace(self._config, weights=known)
 
 
 def tuner_for(settings: Settings, catalogue: Catalogue, queries: QueryVectors) -> Tuner:

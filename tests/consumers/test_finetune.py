@@ -16,7 +16,7 @@ from consumers.finetune import Finetune, _Stopped
 from consumers.training import Outcome
 from features.text import Encoder
 from models.registry import Registry
-from stream.announcement import announced
+from stream.announcement import Announced, announced
 from stream.clock import HandClock
 from stream.errors import SettingsError
 from stream.events import Event, decode
@@ -197,6 +197,26 @@ def test_a_promotion_is_announced_and_a_refusal_is_not(shop: Shop) -> None:
     pointer = shop.registry.current("sequence")
     assert pointer is not None
     assert pointer.current.version == better.version
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_what_was_promoted_without_redis_is_announced_later(shop: Shop, told: bool) -> None:
+    shop.archive(EARLY)
+    first = shop.train()
+    shop.archive(LATE)
+    shop.wait(1)
+    second = shop.train()
+    pointer = shop.registry.rollback("sequence")
+    if not told:
+        shop.store.write_plain([Plain(shop.store.keys.model("sequence"), None)])
+    job, stop = shop.job(), threading.Event()
+    thread = threading.Thread(target=job.run, args=(stop,))
+    thread.start()
+    news = Announced(first.version, shop.registry.url, pointer.current.at)
+    wait_until(lambda: announced(shop.store, "sequence") == news)
+    stop.set()
+    thread.join()
+    assert first.version != second.version
 
 
 def test_one_trains_at_a_time(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:

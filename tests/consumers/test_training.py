@@ -375,3 +375,25 @@ def test_a_training_that_diverges_registers_nothing(shop: Shop) -> None:
 def test_heads_that_do_not_divide_the_width_are_named(shop: Shop) -> None:
     with pytest.raises(SettingsError, match=r"transformer\.heads: 3"):
         shop.run(EARLY, transformer={"heads": 3})
+
+
+def test_a_task_that_the_current_model_has_not_is_left_out(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    shop.run(EARLY)
+    second = shop.run([*EARLY, *LATE], transformer={"purchase": 0.5})
+    assert shop.manifest(second).config["tasks"] == ["next"]
+    assert "no task purchase" in caplog.text
+    anew = shop.run([*EARLY, *LATE], transformer={"purchase": 0.5}, anew=True, training=LENIENT)
+    assert shop.manifest(anew).config["tasks"] == ["next", "purchase"]
+    assert anew.verdict.promote
+    third = shop.run([*EARLY, *LATE, *visits(begin=NOON + 6 * DAY, seed=9)])  # nor does it lose one
+    assert shop.manifest(third).config["tasks"] == ["next", "purchase"]
+
+
+def test_a_shape_is_that_of_the_model_it_starts_from(shop: Shop) -> None:
+    shop.run(EARLY)
+    second = shop.run([*EARLY, *LATE], transformer={"dim": 32})
+    assert shop.manifest(second).config["dim"] == 16
+    anew = shop.run([*EARLY, *LATE], transformer={"dim": 32}, anew=True)
+    assert shop.manifest(anew).config["dim"] == 32
