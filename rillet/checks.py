@@ -65,6 +65,9 @@ Line = tuple[str, str, str]
 
 
 def _settings(settings: Settings) -> Iterator[Line]:
+    from models.sources.registry import check_names
+
+    check_names(settings.sources.enabled)
     yield OK, f"settings are valid, keys begin with {settings.redis.prefix}:", ""
     if settings.batch.lockstep or settings.batch.cut:
         mend = "set batch.lockstep and batch.cut back"

@@ -239,8 +239,9 @@ def up(
       rillet up --personalize 4 --settings shop.toml
     """
     from consumers.up import Tree
+    from models.sources.registry import check_names
 
-    opened(settings_file)  # wrong settings are told here, once
+    check_names(opened(settings_file).sources.enabled)  # wrong settings are told here, once
     stop, kill = threading.Event(), threading.Event()
 
     def end(_number: int, _frame: object) -> None:

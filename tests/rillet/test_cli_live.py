@@ -92,6 +92,21 @@ def test_wrong_settings_end_up_before_anything_starts(command: Any) -> None:
     done = command("up", RILLET_KAFKA__BOOTSTRP="x")
     assert done.returncode == 2
     assert "kafka.bootstrap" in done.stderr
+    assert "`rillet init --print` lists all settings" in done.stderr
+
+
+def test_an_unknown_source_is_told_once_before_anything_starts(command: Any) -> None:
+    done = command("up", RILLET_SOURCES__ENABLED="neighbors", **NOWHERE)
+    assert done.returncode == 2
+    assert done.stderr.count("sources.enabled: no source is called neighbors") == 1
+    assert "mend:  the sources are neighbours, last," in done.stderr
+
+
+def test_the_doctor_names_an_unknown_source(command: Any) -> None:
+    done = command("doctor", "--only", "settings", RILLET_SOURCES__ENABLED="neighbors")
+    assert done.returncode == 1
+    assert "no source is called neighbors" in done.stdout
+    assert "settings are valid" not in done.stdout
 
 
 def test_a_log_is_published_to_both_topics(tmp_path: Path) -> None:
