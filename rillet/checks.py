@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from stream.errors import RilletError
+from stream.errors import NotReadyError, RilletError
 from stream.settings import Settings
 
 if TYPE_CHECKING:
@@ -207,7 +207,11 @@ def _lag(settings: Settings) -> Iterator[Line]:
     kafka = _impatient(settings).kafka
     topics = (kafka.catalogue, kafka.events, kafka.transitions)
     for name, topic in zip(CONSUMERS, topics, strict=True):
-        lags = group_lag(kafka, f"{kafka.group}.{name}", [topic])
+        try:
+            lags = group_lag(kafka, f"{kafka.group}.{name}", [topic])
+        except NotReadyError as error:
+            yield WARN, f"how far {name} is behind is not known yet: {error}", error.mend
+            continue
         behind = sum(lag.lag for lag in lags)
         if behind > LAGGING:
             mend = f"wait, or start more of `rillet consume {name}`"
