@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["replay"]
 
+PROBLEM: Final = 1
+
 KEPT_KINDS: Final = ("vector",)
 """Kinds of keys that no replay makes wrong: a text's vector stays what it is."""
 
@@ -35,7 +37,8 @@ STATE_KINDS: Final = (
 
 _Log = Annotated[str, typer.Argument(help="The log: .jsonl, .jsonl.gz, .jsonl.zst, or -")]
 _From = Annotated[
-    float, typer.Option(help="Measure only after this share of what users did; 1: nothing.")
+    float,
+    typer.Option(min=0, max=1, help="Measure only after this share of what users did; 1: nothing."),
 ]
 _JsonFile = Annotated[
     str, typer.Option("--json", metavar="FILE", help="Write the figures as JSON; - prints.")
@@ -122,6 +125,7 @@ def replay(  # noqa: PLR0913 - the options are the interface
     with _whole(log, limit) as path, _emptied(settings, fresh) as store:
         report, evaluation = _run(settings, store, path, evaluate_from, partitions)
         report["log"] = log
+        _demand_events(report)
         _tell(report, json_file)
         if plot is not None:
             _draw(evaluation, report, plot)
@@ -225,12 +229,22 @@ def _run(
     evaluation = None
     if evaluate_from < 1:
         with reading("looking through", path) as done:
-            from_ms = time_at(read_log(path, on_bytes=done), max(0.0, evaluate_from))
+            from_ms = time_at(read_log(path, on_bytes=done), evaluate_from)
         evaluation = Evaluation(from_ms, source_names(settings))
     encoder = load_encoder(settings.encoder)
     engine = Replay(settings, store, encoder, partitions=partitions, evaluation=evaluation)
     with reading("replaying", path) as done:
         return engine.run(path, on_bytes=done).report(), evaluation
+
+
+def _demand_events(report: dict[str, Any]) -> None:
+    """End with 1 where a log holds records, and not one of them is an event."""
+    if report["events"] and report["bad"] == report["events"]:
+        typer.echo(
+            f"none of the {report['events']:,} records of {report['log']} is an event", err=True
+        )
+        typer.echo("`rillet validate` says what is wrong with them", err=True)
+        raise typer.Exit(PROBLEM)
 
 
 def _tell(report: dict[str, Any], json_file: str) -> None:
