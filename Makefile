@@ -52,7 +52,7 @@ format: venv  ## rewrite the code in the project's format
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-services:  ## start a real Kafka and a real Redis on loopback, if they do not run yet
+services:  ## start a real Kafka and Redis on loopback; ports: RILLET_TEST_KAFKA_PORT=N, ..._REDIS_PORT=N
 	$(SERVICES) start
 
 services-stop:  ## stop what `make services` started, and drop its data

@@ -2,16 +2,20 @@
 
 python examples/read_with_redis_py.py alice
 python examples/read_with_redis_py.py alice unix:///path/to/redis.sock
+
+Without a URL it takes that of RILLET_REDIS__URL, else redis://127.0.0.1:6379/0.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 
 import redis
 
 PREFIX = "rillet:1"
+URL = os.environ.get("RILLET_REDIS__URL", "redis://127.0.0.1:6379/0")
 
 
 def main(user: str, url: str) -> int:
@@ -32,5 +36,8 @@ def main(user: str, url: str) -> int:
 
 
 if __name__ == "__main__":
-    defaults = ["alice", "redis://127.0.0.1:6379/0"]
-    sys.exit(main(*sys.argv[1:3], *defaults[len(sys.argv) - 1 :]))
+    user, url = [*sys.argv[1:3], *["alice", URL][len(sys.argv) - 1 :]]
+    try:
+        sys.exit(main(user, url))
+    except (ValueError, redis.RedisError) as error:  # no URL, or nobody answers there
+        sys.exit(f"Redis cannot be read: {error}")

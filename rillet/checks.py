@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from stream.errors import RilletError
+from stream.errors import NotReadyError, RilletError
 from stream.settings import Settings
 
 if TYPE_CHECKING:
@@ -65,6 +65,9 @@ Line = tuple[str, str, str]
 
 
 def _settings(settings: Settings) -> Iterator[Line]:
+    from models.sources.registry import check_names
+
+    check_names(settings.sources.enabled)
     yield OK, f"settings are valid, keys begin with {settings.redis.prefix}:", ""
     if settings.batch.lockstep or settings.batch.cut:
         mend = "set batch.lockstep and batch.cut back"
@@ -230,7 +233,11 @@ def _lag(settings: Settings) -> Iterator[Line]:
 
     kafka = _impatient(settings).kafka
     for name, topics in topics_of(settings).items():
-        lags = group_lag(kafka, f"{kafka.group}.{name}", topics)
+        try:
+            lags = group_lag(kafka, f"{kafka.group}.{name}", topics)
+        except NotReadyError as error:
+            yield WARN, f"how far {name} is behind is not known yet: {error}", error.mend
+            continue
         behind = sum(lag.lag for lag in lags)
         if behind > LAGGING:
             mend = f"wait, or start more of `rillet consume {name}`"

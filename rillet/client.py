@@ -178,7 +178,7 @@ class Client:
                 from stream.store import Store
 
                 patience = min(PATIENCE_S, self.settings.redis.retry_s)
-                self._store = Store(self.settings.redis, retry_s=patience)
+                self._store = Store(self.settings.redis, retry_s=patience, make=False)
             return self._store
 
     def _writing(self) -> KafkaSink:

@@ -31,8 +31,9 @@ examples:
   scripts/services.py run -- pytest -q       start what is missing, run, stop what was started
   scripts/services.py stop                   stop them and drop their data
 
-Tests find them in RILLET_TEST_KAFKA (host:port) and RILLET_TEST_REDIS (redis://host:port/0),
-which `run` sets and `start` prints.
+`start` prints, to be pasted into a shell, the settings with which `rillet` finds them
+(RILLET_KAFKA__BOOTSTRAP, RILLET_REDIS__URL) and the variables in which tests look for them
+(RILLET_TEST_KAFKA, RILLET_TEST_REDIS); `run` sets the latter alone.
 """
 _DEFAULT_HOME = Path(__file__).resolve().parents[1] / "build" / "services"
 _DEFAULT_PORTS = {"kafka": kafka.DEFAULT_PORT, "redis": redis.DEFAULT_PORT}
@@ -115,7 +116,7 @@ def start(home: Home, names: list[str], arguments: argparse.Namespace) -> int:
     if arguments.json:
         _print_json(home, names)
     else:
-        for variable, value in _environment(services).items():
+        for variable, value in (_settings(services) | _environment(services)).items():
             print(f"export {variable}={value}")
     return 0
 
@@ -193,16 +194,21 @@ def _wanted(names: list[str], arguments: argparse.Namespace) -> dict[str, tuple[
     return {name: (port or _DEFAULT_PORTS[name], port is not None) for name, port in given.items()}
 
 
+def _settings(services: dict[str, Service]) -> dict[str, str]:
+    """Return the settings of Rillet, as variables, that name the services."""
+    names = {"kafka": "RILLET_KAFKA__BOOTSTRAP", "redis": "RILLET_REDIS__URL"}
+    return {names[name]: _address(name, service) for name, service in services.items()}
+
+
 def _environment(services: dict[str, Service]) -> dict[str, str]:
     """Return the variables in which tests look for the services."""
-    form = {
-        "kafka": ("RILLET_TEST_KAFKA", "{}:{}"),
-        "redis": ("RILLET_TEST_REDIS", "redis://{}:{}/0"),
-    }
-    return {
-        form[name][0]: form[name][1].format(HOST, service.port)
-        for name, service in services.items()
-    }
+    names = {"kafka": "RILLET_TEST_KAFKA", "redis": "RILLET_TEST_REDIS"}
+    return {names[name]: _address(name, service) for name, service in services.items()}
+
+
+def _address(name: str, service: Service) -> str:
+    place = f"{HOST}:{service.port}"
+    return f"redis://{place}/0" if name == "redis" else place
 
 
 def _problem(service: Service | None) -> str | None:

@@ -25,6 +25,17 @@ MAX_SOCKET_PATH: Final = 100
 """Kernels refuse socket paths of more than about 107 bytes."""
 
 
+def _demand_folder(home: Path, make: bool) -> None:
+    if not make and not home.is_dir():
+        mend = "check the path; `rillet replay LOG --state DIR` makes such a folder"
+        raise StoreError(f"there is no state folder {home}", mend)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"the state folder {home} cannot be made: {error.strerror}"
+        raise StoreError(message, "name another folder") from error
+
+
 class EmbeddedRedis:
     """Runs a Redis server in ``directory`` until :meth:`close`.
 
@@ -35,17 +46,19 @@ class EmbeddedRedis:
     directory
         Where its data and socket lie; "" is a temporary folder that goes with it,
         and keeps nothing on disk.
+    make
+        Make a named folder that is not there.
 
     Raises
     ------
     StoreError
-        The server does not start.
+        The server does not start, or there is no such folder and none can be made.
     """
 
-    def __init__(self, program: Path, directory: str = "") -> None:
+    def __init__(self, program: Path, directory: str = "", *, make: bool = True) -> None:
         self._temporary = None if directory else tempfile.mkdtemp(prefix="rillet-redis-")
         self.home = Path(directory or str(self._temporary)).absolute()
-        self.home.mkdir(parents=True, exist_ok=True)
+        _demand_folder(self.home, make)
         self.socket = self.home / "redis.sock"
         self._server: subprocess.Popen[bytes] | None = None
         if len(str(self.socket).encode()) > MAX_SOCKET_PATH:

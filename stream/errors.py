@@ -6,6 +6,7 @@
     ├── SettingsError        a settings file or variable is wrong
     ├── LogError             an event log or import source cannot be read
     ├── BrokerError          Kafka is absent, refuses, or lacks a topic
+    │   └── NotReadyError    Kafka has just started; asking again will do
     ├── StoreError           Redis is absent or refuses
     ├── FolderError          a folder of files cannot be reached or refuses
     ├── CheckpointError      positions that would lose or repeat records
@@ -29,6 +30,7 @@ __all__ = [
     "EncoderError",
     "LogError",
     "ModelError",
+    "NotReadyError",
     "NothingYetError",
     "RilletError",
     "SettingsError",
@@ -62,6 +64,10 @@ class LogError(RilletError):
 
 class BrokerError(RilletError):
     """Kafka cannot be reached, refuses a request, or lacks a topic."""
+
+
+class NotReadyError(BrokerError):
+    """Kafka is there and cannot answer yet: it is still looking for a group's coordinator."""
 
 
 class StoreError(RilletError):

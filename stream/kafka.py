@@ -25,7 +25,7 @@ from kafka.producer import KafkaProducer  # type: ignore[import-untyped]
 from kafka.structs import OffsetAndMetadata  # type: ignore[import-untyped]
 from kafka.structs import TopicPartition as Place
 
-from stream.errors import BrokerError
+from stream.errors import BrokerError, NotReadyError
 from stream.records import Listener, Outgoing, Record, TopicPartition
 from stream.settings import KafkaSettings
 
@@ -44,6 +44,13 @@ _MOVED_ON: Final = (
     kafka_errors.FencedInstanceIdError,
 )
 """A commit that fails so comes from a member the group no longer counts in."""
+
+_SETTLING: Final = (
+    kafka_errors.CoordinatorNotAvailableError,
+    kafka_errors.CoordinatorLoadInProgressError,
+    kafka_errors.NotCoordinatorError,
+)
+"""What a Kafka that has just started answers, until its own topics are there."""
 
 _HOPELESS: Final = (
     kafka_errors.AuthorizationError,
@@ -83,9 +90,19 @@ def _explained(settings: KafkaSettings, what: str) -> Iterator[None]:
 
 
 def _ours(settings: KafkaSettings, what: str, error: Exception) -> BrokerError:
-    name = type(error).__name__
-    message = f"cannot {what} at Kafka {settings.bootstrap}: {name}: {error}"[:600]
+    message = f"cannot {what} at Kafka {settings.bootstrap}: {_words(error)}"[:600]
+    if isinstance(error, _SETTLING):
+        return NotReadyError(message, "Kafka has just started: try again in a moment")
     return BrokerError(message, _mend(error))
+
+
+def _words(error: Exception) -> str:
+    """Name an error once: kafka-python's own texts begin with the name, or are nothing else."""
+    name, text = type(error).__name__, str(error)
+    said = text.removeprefix(name).removeprefix(": ")
+    if isinstance(error, kafka_errors.KafkaTimeoutError) and said in ("", "None"):
+        return f"{name}: no answer in time"
+    return text if name in text else f"{name}: {text}"
 
 
 def _mend(error: Exception) -> str:

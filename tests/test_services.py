@@ -70,7 +70,8 @@ def test_start_is_idempotent_and_says_where(services: Services) -> None:
     printed = services.call("start")
     first = services.redis()
     assert services.call("start") == printed
-    assert printed == f"export RILLET_TEST_REDIS=redis://127.0.0.1:{services.port}/0\n"
+    url = f"redis://127.0.0.1:{services.port}/0"
+    assert printed == f"export RILLET_REDIS__URL={url}\nexport RILLET_TEST_REDIS={url}\n"
     assert services.redis() == first
     assert first["up"] and first["endpoint"] == f"127.0.0.1:{services.port}"
     assert answers(services.port)

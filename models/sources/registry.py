@@ -14,7 +14,7 @@ from models.sources.popular import CategoryTrend, Popular
 from models.sources.transformer import Transformer
 from stream.errors import SettingsError
 
-__all__ = ["SOURCES", "build_sources"]
+__all__ = ["SOURCES", "build_sources", "check_names"]
 
 SHORT: Final = Horizon(window=15, decay=0.5, visit_decay=0.3, powers=(0.6, 0.3))
 LAST: Final = Horizon(window=1, decay=1.0, visit_decay=1.0, powers=(1.0, 0.0))
@@ -40,6 +40,22 @@ SOURCES: Final[dict[str, Callable[[World, Centred], Source]]] = {
 }
 
 
+def check_names(enabled: tuple[str, ...]) -> None:
+    """See that every name is that of a source.
+
+    Raises
+    ------
+    SettingsError
+        A name is not.
+    """
+    unknown = sorted(set(enabled) - set(SOURCES))
+    if unknown:
+        raise SettingsError(
+            f"sources.enabled: no source is called {', '.join(unknown)}",
+            f"the sources are {', '.join(SOURCES)}",
+        )
+
+
 def build_sources(world: World, enabled: tuple[str, ...] = ()) -> list[Source]:
     """Return the enabled sources, all of them where none is named.
 
@@ -48,12 +64,7 @@ def build_sources(world: World, enabled: tuple[str, ...] = ()) -> list[Source]:
     SettingsError
         A name is not a source.
     """
-    unknown = sorted(set(enabled) - set(SOURCES))
-    if unknown:
-        raise SettingsError(
-            f"sources.enabled: no source is called {', '.join(unknown)}",
-            f"the sources are {', '.join(SOURCES)}",
-        )
+    check_names(enabled)
     near = Centred(world)
     chosen = [build for name, build in SOURCES.items() if not enabled or name in enabled]
     return [build(world, near) for build in chosen]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -14,9 +14,24 @@ from stream.errors import LogError
 
 __all__ = ["import_log", "simulate", "validate"]
 
+ENDINGS: Final = (".jsonl", ".jsonl.gz", ".jsonl.zst")
+
+
+def _log_name(output: str) -> str:
+    """Refuse a name that promises another format, or another compression, than is written."""
+    if output != "-" and not output.endswith(ENDINGS):
+        mend = f"end it in {', '.join(ENDINGS)}, or write - for standard output"
+        raise LogError(f"an event log cannot be called {output}", mend)
+    return output
+
+
 Output = Annotated[
     str,
-    typer.Option("--output", "-o", help="The log to write: .jsonl, .jsonl.gz, .jsonl.zst, or -"),
+    typer.Option(
+        *("--output", "-o"),
+        help="The log to write: .jsonl, .jsonl.gz, .jsonl.zst, or -",
+        callback=_log_name,
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for scripts.")]
 

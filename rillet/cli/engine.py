@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["replay"]
 
+PROBLEM: Final = 1
+
 KEPT_KINDS: Final = ("vector", "model")
 """Kinds of keys that no replay makes wrong: a text's vector, which trained model is current."""
 
@@ -35,7 +37,8 @@ _Log = Annotated[
     str, typer.Argument(help="The log: .jsonl, .jsonl.gz, .jsonl.zst, an archive, or -")
 ]
 _From = Annotated[
-    float, typer.Option(help="Measure only after this share of what users did; 1: nothing.")
+    float,
+    typer.Option(min=0, max=1, help="Measure only after this share of what users did; 1: nothing."),
 ]
 _JsonFile = Annotated[
     str, typer.Option("--json", metavar="FILE", help="Write the figures as JSON; - prints.")
@@ -130,6 +133,7 @@ def replay(  # noqa: PLR0913 - the options are the interface
         every = _events(train_every, path)
         report, evaluation = _run(settings, store, path, (evaluate_from, every), partitions)
         report["log"] = log
+        _demand_events(report)
         _tell(report, json_file)
         if plot is not None:
             _draw(evaluation, report, plot)
@@ -245,7 +249,7 @@ def _run(
     evaluate_from, train_every = when
     if evaluate_from < 1:
         with reading("looking through", path) as done:
-            from_ms = time_at(read_log(path, on_bytes=done), max(0.0, evaluate_from))
+            from_ms = time_at(read_log(path, on_bytes=done), evaluate_from)
         evaluation = Evaluation(from_ms, source_names(settings))
     encoder = load_encoder(settings.encoder)
     engine = Replay(
@@ -258,6 +262,16 @@ def _run(
     )
     with reading("replaying", path) as done:
         return engine.run(path, on_bytes=done).report(), evaluation
+
+
+def _demand_events(report: dict[str, Any]) -> None:
+    """End with 1 where a log holds records, and not one of them is an event."""
+    if report["events"] and report["bad"] == report["events"]:
+        typer.echo(
+            f"none of the {report['events']:,} records of {report['log']} is an event", err=True
+        )
+        typer.echo("`rillet validate` says what is wrong with them", err=True)
+        raise typer.Exit(PROBLEM)
 
 
 def _tell(report: dict[str, Any], json_file: str) -> None:

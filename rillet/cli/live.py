@@ -251,8 +251,10 @@ def up(
       RILLET_ARCHIVE__ENABLED=true rillet up
     """
     from consumers.up import Tree
+    from models.sources.registry import check_names
 
     settings = opened(settings_file)  # wrong settings are told here, once
+    check_names(settings.sources.enabled)
     stop, kill = threading.Event(), threading.Event()
 
     def end(_number: int, _frame: object) -> None:

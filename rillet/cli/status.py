@@ -52,7 +52,7 @@ def status(
     from stream.store import Store
 
     settings = opened(settings_file, redis)
-    store = Store(settings.redis, retry_s=1.0)
+    store = Store(settings.redis, retry_s=1.0, make=False)
 
     def ask() -> State:
         return look(settings, store)

@@ -109,6 +109,14 @@ def test_help_teaches_and_imports_nothing_heavy() -> None:
     assert found.stdout.strip().endswith("loaded []")
 
 
+@pytest.mark.parametrize("name", ["x.csv", "x", "x.gz"])
+def test_a_log_is_not_written_under_another_formats_name(name: str, tmp_path: Path) -> None:
+    done = rillet("simulate", "-o", tmp_path / name, "--users", "20")
+    assert done.returncode == 2
+    assert "end it in .jsonl, .jsonl.gz, .jsonl.zst" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_log_on_standard_output_is_nothing_but_the_log() -> None:
     done = rillet("simulate", "-o", "-", "--users", "20", "--items", "300", "--days", "1")
     assert done.returncode == 0

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from rillet.checks import WARN, examine
 from rillet.publish import Pace, publish_log
 from rillet.settings_text import settings_markdown, settings_toml
+from stream.errors import NotReadyError
 from stream.events import BadRecord, Identify, Item, decode, partition_key
 from stream.log import read_log
 from stream.memory import MemoryBroker
@@ -92,6 +94,32 @@ def test_wrong_settings_end_up_before_anything_starts(command: Any) -> None:
     done = command("up", RILLET_KAFKA__BOOTSTRP="x")
     assert done.returncode == 2
     assert "kafka.bootstrap" in done.stderr
+    assert "`rillet init --print` lists all settings" in done.stderr
+
+
+def test_an_unknown_source_is_told_once_before_anything_starts(command: Any) -> None:
+    done = command("up", RILLET_SOURCES__ENABLED="neighbors", **NOWHERE)
+    assert done.returncode == 2
+    assert done.stderr.count("sources.enabled: no source is called neighbors") == 1
+    assert "mend:  the sources are neighbours, last," in done.stderr
+
+
+def test_the_doctor_names_an_unknown_source(command: Any) -> None:
+    done = command("doctor", "--only", "settings", RILLET_SOURCES__ENABLED="neighbors")
+    assert done.returncode == 1
+    assert "no source is called neighbors" in done.stdout
+    assert "settings are valid" not in done.stdout
+
+
+def test_a_lag_that_is_not_known_yet_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ask(*_: object) -> None:
+        raise NotReadyError("cannot ask", "try again")
+
+    monkeypatch.setattr("stream.topics.group_lag", ask)
+    found = examine(Settings(), "lag")
+    assert [one.level for one in found] == [WARN] * 3
+    assert "personalize is behind is not known yet" in found[1].message
+    assert found[1].mend == "try again"
 
 
 def test_a_log_is_published_to_both_topics(tmp_path: Path) -> None:

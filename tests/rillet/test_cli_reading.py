@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,6 +44,16 @@ def test_an_empty_redis_says_what_to_do(command: Any) -> None:
     done = command("recommend", "anybody", "--redis", "embedded:")
     assert done.returncode == 2
     assert "rillet up" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["recommend", "a"], ["explain", "a", "i"], ["status"]])
+def test_a_state_folder_that_is_not_there_is_not_made(
+    arguments: list[str], command: Any, tmp_path: Path
+) -> None:
+    done = command(*arguments, "--redis", f"embedded:{tmp_path}/s")
+    assert done.returncode == 2
+    assert f"there is no state folder {tmp_path}/s" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_listed_item_is_explained(kept: Any, known: str, command: Any) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -75,6 +76,8 @@ def test_a_source_can_be_left_out(small_log: Path, command: Any) -> None:
     ("arguments", "message"),
     [
         (["--sources", "nonsense"], "no source is called nonsense"),
+        (["--evaluate-from", "2"], "--evaluate-from"),
+        (["--state", "/proc/x"], "the state folder /proc/x cannot be made"),
         (["--state", "a", "--redis", "redis://nowhere"], "give one of them"),
     ],
 )
@@ -84,6 +87,14 @@ def test_wrong_usage_is_told_with_a_mend(
     done = command("replay", str(small_log), *arguments)
     assert done.returncode == 2
     assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_log_without_any_event_is_a_problem(command: Any) -> None:
+    done = command("replay", str(Path(__file__)))
+    assert done.returncode == 1
+    assert re.search(r"none of the \d+ records of .*test_cli_replay.py is an event", done.stderr)
+    assert done.stdout == ""
 
 
 def test_a_missing_log_is_told(command: Any) -> None:

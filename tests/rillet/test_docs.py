@@ -110,6 +110,20 @@ def test_the_example_with_redis_alone_runs(kept: Any) -> None:
         store.close()
 
 
+def test_the_example_with_redis_alone_reads_the_setting_and_says_who_is_away() -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / "read_with_redis_py.py")],
+        capture_output=True,
+        check=False,
+        env={"RILLET_REDIS__URL": "redis://127.0.0.1:1/0"},
+        text=True,
+        timeout=110,
+    )
+    assert done.returncode == 1
+    assert "127.0.0.1:1" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_the_example_of_a_replay_runs(small_log: Path) -> None:
     printed = run("replay_and_inspect.py", str(small_log))
     assert "HR@10" in printed
