@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from consumers.catalogue import CatalogueConsumer
 from consumers.neighbours import Neighbours
 from consumers.personalize import Personalize
@@ -199,8 +201,10 @@ class Replay:
         for source in self.personalize.engine.sources:
             if isinstance(source, Transformer):
                 vectors, seen = source.place()
-                tuned = Loaded.of(self.tuned[-1].model, f"replay-{len(self.tuned)}", seen)
-                source.swap(tuned.over(vectors, seen))
+                tuned = self.tuned[-1]
+                model = tuned.over(vectors, np.arange(len(tuned.model.contents)))
+                loaded = Loaded.of(model, f"replay-{len(self.tuned)}", vectors, seen)
+                source.swap(loaded)
 
     def _finish(self) -> None:
         """Close the lists that still wait for clicks, and write the learners' checkpoints."""

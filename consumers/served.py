@@ -145,7 +145,11 @@ class ServedModel:
         rows = self._engine.world.catalogue.rows_of(parcel.names)
         vectors, seen = source.place()
         version = parcel.manifest.version
-        self._beside(lambda: Loaded.of(parcel.over(vectors, rows), version, seen), self._swap)
+
+        def encode() -> Loaded:
+            return Loaded.of(parcel.over(vectors, rows), version, vectors, seen)
+
+        self._beside(encode, self._swap)
 
     def _swap(self, loaded: Loaded) -> None:
         self._loaded = loaded

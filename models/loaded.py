@@ -25,30 +25,40 @@ class Loaded:
     Attributes
     ----------
     model
-        Over this process' catalogue.
+        Over this process' catalogue, as it was when the model was loaded.
     version
         Its name in the registry.
-    table
-        (N, dim) vectors of the catalogue's items.
+    vectors
+        (N, content_dim) content vectors of the catalogue's items.
     seen
-        Version and size of the catalogue that the table was made from.
+        Version and size that the catalogue had then.
+    table
+        (N, dim) vectors of its items, as the model sees them.
     """
 
     model: SequenceModel
     version: str
-    table: torch.Tensor
+    vectors: F32
     seen: tuple[int, int]
+    table: torch.Tensor
 
     @classmethod
-    def of(cls, model: SequenceModel, version: str, seen: tuple[int, int]) -> Self:
-        """Encode the items of a model over the catalogue as it was at ``seen``."""
+    def of(cls, model: SequenceModel, version: str, vectors: F32, seen: tuple[int, int]) -> Self:
+        """Encode the items of a model over a catalogue: :meth:`Transformer.place` says which."""
         with torch.inference_mode():
-            return cls(model.eval(), version, model.items(), seen)
+            return cls(model.eval(), version, vectors, seen, model.items())
 
     def over(self, vectors: F32, seen: tuple[int, int]) -> Self:
-        """Return it over a catalogue that has changed: (N, content_dim) vectors."""
-        known = torch.arange(len(self.model.contents))
-        return self.of(self.model.over(torch.from_numpy(vectors), known), self.version, seen)
+        """Return it over the catalogue as it is now; only what has changed is encoded."""
+        size = len(self.vectors)
+        moved = np.flatnonzero((vectors[:size] != self.vectors).any(axis=1))
+        rows = np.concatenate([moved, np.arange(size, len(vectors))])
+        with torch.inference_mode():
+            table = torch.zeros(len(vectors), self.table.shape[1])
+            table[:size] = self.table
+            changed = torch.from_numpy(rows)
+            table[changed] = self.model.items_at(changed, torch.from_numpy(vectors[rows]))
+        return type(self)(self.model, self.version, vectors, seen, table)
 
     def odds(self, contexts: Contexts, known: NDArray[np.integer], encoder: QueryVectors) -> F32:
         """Return the log-odds of all items for the K questions in the rows ``known``: (K, N)."""

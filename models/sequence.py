@@ -150,9 +150,12 @@ class SequenceModel(nn.Module):
 
     def show(self, vectors: Tensor) -> None:
         """Set the items' content vectors: (N, content_dim), zero where there is none."""
+        self.contents = self._centred(vectors)
+
+    def _centred(self, vectors: Tensor) -> Tensor:
         has = vectors.abs().sum(dim=1, keepdim=True) > 0
         moved = torch.where(has, vectors.to(self.centre) - self.centre, 0.0)
-        self.contents = functional.normalize(moved, dim=1, eps=1e-6)
+        return functional.normalize(moved, dim=1, eps=1e-6)
 
     def over(self, vectors: Tensor, rows: Tensor) -> SequenceModel:
         """Return a copy of it over another catalogue.
@@ -205,6 +208,23 @@ class SequenceModel(nn.Module):
                 kept = torch.rand(len(ids), 1, device=ids.device) >= self.config.id_dropout
                 ids = ids * kept
             table = table + ids
+        return table
+
+    def items_at(self, rows: Tensor, vectors: Tensor) -> Tensor:
+        """Return the vectors of some items, whose content may be new, and they themselves too.
+
+        Parameters
+        ----------
+        rows
+            (n,) item rows; those beyond the model's items have no embedding of their own.
+        vectors
+            (n, content_dim) their content vectors, zero where there is none.
+        """
+        table = torch.zeros(len(rows), self.config.dim)
+        if self.config.content:
+            table += self.project(self._centred(vectors))
+        known = rows < len(self.ids)
+        table[known] += self.ids[rows[known]]
         return table
 
     def forward(self, batch: Batch, table: Tensor) -> Tensor:

@@ -65,10 +65,11 @@ class Transformer(Given):
     def score(self, contexts: Contexts) -> F32:
         """Return the chances against an even guess, less 1, cut at 0: (B, N)."""
         catalogue = self._world.catalogue
-        scores = np.zeros((len(contexts), len(catalogue)), dtype=np.float32)
+        shape = (len(contexts), len(catalogue))
         known = np.flatnonzero((contexts.weight > 0).any(axis=1))
         if self._loaded is None or not len(known):
-            return scores
+            return np.broadcast_to(np.zeros((1, shape[1]), dtype=np.float32), shape)
+        scores = np.zeros(shape, dtype=np.float32)
         if self._loaded.seen != (catalogue.version, len(catalogue)):
             self._loaded = self._loaded.over(*self.place())
         scores[known] = self._lift(self._loaded.odds(contexts, known, self._world.queries))

@@ -70,7 +70,7 @@ def test_odds_beyond_all_measure_stay_finite() -> None:
     model = alphabet().over(torch.from_numpy(place.catalogue.vectors), torch.arange(10))
     with torch.no_grad():
         model.norm.weight.mul_(1e4)
-    source.swap(Loaded.of(model, "hot", source.place()[1]))
+    source.swap(Loaded.of(model, "hot", *source.place()))
     scores = source.score(contexts(place, walk("abc"), walk("fgh")))
     assert np.isfinite(scores).all()
     assert scores.max() <= np.expm1(MOST_ODDS)
@@ -194,3 +194,16 @@ def test_a_catalogue_that_has_not_changed_is_not_encoded_again() -> None:
     put(place, "new", vector=(1, 0))
     scored(source, place, walk("bcd"))
     assert source._loaded is not kept
+
+
+def test_what_changed_in_the_catalogue_is_encoded_as_all_of_it_would_be() -> None:
+    model = alphabet()
+    before = np.array([vector(one) for one in LETTERS], dtype=np.float32)
+    after = np.concatenate([before, before[:2] + np.float32(0.3), np.zeros((1, 2), np.float32)])
+    after[3] = after[5]
+    grown = Loaded.of(model, "v", before, (1, len(before))).over(after, (2, len(after)))
+    known = torch.arange(len(before))
+    whole = Loaded.of(model.over(torch.from_numpy(after), known), "v", after, (2, len(after)))
+    assert torch.allclose(grown.table, whole.table, atol=1e-6)
+    assert not torch.allclose(grown.table[3], model.items()[3], atol=1e-3)
+    assert (grown.version, grown.seen) == ("v", (2, len(after)))

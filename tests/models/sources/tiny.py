@@ -39,4 +39,4 @@ def serve(source: Transformer, place: World, version: str = "tiny", step: int = 
     rows = torch.from_numpy(place.catalogue.rows_of(LETTERS))
     vectors, seen = source.place()
     model = alphabet(step).over(torch.from_numpy(vectors), rows)
-    source.swap(Loaded.of(model, version, seen))
+    source.swap(Loaded.of(model, version, vectors, seen))
