@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from consumers.catalogue import CatalogueConsumer
 from consumers.neighbours import Neighbours
 from consumers.personalize import Personalize
@@ -201,8 +199,7 @@ class Replay:
         for source in self.personalize.engine.sources:
             if isinstance(source, Transformer):
                 vectors, seen = source.place()
-                tuned = self.tuned[-1]
-                model = tuned.over(vectors, np.arange(len(tuned.model.contents)))
+                model = self.tuned[-1].model.over(vectors)
                 loaded = Loaded.of(model, f"replay-{len(self.tuned)}", vectors, seen)
                 source.swap(loaded)
 

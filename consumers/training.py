@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-import torch
 from accelerate import PartialState
 from msgspec import Struct
 
@@ -175,7 +174,8 @@ class TrainingJob:
         marks = {}
         if current is not None:
             exam = current.fair(exam)
-            marks["current"] = exam.marks(self._grown(current.model))
+            grown = current.model.over(self._catalogue.vectors)  # items came while events were read
+            marks["current"] = exam.marks(grown)
         marks["candidate"] = exam.marks(model)
         verdict = judge(
             marks["candidate"], marks.get("current"), exam.questions(), self._settings.training
@@ -216,11 +216,6 @@ class TrainingJob:
         else:
             self._registry.mark(version, "refused", verdict.reasons)
         return version
-
-    def _grown(self, model: SequenceModel) -> SequenceModel:
-        """Return a model over the catalogue as it is now: items came while events were read."""
-        vectors = torch.from_numpy(self._catalogue.vectors.copy())
-        return model.over(vectors, torch.arange(len(model.contents))).eval()
 
 
 def _remove(folder: Path | None) -> None:

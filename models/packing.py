@@ -70,7 +70,7 @@ class Parcel:
                 f" this process has some of {vectors.shape[1]}",
                 "train anew, or set encoder.model to the one it was trained with",
             )
-        return self.model.over(torch.from_numpy(vectors), torch.from_numpy(rows)).eval()
+        return self.model.over(vectors, rows).eval()
 
 
 def read_from(registry: Registry, version: str, encoder: str) -> Parcel:

@@ -16,7 +16,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -157,7 +159,9 @@ class SequenceModel(nn.Module):
         moved = torch.where(has, vectors.to(self.centre) - self.centre, 0.0)
         return functional.normalize(moved, dim=1, eps=1e-6)
 
-    def over(self, vectors: Tensor, rows: Tensor) -> SequenceModel:
+    def over(
+        self, vectors: NDArray[np.float32], rows: NDArray[np.integer] | None = None
+    ) -> SequenceModel:
         """Return a copy of it over another catalogue.
 
         Parameters
@@ -165,16 +169,17 @@ class SequenceModel(nn.Module):
         vectors
             (M, content_dim) content vectors of that catalogue's items.
         rows
-            (N,) rows there of this model's items.
+            (N,) rows there of this model's items; None for the first N.
         """
-        copy = SequenceModel(self.config, vectors)
+        copy = SequenceModel(self.config, torch.from_numpy(vectors))
         weights = self.state_dict()
         if self.config.ids:
             ids = torch.zeros(len(vectors), self.config.dim)
-            ids[rows] = weights["ids"].cpu()
+            places = np.arange(len(self.ids)) if rows is None else rows
+            ids[torch.from_numpy(places)] = weights["ids"].cpu()
             weights = weights | {"ids": ids}
         copy.load_state_dict(weights)
-        copy.show(vectors)
+        copy.show(torch.from_numpy(vectors))
         return copy.train(self.training)
 
     def welcome(self, rows: Tensor, generator: torch.Generator) -> None:

@@ -9,7 +9,6 @@ from typing import Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from features.catalogue import Catalogue
 from features.parts.base import Rules
@@ -58,10 +57,6 @@ class Tuned:
     users: int
     since_ms: int
     until_ms: int
-
-    def over(self, vectors: NDArray[np.float32], rows: NDArray[np.integer]) -> SequenceModel:
-        """Return the model over a catalogue: (N, dim) vectors, (n,) rows of its items there."""
-        return self.model.over(torch.from_numpy(vectors.copy()), torch.from_numpy(rows)).eval()
 
 
 class Tuner:
@@ -130,12 +125,12 @@ class Tuner:
             # What has come since the run was begun waits for the next one.
             data = data.until(begun["mark"]["until_ms"])
             self._catalogue.rows_of(begun["items"])  # also those that are gone since
-        vectors = torch.from_numpy(self._catalogue.vectors.copy())
+        vectors = self._catalogue.vectors
         if self._model is None:
             torch.manual_seed(self._config.seed)
-            model = SequenceModel(self.network, vectors)
+            model = SequenceModel(self.network, torch.from_numpy(vectors))
         else:
-            model = self._model.over(vectors, torch.arange(len(self._model.contents)))
+            model = self._model.over(vectors)
         asked = self._queries.vectors(data.queries) if data.queries else _NONE
         material = Material(data, asked, self._since_ms, self._catalogue.ids)
         trained = train(model, material, self._fitting(model), folder=folder, watch=watch)

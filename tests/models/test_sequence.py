@@ -226,7 +226,7 @@ def test_another_catalogue_keeps_what_is_said_of_the_same_items(ids: bool) -> No
     rows = torch.randperm(ITEMS + 4, generator=torch.Generator().manual_seed(4))[:ITEMS]
     vectors = contents(ITEMS + 4, seed=9)
     vectors[rows] = contents()
-    there, given = model.over(vectors, rows), batch()
+    there, given = model.over(vectors.numpy(), rows.numpy()), batch()
     moved = replace(given, items=rows[given.items])
     assert torch.allclose(there.items()[rows], model.items(), atol=1e-6)
     assert torch.allclose(run(there, moved), run(model, given), atol=1e-5)
@@ -239,7 +239,7 @@ def test_another_catalogue_keeps_what_is_said_of_the_same_items(ids: bool) -> No
 def test_another_catalogue_leaves_the_model_as_it_is() -> None:
     model = taught()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    there = model.over(contents(ITEMS + 1, seed=9), torch.arange(ITEMS))
+    there = model.over(contents(ITEMS + 1, seed=9).numpy())
     with torch.no_grad():
         for parameter in there.parameters():
             parameter.zero_()

@@ -349,7 +349,7 @@ def test_a_sample_of_the_past_keeps_what_was_learned_of_it() -> None:
     known = Material(columns([*old, *new], times=times), NO_QUERIES, since_ms=NOON + DAY)
     left = []
     for past in (0.0, 1.0):
-        model = first.over(contents(), torch.arange(ITEMS))
+        model = first.over(contents().numpy())
         train(model, known, teaching(past=past))
         assert hits(model, step=5) > 0.3
         left.append(hits(model))

@@ -67,7 +67,7 @@ def test_a_score_is_the_chance_against_an_even_guess() -> None:
 
 def test_odds_beyond_all_measure_stay_finite() -> None:
     source, place = served()
-    model = alphabet().over(torch.from_numpy(place.catalogue.vectors), torch.arange(10))
+    model = alphabet().over(place.catalogue.vectors)
     with torch.no_grad():
         model.norm.weight.mul_(1e4)
     source.swap(Loaded.of(model, "hot", *source.place()))
@@ -202,8 +202,7 @@ def test_what_changed_in_the_catalogue_is_encoded_as_all_of_it_would_be() -> Non
     after = np.concatenate([before, before[:2] + np.float32(0.3), np.zeros((1, 2), np.float32)])
     after[3] = after[5]
     grown = Loaded.of(model, "v", before, (1, len(before))).over(after, (2, len(after)))
-    known = torch.arange(len(before))
-    whole = Loaded.of(model.over(torch.from_numpy(after), known), "v", after, (2, len(after)))
+    whole = Loaded.of(model.over(after), "v", after, (2, len(after)))
     assert torch.allclose(grown.table, whole.table, atol=1e-6)
     assert not torch.allclose(grown.table[3], model.items()[3], atol=1e-3)
     assert (grown.version, grown.seen) == ("v", (2, len(after)))

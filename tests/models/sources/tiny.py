@@ -36,7 +36,7 @@ def alphabet(step: int = 1) -> SequenceModel:
 
 def serve(source: Transformer, place: World, version: str = "tiny", step: int = 1) -> None:
     """Let a source serve a model over the catalogue of a place."""
-    rows = torch.from_numpy(place.catalogue.rows_of(LETTERS))
+    rows = place.catalogue.rows_of(LETTERS)
     vectors, seen = source.place()
-    model = alphabet(step).over(torch.from_numpy(vectors), rows)
+    model = alphabet(step).over(vectors, rows)
     source.swap(Loaded.of(model, version, vectors, seen))
