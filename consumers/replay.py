@@ -16,6 +16,7 @@ from typing import Any, Final
 from consumers.catalogue import CatalogueConsumer
 from consumers.neighbours import Neighbours
 from consumers.personalize import Personalize
+from consumers.snapshot import Snapshot
 from consumers.view import LiveView
 from features.text import TextEncoder
 from models.evaluation import Evaluation
@@ -202,6 +203,8 @@ class Replay:
                 model = self.tuned[-1].model.over(vectors)
                 loaded = Loaded.of(model, f"replay-{len(self.tuned)}", vectors, seen)
                 source.swap(loaded)
+        if self.evaluation is not None and self.evaluation.measures_stale:
+            self.evaluation.then = Snapshot(self._store)
 
     def _finish(self) -> None:
         """Close the lists that still wait for clicks, and write the learners' checkpoints."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from features.session import Session
+from models.draw import chance
 from models.engine import Chunk, Engine
 from models.evaluate import NextMeter, RerankMeter
 from models.finish import best_of_each
-from models.lessons import Taken
+from models.lessons import Mode, Taken
 from models.lists import NAMES as LIST_NAMES
 from models.open_list import OpenList
 
@@ -20,8 +22,11 @@ __all__ = ["Evaluation"]
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
 
-MODES: Final = ("strict", "order")
+MODES: Final[tuple[Mode, ...]] = get_args(Mode)
 TOP: Final = 10
+
+SEED: Final = 1
+"""Of the draw of what is measured: not that of what is learned from."""
 
 
 class Evaluation:
@@ -33,17 +38,37 @@ class Evaluation:
         Events before this time are learned from and not measured.
     names
         Names of the sources, in the order of a Retrieval's scores.
+    share
+        Share of the positives that is measured, the same in every run.
+    stale
+        Whether predictions are measured for users' older states, too.
+
+    Attributes
+    ----------
+    measures_stale
+        As given.
+    then
+        Gives a user's state as it was at an earlier moment, to be measured as well.
     """
 
-    def __init__(self, from_ms: int, names: Sequence[str]) -> None:
-        self.from_ms = from_ms
+    def __init__(
+        self, from_ms: int, names: Sequence[str], share: float = 1.0, *, stale: bool = False
+    ) -> None:
+        self.from_ms, self._share, self.measures_stale = from_ms, share, stale
+        self.then: Callable[[str], Session] | None = None
         self.names = ["blend", *names]
         self.next = {mode: {name: NextMeter() for name in self.names} for mode in MODES}
         self.rerank = {name: RerankMeter() for name in ["shown", *self.names, *LIST_NAMES]}
 
-    def watches(self, time_ms: int) -> bool:
-        """Tell whether events of this time are measured."""
-        return time_ms >= self.from_ms
+    def watches(self, time_ms: int, place: tuple[int, int] | None = None) -> bool:
+        """Tell whether an event of this time, a positive at this place, is measured."""
+        if time_ms < self.from_ms:
+            return False
+        return place is None or self._share == 1 or chance(SEED, place) < self._share
+
+    def stale(self, user: str) -> Session | None:
+        """Return a user's state as it was, where that is measured."""
+        return None if self.then is None else self.then(user)
 
     def taken(self, engine: Engine, chunk: Chunk, taken: Sequence[Taken]) -> None:
         """Rank the whole catalogue for each item taken."""
@@ -57,19 +82,17 @@ class Evaluation:
         for name, table in zip(self.names, tables, strict=True):
             ranks = _ranks(table, rows, items)
             for step, row, rank in zip(taken, rows.tolist(), ranks.tolist(), strict=True):
-                mode = "strict" if step.strict else "order"
                 length = int(contexts.length[row])
-                self.next[mode][name].add(rank, step.user, length, step.time)
+                self.next[step.mode][name].add(rank, step.user, length, step.time)
         self._note_listed(chunk, taken, rows, best)
 
     def _note_listed(
         self, chunk: Chunk, taken: Sequence[Taken], rows: NDArray[np.intp], best: I32
     ) -> None:
         """Note the items of the top lists, for coverage."""
-        strict = np.array([s.strict for s in taken])
         size = chunk.retrieval.scores.shape[2]
-        for mode, mine in (("strict", rows[strict]), ("order", rows[~strict])):
-            used = np.unique(mine)
+        for mode in MODES:
+            used = np.unique(rows[[step.mode == mode for step in taken]])
             self.next[mode]["blend"].listed(best[used], size)
             for name, top in zip(self.names[1:], chunk.retrieval.top, strict=True):
                 self.next[mode][name].listed(top[used, :TOP], size)
@@ -88,11 +111,12 @@ class Evaluation:
 
     def report(self) -> dict[str, Any]:
         """Return the metrics as plain values: ``rerank``, ``next``, ``by_history``."""
+        modes = {mode: meters for mode, meters in self.next.items() if len(meters["blend"])}
         return {
             "rerank": _each(self.rerank, RerankMeter.summary),
-            "next": {mode: _each(meters, NextMeter.summary) for mode, meters in self.next.items()},
+            "next": {mode: _each(meters, NextMeter.summary) for mode, meters in modes.items()},
             "by_history": {
-                mode: _each(meters, NextMeter.by_history) for mode, meters in self.next.items()
+                mode: _each(meters, NextMeter.by_history) for mode, meters in modes.items()
             },
         }
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,10 +27,14 @@ from models.retrieval import Pairs
 from models.sources.base import Positive
 from stream.events import Event, Interaction, Ranking
 
-__all__ = ["EARLY", "Click", "Lessons", "Observer", "Shown", "Taken", "Tick"]
+__all__ = ["EARLY", "Click", "Lessons", "Mode", "Observer", "Shown", "Taken", "Tick"]
 
 F32 = NDArray[np.float32]
 Place = tuple[int, int]
+
+Mode: TypeAlias = Literal["strict", "order", "stale"]
+"""What a question knows of its user: what happened at earlier times; all that is earlier in
+the log; what was known at an earlier moment that the observer chose."""
 
 HISTORY = 20
 """Items before a positive that the sources learn from."""
@@ -55,8 +59,8 @@ class Taken:
         Row of the item.
     question
         Place of the question in the micro-batch.
-    strict
-        Whether events of the same timestamp are hidden from the question.
+    mode
+        What the question knows of its user.
     learn
         Whether it was drawn for learning.
     x, segment, chosen
@@ -71,7 +75,7 @@ class Taken:
     user: str
     item: int
     question: int
-    strict: bool
+    mode: Mode
     learn: bool
     x: F32 | None = None
     segment: int = 0
@@ -135,8 +139,12 @@ Step = Tick | Taken | Shown | Click | Gone
 class Observer(Protocol):
     """Who watches the predictions before they are learned from: the replay's evaluation."""
 
-    def watches(self, time_ms: int) -> bool:
-        """Tell whether events of this time are watched."""
+    def watches(self, time_ms: int, place: Place | None = None) -> bool:
+        """Tell whether an event of this time, a positive at this place, is watched."""
+        ...
+
+    def stale(self, user: str) -> Session | None:
+        """Return an older state of a user that is to be asked as well; None asks no more."""
         ...
 
     def taken(self, engine: Engine, chunk: Chunk, taken: Sequence[Taken]) -> None:
@@ -171,7 +179,7 @@ class Lessons:
     questions: list[Question] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     positives: list[Took] = field(default_factory=list)
-    _hidden: dict[tuple[str, int], int] = field(default_factory=dict)
+    _asked: dict[tuple[Mode, str, int], int] = field(default_factory=dict)
     _counts: dict[int, int] = field(default_factory=dict)
     _meaning: Meaning = field(init=False)
 
@@ -206,15 +214,20 @@ class Lessons:
             name = _name(before.user, event.ranking)
             self.steps.append(Click(place, name, event.item))
         learn = self._draw(place)
-        watched = self.observer is not None and self.observer.watches(time)
-        if learn or watched:
+        watcher = self.observer
+        if watcher is not None and not watcher.watches(time, place):
+            watcher = None
+        if learn or watcher is not None:
             user, question = before.user, self._ask(before, moment)
-            self.steps.append(Taken(place, time, user, row, question, False, learn))
+            self.steps.append(Taken(place, time, user, row, question, "order", learn))
             if before.as_of.event_time >= time:
-                question = self._ask_hidden(before, moment)
-                self.steps.append(Taken(place, time, user, row, question, True, learn))
-            elif watched:
-                self.steps.append(Taken(place, time, user, row, question, True, False))
+                question = self._ask_once("strict", before, moment)
+                self.steps.append(Taken(place, time, user, row, question, "strict", learn))
+            elif watcher is not None:
+                self.steps.append(Taken(place, time, user, row, question, "strict", False))
+            if watcher is not None and (then := watcher.stale(user)) is not None:
+                question = self._ask_once("stale", then, moment)
+                self.steps.append(Taken(place, time, user, row, question, "stale", False))
         repeat = event.item in before.owned.items
         self.positives.append(Took(place, self._positive(before, row, moment), repeat))
 
@@ -250,15 +263,16 @@ class Lessons:
         self.questions.append(question)
         return len(self.questions) - 1
 
-    def _ask_hidden(self, session: Session, moment: Moment) -> int:
-        key = (session.user, moment.time)
-        if key not in self._hidden:
+    def _ask_once(self, mode: Mode, session: Session, moment: Moment) -> int:
+        """Ask without what happened at the same time; for all positives of that time once."""
+        key = (mode, session.user, moment.time)
+        if key not in self._asked:
             catalogue, now = self.engine.world.catalogue, moment.time
             self.questions.append(
                 ask(session, now, catalogue, self._meaning, visit=moment.visit, before=now)
             )
-            self._hidden[key] = len(self.questions) - 1
-        return self._hidden[key]
+            self._asked[key] = len(self.questions) - 1
+        return self._asked[key]
 
     def study(self) -> None:
         """Answer all questions, show the predictions to the observer, keep the features."""
@@ -270,7 +284,7 @@ class Lessons:
             mine = asking[first : bisect_left(numbers, chunk.first + len(chunk))]
             taken = [step for step in mine if isinstance(step, Taken)]
             if self.observer is not None:
-                watched = [step for step in taken if self.observer.watches(step.time)]
+                watched = [s for s in taken if self.observer.watches(s.time, s.place)]
                 self.observer.taken(self.engine, chunk, watched)
             self._study_taken(chunk, [step for step in taken if step.learn])
             self._study_shown(chunk, [step for step in mine if isinstance(step, Shown)])

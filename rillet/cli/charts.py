@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from models.evaluation import Evaluation
+    from models.lessons import Mode
 
 __all__ = ["draw_replay"]
 
@@ -25,6 +26,11 @@ CURVES: Final = 4
 
 INK: Final = "#22303c"
 FAINT: Final = "#8a97a3"
+TITLES: Final[dict[Mode, str]] = {
+    "strict": "What comes next",
+    "order": "What comes next, in log order",
+    "stale": "What comes next, users as of the last training",
+}
 GRID: Final = "#e6eaee"
 COLOURS: Final = {BLEND: "#d1495b", SHOWN: "#6c757d"}
 PALETTE: Final = ("#2e86ab", "#edae49", "#3c9d6b", "#8661c1", "#00798c")
@@ -87,7 +93,7 @@ def draw_replay(evaluation: Evaluation, report: dict[str, Any], target: Path) ->
 
 def _panels(evaluation: Evaluation, report: dict[str, Any]) -> list[_Panel]:
     panels = []
-    for mode, title in (("strict", "What comes next"), ("order", "What comes next, in log order")):
+    for mode, title in TITLES.items():
         figures = report.get("next", {}).get(mode, {})
         same = mode == "order" and figures == report["next"].get("strict")
         if BLEND in figures and not same:

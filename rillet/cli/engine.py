@@ -6,6 +6,7 @@ import json
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -60,6 +61,13 @@ _TrainEvery = Annotated[
     str,
     typer.Option(metavar="N|P%", help="Train the Transformer after N events each, or P % of them."),
 ]
+_Stale = Annotated[
+    bool,
+    typer.Option("--stale", help="Measure also with users' states as of the last training."),
+]
+_Share = Annotated[
+    float, typer.Option(min=0.001, max=1, help="Measure this share of what was taken, drawn.")
+]
 _ToKafka = Annotated[
     bool, typer.Option("--to-kafka", help="Publish the log instead, like rillet publish.")
 ]
@@ -84,6 +92,8 @@ def replay(  # noqa: PLR0913 - the options are the interface
     batch: _Batch = 0,
     seed: _Seed = None,
     train_every: _TrainEvery = "",
+    stale: _Stale = False,
+    evaluate_share: _Share = 1.0,
     to_kafka: _ToKafka = False,
     speed: _Speed = 0.0,
     settings_file: SettingsFile = None,
@@ -103,6 +113,7 @@ def replay(  # noqa: PLR0913 - the options are the interface
       next     the whole catalogue ranked for each item a user took;
                strict: knowing only what happened at earlier times
                order: knowing everything earlier in the log
+               stale: knowing of the user what was known at the last training (--stale)
 
     [bold]Examples[/bold]
 
@@ -114,7 +125,7 @@ def replay(  # noqa: PLR0913 - the options are the interface
 
       rillet replay events.jsonl.gz --without neighbours --limit 50000 --json -
 
-      rillet replay events.jsonl.gz --train-every 10% --evaluate-from 0.5
+      rillet replay events.jsonl.gz --train-every 10% --stale --evaluate-from 0.5
 
       rillet replay events.jsonl.gz --to-kafka --speed 60
     """
@@ -122,6 +133,8 @@ def replay(  # noqa: PLR0913 - the options are the interface
         from rillet.cli.live import publish
 
         return publish(log, speed=speed, limit=limit, settings_file=settings_file)
+    if stale and not train_every:
+        raise SettingsError("--stale without --train-every: nothing is trained", "give both")
     # An embedded Redis must not outlive this: SIGTERM ends it as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     settings = _settings(settings_file, state, redis, batch, seed)
@@ -130,8 +143,8 @@ def replay(  # noqa: PLR0913 - the options are the interface
 
     configure_logs(-1)
     with whole(log, limit) as path, _emptied(settings, fresh) as store:
-        every = _events(train_every, path)
-        report, evaluation = _run(settings, store, path, (evaluate_from, every), partitions)
+        how = _How(evaluate_from, evaluate_share, _events(train_every, path), stale, partitions)
+        report, evaluation = _run(settings, store, path, how)
         report["log"] = log
         _demand_events(report)
         _tell(report, json_file)
@@ -237,8 +250,19 @@ def _drop(store: Store) -> None:
     store.write_plain([Plain(store.keys.changes(), None)])
 
 
+@dataclass(frozen=True, slots=True)
+class _How:
+    """How a log is replayed: see the options of these names."""
+
+    evaluate_from: float
+    evaluate_share: float
+    train_every: int
+    stale: bool
+    partitions: int
+
+
 def _run(
-    settings: Settings, store: Store, path: str, when: tuple[float, int], partitions: int
+    settings: Settings, store: Store, path: str, how: _How
 ) -> tuple[dict[str, Any], Evaluation | None]:
     from consumers.replay import Replay, source_names, time_at
     from features.text import load_encoder
@@ -246,19 +270,19 @@ def _run(
     from stream.log import read_log
 
     evaluation = None
-    evaluate_from, train_every = when
-    if evaluate_from < 1:
+    if how.evaluate_from < 1:
         with reading("looking through", path) as done:
-            from_ms = time_at(read_log(path, on_bytes=done), evaluate_from)
-        evaluation = Evaluation(from_ms, source_names(settings))
+            from_ms = time_at(read_log(path, on_bytes=done), how.evaluate_from)
+        names, share = source_names(settings), how.evaluate_share
+        evaluation = Evaluation(from_ms, names, share, stale=how.stale)
     encoder = load_encoder(settings.encoder)
     engine = Replay(
         settings,
         store,
         encoder,
-        partitions=partitions,
+        partitions=how.partitions,
         evaluation=evaluation,
-        train_every=train_every,
+        train_every=how.train_every,
     )
     with reading("replaying", path) as done:
         return engine.run(path, on_bytes=done).report(), evaluation

@@ -11,7 +11,7 @@ from rich.table import Table
 __all__ = ["best_source", "show_replay"]
 
 BLEND: Final = "blend"
-MODES: Final = ("strict", "order")
+MODES: Final = ("strict", "order", "stale")
 NEXT: Final = ("hr@10", "ndcg@10", "mrr", "coverage")
 SHORT: Final = {"coverage": "COV."}
 NOT_SOURCES: Final = (BLEND, "shown")

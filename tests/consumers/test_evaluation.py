@@ -23,10 +23,10 @@ class Watcher(Evaluation):
 
     def __init__(self) -> None:
         super().__init__(0, source_names(Settings()))
-        self.said: dict[tuple[int, bool], tuple[str, NDArray[np.float32]]] = {}
+        self.said: dict[tuple[int, str], tuple[str, NDArray[np.float32]]] = {}
         self.ranks: dict[str, list[int]] = {}
-        self.newest: list[tuple[bool, int, float]] = []
-        self.queries: dict[tuple[int, bool], str] = {}
+        self.newest: list[tuple[str, int, float]] = []
+        self.queries: dict[tuple[int, str], str] = {}
 
     def taken(self, engine: Engine, chunk: Chunk, taken: Sequence[Taken]) -> None:
         super().taken(engine, chunk, taken)
@@ -35,11 +35,11 @@ class Watcher(Evaluation):
             row = step.question - chunk.first
             tables = np.stack([blend[row], *chunk.retrieval.scores[:, row]])
             name = engine.world.catalogue.ids[step.item]
-            self.said[step.place[1], step.strict] = (name, tables)
+            self.said[step.place[1], step.mode] = (name, tables)
             contexts = chunk.retrieval.contexts
-            self.queries[step.place[1], step.strict] = contexts.queries[row]
+            self.queries[step.place[1], step.mode] = contexts.queries[row]
             age = contexts.age[row][: contexts.length[row]]
-            self.newest.append((step.strict, int(contexts.length[row]), float(age.min(initial=9))))
+            self.newest.append((step.mode, int(contexts.length[row]), float(age.min(initial=9))))
 
 
 def watched(run: Run, log: Sequence[Event], **groups: Any) -> Watcher:
@@ -79,8 +79,8 @@ def a_page(n: int) -> list[Event]:
 def test_strict_predictions_hide_what_happened_at_the_same_time(run: Run) -> None:
     log = [*the_items(), *a_page(0), *a_page(1)]
     watcher = watched(run, log)
-    strict = [(length, age) for hidden, length, age in watcher.newest if hidden]
-    order = [(length, age) for hidden, length, age in watcher.newest if not hidden]
+    strict = [(length, age) for mode, length, age in watcher.newest if mode == "strict"]
+    order = [(length, age) for mode, length, age in watcher.newest if mode == "order"]
     assert [length for length, _ in strict] == [0] * 4 + [4] * 4
     assert [length for length, _ in order] == list(range(8))
     assert all(age == 1 for length, age in strict if length)
@@ -93,11 +93,11 @@ def test_strict_predictions_hide_whatever_the_user_did_at_that_time(run: Run) ->
     asked: list[Event] = [search("tea cup", at + 9, "user2"), interaction("k2", at + 9, "user2")]
     watcher = watched(run, [*the_items(), *late, *asked])
     strict = {place: one for place, one in zip(watcher.said, watcher.newest, strict=True)}
-    places = sorted(offset for offset, hidden in watcher.said if hidden)
-    assert [strict[place, True][1] for place in places] == [0, 0, 0]
-    assert [strict[place, False][1] for place in places] == [0, 1, 0]
-    assert watcher.queries[places[-1], False] == "tea cup"
-    assert watcher.queries[places[-1], True] == ""
+    places = sorted(offset for offset, mode in watcher.said if mode == "strict")
+    assert [strict[place, "strict"][1] for place in places] == [0, 0, 0]
+    assert [strict[place, "order"][1] for place in places] == [0, 1, 0]
+    assert watcher.queries[places[-1], "order"] == "tea cup"
+    assert watcher.queries[places[-1], "strict"] == ""
 
 
 def test_an_evaluation_reports_every_source_of_both_kinds(run: Run) -> None:
@@ -113,3 +113,14 @@ def test_an_evaluation_reports_every_source_of_both_kinds(run: Run) -> None:
     assert 0 < blend["coverage"] <= 1
     assert blend["n"] == sum(b["n"] for b in report["by_history"]["order"]["blend"].values())
     assert report["rerank"]["blend"]["n"] == report["rerank"]["shown"]["n"] > 0
+
+
+def test_a_share_is_drawn_alike_in_every_run_and_lists_are_all_measured() -> None:
+    one, other = (Evaluation(50, ["a"], 0.25) for _ in range(2))
+    places = [(0, offset) for offset in range(4000)]
+    drawn = [one.watches(50, place) for place in places]
+    assert drawn == [other.watches(99, place) for place in places]
+    assert 900 < sum(drawn) < 1100
+    assert not any(one.watches(49, place) for place in places)
+    assert one.watches(50) and not one.watches(49)
+    assert all(Evaluation(50, ["a"]).watches(50, place) for place in places)

@@ -12,7 +12,9 @@ import torch
 
 from consumers.replay import Replay, source_names
 from features.text import Encoder
+from models.engine import Chunk, Engine
 from models.evaluation import Evaluation
+from models.lessons import Taken
 from models.sources.transformer import Transformer
 from stream.events import Event
 from stream.settings import Settings
@@ -33,13 +35,18 @@ def trained(encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Itera
     server = Store(Settings.model_validate({"redis": {"url": "embedded:"}}).redis)
     stores, numbers = [server], itertools.count()
 
-    def start(events: Sequence[Event], train_every: int, **groups: Any) -> Result:
+    def start(
+        events: Sequence[Event],
+        train_every: int,
+        evaluation: Evaluation | None = None,
+        **groups: Any,
+    ) -> Result:
         redis = {"url": server.url, "prefix": f"trained{next(numbers)}"}
         options: dict[str, Any] = {"redis": redis, "batch": {"max_records": BATCH}}
         settings = Settings.model_validate(options | {"transformer": SMALL} | groups)
         path = write_log(tmp_path_factory.mktemp("log") / "events.jsonl", events)
         stores.append(Store(settings.redis))
-        evaluation = Evaluation(HALF, source_names(settings))
+        evaluation = evaluation or Evaluation(HALF, source_names(settings))
         replay = Replay(
             settings, stores[-1], encoder, evaluation=evaluation, train_every=train_every
         )
@@ -135,3 +142,42 @@ def test_a_log_that_has_only_begun_is_no_reason_to_stop(
         result = trained(log, 18)
     assert "too few to learn" in caplog.text
     assert 0 < len(result.replay.tuned) < len(log) // 18
+
+
+class Stale(Evaluation):
+    """Keeps how new the newest thing is that a question knows of its user."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(HALF, source_names(settings), stale=True)
+        self.newest: dict[str, list[tuple[int, int]]] = {"strict": [], "order": [], "stale": []}
+
+    def taken(self, engine: Engine, chunk: Chunk, taken: Sequence[Taken]) -> None:
+        super().taken(engine, chunk, taken)
+        contexts = chunk.retrieval.contexts
+        for step in taken:
+            row = step.question - chunk.first
+            known = contexts.times[row][: contexts.length[row]]
+            self.newest[step.mode].append((step.time, int(known.max(initial=0))))
+
+
+def test_stale_users_are_known_as_they_were_at_the_last_training(trained: Trained) -> None:
+    settings = Settings()
+    result = trained(the_log(VISITS), 150, evaluation=Stale(settings))
+    watcher = result.replay.evaluation
+    assert isinstance(watcher, Stale)
+    ends = [one.until_ms for one in result.replay.tuned]
+    stale = watcher.newest["stale"]
+    assert len(stale) > 50
+    for time, newest in stale:
+        assert newest <= max(end for end in ends if end <= time)
+    assert any(newest for _, newest in stale)
+    late = [time for time, _ in watcher.newest["strict"] if time > min(ends)]
+    assert len(stale) == len(late)
+    report = figures(result)["next"]
+    assert report["stale"]["blend"]["n"] == len(stale)
+    for name in ("blend", "transformer", "last"):
+        assert report["stale"][name]["mrr"] != report["strict"][name]["mrr"]
+
+
+def test_nothing_is_stale_where_that_is_not_asked_for(usual: Result) -> None:
+    assert "stale" not in figures(usual)["next"]

@@ -147,7 +147,7 @@ def test_it_teaches_by_example(command: Any) -> None:
 def test_a_replay_trains_on_its_way(
     log: Path, command: Any, tmp_path: Path, variables: dict[str, str]
 ) -> None:
-    arguments = ("replay", str(log), "--train-every", "25%", "--evaluate-from", "0.5")
+    arguments = ("replay", str(log), "--train-every", "25%", "--evaluate-from", "0.5", "--stale")
     done = command(*arguments, "--json", "-", **variables, RILLET_TRANSFORMER__EPOCHS="2")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
@@ -155,6 +155,13 @@ def test_a_replay_trains_on_its_way(
     figures = found["next"]["strict"]["transformer"]
     assert figures["hr@10"] > 0
     assert figures["coverage"] > 0
+    assert found["next"]["stale"]["transformer"]["n"] == figures["n"]
+
+
+def test_nothing_is_stale_without_training(log: Path, command: Any) -> None:
+    done = command("replay", str(log), "--stale")
+    assert done.returncode == 2
+    assert "--train-every" in done.stderr
 
 
 def test_how_often_it_trains_is_a_count_or_a_share(log: Path) -> None:
