@@ -13,11 +13,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from consumers.training import KIND, Outcome, TrainingJob
-from consumers.training_input import catalogue_of, events_of
+from consumers.training_input import catalogue_of, events_of, offsets_at
 from features.text import TextEncoder
 from features.vectors import VectorCache
 from models.manifest import Manifest
@@ -186,7 +187,9 @@ class Finetune:
         queries = VectorCache(store, store.keys, encoder, ttl_ms=ttl_ms)
         catalogue = catalogue_of(settings, store, encoder)
         job = TrainingJob(settings, catalogue, queries, encoder, self.registry)
-        return job.run(read(), folder=Path(settings.transformer.folder), watch=watch)
+        places = partial(offsets_at, settings.archive.url)
+        folder = Path(settings.transformer.folder)
+        return job.run(read(), folder=folder, watch=watch, offsets=places)
 
     @contextmanager
     def _lease(self) -> Iterator[bool]:

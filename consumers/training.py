@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -111,6 +111,7 @@ class TrainingJob:
         anew: bool = False,
         folder: Path | None = None,
         watch: Watch | None = None,
+        offsets: Callable[[int], dict[str, int]] | None = None,
     ) -> Outcome | None:
         """Train the next model on a stream.
 
@@ -127,6 +128,8 @@ class TrainingJob:
             Where to keep the unfinished run; removed where it is of no use any more.
         watch
             Told of the progress.
+        offsets
+            Says where the stream's partitions were at a time (epoch ms), for the manifest.
 
         Raises
         ------
@@ -141,10 +144,13 @@ class TrainingJob:
             tuner.add(event)
         begun = time.monotonic()
         try:
-            tuned = tuner.run(folder, watch)
+            logs = self._settings.transformer.logs
+            tuned = tuner.run(folder, watch, Path(logs) if logs else None)
             if not PartialState().is_main_process:
                 return None
-            outcome = self._judge(tuned, current, anew, time.monotonic() - begun)
+            seconds = time.monotonic() - begun
+            places = {} if offsets is None else offsets(tuned.until_ms)
+            outcome = self._judge(tuned, current, anew, seconds, places)
         except ModelError:  # nor would the run's rest come to anything else
             _remove(folder)
             raise
@@ -168,7 +174,14 @@ class TrainingJob:
         model = parcel.over(self._catalogue.vectors.copy(), rows)
         return _Current(model, version, parcel.manifest.data.last_ms)
 
-    def _judge(self, tuned: Tuned, current: _Current | None, anew: bool, seconds: float) -> Outcome:
+    def _judge(
+        self,
+        tuned: Tuned,
+        current: _Current | None,
+        anew: bool,
+        seconds: float,
+        offsets: dict[str, int],
+    ) -> Outcome:
         model, exam = tuned.model, tuned.exam
         parent = "" if current is None or anew else current.version
         marks = {}
@@ -186,6 +199,7 @@ class TrainingJob:
         }
         manifest = Manifest(
             KIND,
+            offsets=offsets,
             metrics=means,
             parent=parent,
             encoder=self._encoder.version,

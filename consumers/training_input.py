@@ -10,6 +10,7 @@ from consumers.catalogue import CatalogueConsumer
 from features.catalogue import Catalogue
 from features.reader import StoreReader
 from features.text import TextEncoder
+from stream.archive.reader import ends_at, is_archive
 from stream.events import BadRecord, Event, decode
 from stream.log import Progress, read_log
 from stream.records import Record
@@ -17,7 +18,7 @@ from stream.routing import about_items
 from stream.settings import Settings
 from stream.store import Store
 
-__all__ = ["catalogue_of", "encode_items", "events_of"]
+__all__ = ["catalogue_of", "encode_items", "events_of", "offsets_at"]
 
 ITEMS_AT_ONCE: Final = 512
 """Item events that are folded and encoded at once."""
@@ -53,3 +54,8 @@ def events_of(
         event = decode(raw, max_bytes=settings.batch.max_bytes)
         if not isinstance(event, BadRecord) and not about_items(event):
             yield event
+
+
+def offsets_at(log: str | Path, time_ms: int) -> dict[str, int]:
+    """Return where each partition of an archive was at a time; nothing of a log, which has none."""
+    return ends_at(str(log), time_ms) if is_archive(log) else {}

@@ -85,7 +85,8 @@ class Manifest(Struct, frozen=True):
     data
         Which events it was trained on.
     offsets
-        ``topic:partition`` -> the first offset that it has not seen.
+        ``topic:partition`` -> the offset after the last event that had happened by
+        ``data.last_ms``; empty where it was trained on a log.
     metrics
         Figures by name, also nested; a number that is not finite becomes null.
     parent

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from models import losses
 from models.interactions import Windows, windows
+from models.manifest import stamp
 from models.schedule import groups_of, rate_at
 from models.sequence import SequenceModel, Task
 from models.training_data import Material, batch_of, log_shares, split
@@ -120,6 +121,7 @@ def train(
     config: TrainConfig,
     *,
     folder: Path | None = None,
+    logs: Path | None = None,
     watch: Watch | None = None,
 ) -> Trained:
     """Train a model in place.
@@ -134,6 +136,8 @@ def train(
         How.
     folder
         Where the run's state is kept after each pass, to go on from after a kill.
+    logs
+        Folder of TensorBoard logs; each run, named by its last event's time, writes its own.
     watch
         Told of the progress.
 
@@ -142,25 +146,38 @@ def train(
     ModelError
         There is nothing to learn from.
     """
-    return _Run(model, material, config).go(folder, watch)
+    run = _Run(model, material, config, logs)
+    try:
+        return run.go(folder, watch)
+    finally:
+        run.end()
 
 
 class _Run:
     """One run's arrays, optimiser and books."""
 
-    def __init__(self, model: SequenceModel, material: Material, config: TrainConfig) -> None:
+    def __init__(
+        self, model: SequenceModel, material: Material, config: TrainConfig, logs: Path | None
+    ) -> None:
         self._config, self._data = config, material.data
         self._fit, self._held = split(material, config.holdout, config.past, config.seed)
         torch.manual_seed(config.seed)
         generator = torch.Generator().manual_seed(config.seed)
         items = np.unique(self._data.item).astype(np.int64)
         model.welcome(torch.from_numpy(items), generator)
-        self._accelerator = Accelerator(mixed_precision=config.precision, cpu=_only_cpu())
+        self._accelerator = Accelerator(
+            mixed_precision=config.precision,
+            cpu=_only_cpu(),
+            log_with="tensorboard" if logs is not None else None,
+            project_dir=logs,
+        )
+        if logs is not None:
+            self._accelerator.init_trackers(stamp(material.mark()["until_ms"]))
         self._optimizer = torch.optim.AdamW(
             groups_of(model, config.weight_decay), lr=config.learning_rate, betas=(0.9, 0.98)
         )
         self._net, self._optimizer = self._accelerator.prepare(model, self._optimizer)
-        self._model = model
+        self._model, self._steps = model, 0
         self._mark = material.mark() | {"config": asdict(config), "net": asdict(model.config)}
         self._mark = json.loads(json.dumps(self._mark))  # as it is read back
         self._names = list(material.items)
@@ -174,6 +191,7 @@ class _Run:
         best = _copy(model)
         if folder is not None and (found := load_state(folder, model, self._optimizer, books)):
             books, best = found
+        self._steps = sum(math.ceil(e["sequences"] / config.batch) for e in books["epochs"])
         held = windows(self._data, model.config.length, self._held)
         for number in range(len(books["epochs"]), config.epochs):
             if number and number - 1 - books["best"] >= config.patience:
@@ -191,6 +209,8 @@ class _Run:
             epoch = Epoch(number, loss, held_loss, len(cut))
             lowest = min((e["held_out"] for e in books["epochs"]), default=math.inf)
             books["epochs"].append(_plain(epoch))
+            passed = {"loss/pass": loss, "loss/held out": held_loss, "sequences": len(cut)}
+            self._accelerator.log(passed, step=number + 1)
             if held_loss < lowest:
                 books["best"], best = number, _copy(model)
             if folder is not None and self._accelerator.is_main_process:
@@ -205,6 +225,11 @@ class _Run:
         model.cpu().eval()
         epochs = [Epoch(**one) for one in books["epochs"]]
         return Trained(epochs, books["best"], (int(self._fit.sum()), int(self._held.sum())))
+
+    def end(self) -> None:
+        """Close the logs."""
+        for tracker in self._accelerator.trackers:  # `end_training` would part the processes
+            tracker.finish()
 
     def _epoch(
         self, cut: Windows, number: int, rng: np.random.Generator, watch: Watch | None
@@ -221,6 +246,9 @@ class _Run:
                 group["lr"] = config.learning_rate * rate
             loss, count = self._step(cut, rows, rng)
             total, weight = total + loss * count, weight + count
+            self._steps += 1
+            logged = {"loss/step": loss, "rate": config.learning_rate * rate}
+            self._accelerator.log(logged, step=self._steps)
             if watch is not None:
                 watch(step + 1, steps, loss)
         return total / max(weight, 1e-9)

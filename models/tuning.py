@@ -104,7 +104,9 @@ class Tuner:
         """Go on from a model that has learned from everything before a time."""
         self._model, self._since_ms = model, since_ms
 
-    def run(self, folder: Path | None = None, watch: Watch | None = None) -> Tuned:
+    def run(
+        self, folder: Path | None = None, watch: Watch | None = None, logs: Path | None = None
+    ) -> Tuned:
         """Train the next model; the one before stays as it is.
 
         Parameters
@@ -113,6 +115,8 @@ class Tuner:
             Where to keep the state of the run, to go on from after a kill.
         watch
             Told of the progress.
+        logs
+            Where TensorBoard logs go.
 
         Raises
         ------
@@ -133,7 +137,8 @@ class Tuner:
             model = self._model.over(vectors)
         asked = self._queries.vectors(data.queries) if data.queries else _NONE
         material = Material(data, asked, self._since_ms, self._catalogue.ids)
-        trained = train(model, material, self._fitting(model), folder=folder, watch=watch)
+        config = self._fitting(model)
+        trained = train(model, material, config, folder=folder, watch=watch, logs=logs)
         _, held = split(material, self._config.holdout, 0.0, self._config.seed)
         exam = Exam(material, held, self._catalogue.alive.copy())
         users, since_ms = len(np.unique(data.user)), self._since_ms

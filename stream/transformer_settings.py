@@ -50,3 +50,4 @@ class TransformerSettings(Group):
         100_000, ge=1, description="new interactions after which it trains before that"
     )
     folder: str = Setting("training-run", min_length=1, description="where a run's state is kept")
+    logs: str = Setting("", description="folder of TensorBoard logs; empty = none")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -106,7 +107,7 @@ def _store(settings: Settings) -> Iterator[Store]:
 
 def _run(settings: Settings, store: Store, log: str, anew: bool) -> Outcome | None:
     from consumers.training import TrainingJob
-    from consumers.training_input import catalogue_of, encode_items, events_of
+    from consumers.training_input import catalogue_of, encode_items, events_of, offsets_at
     from features.text import load_encoder
     from features.vectors import VectorCache
     from models.registry import Registry
@@ -120,10 +121,11 @@ def _run(settings: Settings, store: Store, log: str, anew: bool) -> Outcome | No
     catalogue = catalogue_of(settings, store, encoder)
     registry = Registry(settings.training.registry)
     job = TrainingJob(settings, catalogue, queries, encoder, registry)
-    events = events_of(settings, log or settings.archive.url)
+    source = log or settings.archive.url
+    events, offsets = events_of(settings, source), partial(offsets_at, source)
     folder = Path(settings.transformer.folder)
     with progress("training", settings.transformer.epochs) as done:
-        return job.run(events, anew=anew, folder=folder, watch=_watch(done))
+        return job.run(events, anew=anew, folder=folder, watch=_watch(done), offsets=offsets)
 
 
 def _watch(done: Callable[[float], None]) -> Callable[[int, int, float], None]:

@@ -21,7 +21,7 @@ from stream.records import TopicPartition
 if TYPE_CHECKING:
     from pyarrow import RecordBatch
 
-__all__ = ["archive_bytes", "is_archive", "part_batches", "read_archive", "read_events"]
+__all__ = ["archive_bytes", "ends_at", "is_archive", "part_batches", "read_archive", "read_events"]
 
 TRIES: Final = 10
 T = TypeVar("T")
@@ -46,6 +46,22 @@ def archive_bytes(url: str) -> int:
     """Return the bytes of an archive's files that count."""
     view = View(Files(url))
     return sum({p.file.path: p.file.bytes for parts in view.parts.values() for p in parts}.values())
+
+
+def ends_at(url: str, time_ms: int) -> dict[str, int]:
+    """Return ``topic:partition`` -> the offset after the last event that had happened by a time.
+
+    Raises
+    ------
+    LogError, FolderError
+        As :func:`read_archive`.
+    """
+    ends: dict[str, int] = {}
+    for batch in read_archive(url, until_ms=time_ms + 1, columns=["topic", "partition", "offset"]):
+        # A batch is of one partition, in the order of its offsets.
+        name = f"{batch.column('topic')[0].as_py()}:{batch.column('partition')[0].as_py()}"
+        ends[name] = max(ends.get(name, 0), int(batch.column("offset")[-1].as_py()) + 1)
+    return dict(sorted(ends.items()))
 
 
 def read_archive(

@@ -358,3 +358,16 @@ def test_what_was_archived_is_what_is_trained_on(shop: Shop) -> None:
     outcome = shop.train()
     taken = [decode(row.raw) for row in rows_of([*EARLY, *LATE]) if row.event == "interaction"]
     assert outcome.interactions == len(taken) == 480
+    manifest = shop.registry.manifest(outcome.version)
+    topic = EVENTS.topic
+    ends = {f"{topic}:0": len(EARLY), f"{topic}:{len(EARLY)}": len(LATE)}
+    assert manifest.offsets == ends
+    assert manifest.data.last_ms == max(int(event.timestamp) for event in [*EARLY, *LATE])
+
+
+def test_the_logs_of_a_run_lie_where_the_settings_say(shop: Shop) -> None:
+    shop.archive(EARLY)
+    logs = shop.home / "logs"
+    shop.train(transformer={"logs": str(logs)})
+    (run,) = logs.iterdir()
+    assert any(file.name.startswith("events.out.tfevents") for file in run.iterdir())

@@ -17,10 +17,14 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from tensorboard.backend.event_processing.event_accumulator import (  # type: ignore[import-untyped]
+    EventAccumulator,
+)
 from torch import Tensor
 
 from models.interactions import windows
 from models.losses import softmax
+from models.manifest import stamp
 from models.schedule import groups_of, rate_at
 from models.sequence import SequenceModel, Task
 from models.training import TrainConfig, Trained, train
@@ -105,6 +109,44 @@ def test_progress_is_told_step_by_step() -> None:
     steps = [(done, of) for done, of, _ in told if done == of]
     assert len(steps) == 2
     assert all(np.isfinite(loss) for _, _, loss in told)
+
+
+# --- logs
+
+
+def logged(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """Return what TensorBoard reads in a folder."""
+    read = EventAccumulator(str(folder)).Reload()
+    return {tag: [(e.step, e.value) for e in read.Scalars(tag)] for tag in read.Tags()["scalars"]}
+
+
+def near(values: list[tuple[int, float]]) -> Any:
+    return [pytest.approx(value) for value in values]
+
+
+def test_the_passes_and_steps_of_a_run_are_logged(tmp_path: Path) -> None:
+    config, told = teaching(epochs=3), []
+    run = train(
+        *(network(), material(), config),
+        logs=tmp_path,
+        watch=lambda *step: told.append(step[2]),
+    )
+    (folder,) = tmp_path.iterdir()
+    assert folder.name == stamp(material().mark()["until_ms"])
+    found = logged(folder)
+    passes = [(epoch.number + 1, epoch.loss, epoch.held_out) for epoch in run.epochs]
+    assert found["loss/pass"] == near([(n, loss) for n, loss, _ in passes])
+    assert found["loss/held out"] == near([(n, held) for n, _, held in passes])
+    assert found["sequences"] == [(e.number + 1, e.sequences) for e in run.epochs]
+    assert found["loss/step"] == near(list(enumerate(told, start=1)))
+    rates = [rate for _, rate in found["rate"]]
+    assert max(rates) == pytest.approx(config.learning_rate) and rates[-1] < max(rates) / 10
+
+
+def test_a_run_without_logs_writes_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    train(network(), material(), teaching(epochs=1))
+    assert not list(tmp_path.iterdir())
 
 
 # --- interruptions

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream.archive.files import Files
-from stream.archive.reader import is_archive, read_archive, read_events
+from stream.archive.reader import ends_at, is_archive, read_archive, read_events
 from stream.archive.spans import DAY_MS, Span, encode_span, parse_span
 from stream.archive.table import COLUMNS, Row
 from stream.archive.view import View
@@ -281,3 +281,18 @@ def test_an_archive_in_memory_is_one_too() -> None:
     assert is_archive(url)
     assert [number for number, _ in read_events(url)] == list(range(1, 41))
     fsspec.filesystem("memory").rm("/archive-test", recursive=True)
+
+
+def test_where_partitions_were_at_a_time_is_what_had_happened_by_then(tmp_path: Path) -> None:
+    url, events = str(tmp_path), events_of(90)
+    second = EVENTS._replace(partition=7)
+    fill(url, rows_of(events), 20, 50)
+    fill(url, rows_of(events[:30]), place=second)
+    names = [f"{place.topic}:{place.partition}" for place in (EVENTS, second)]
+    for until in (NOON, NOON + DAY, NOON + 9 * DAY):
+        ends = [
+            max(n for n, event in enumerate(part, start=1) if int(event.timestamp) <= until)
+            for part in (events, events[:30])
+        ]
+        assert ends_at(url, until) == dict(zip(names, ends, strict=True))
+    assert ends_at(url, NOON - DAY) == {}
