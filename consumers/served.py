@@ -144,10 +144,10 @@ class ServedModel:
             return
         rows = self._engine.world.catalogue.rows_of(parcel.names)
         vectors, seen = source.place()
-        version = parcel.manifest.version
+        version, serve = parcel.manifest.version, self._settings.transformer.serve
 
         def encode() -> Loaded:
-            return Loaded.of(parcel.over(vectors, rows), version, vectors, seen)
+            return Loaded.of(parcel.over(vectors, rows), version, vectors, seen, serve)
 
         self._beside(encode, self._swap)
 

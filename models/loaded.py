@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from features.contexts import Contexts
+from models.precision import Serve, serving_dtype
 from models.sequence import Batch, SequenceModel
 from models.sources.base import QueryVectors
 
@@ -34,6 +35,8 @@ class Loaded:
         Version and size that the catalogue had then.
     table
         (N, dim) vectors of its items, as the model sees them.
+    dtype
+        What it computes in: see :func:`models.precision.serving_dtype`.
     """
 
     model: SequenceModel
@@ -41,12 +44,24 @@ class Loaded:
     vectors: F32
     seen: tuple[int, int]
     table: torch.Tensor
+    dtype: torch.dtype
+    _rounded: torch.Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._rounded = self.table.to(self.dtype)
 
     @classmethod
-    def of(cls, model: SequenceModel, version: str, vectors: F32, seen: tuple[int, int]) -> Self:
+    def of(
+        cls,
+        model: SequenceModel,
+        version: str,
+        vectors: F32,
+        seen: tuple[int, int],
+        serve: Serve = "fp32",
+    ) -> Self:
         """Encode the items of a model over a catalogue: :meth:`Transformer.place` says which."""
         with torch.inference_mode():
-            return cls(model.eval(), version, vectors, seen, model.items())
+            return cls(model.eval(), version, vectors, seen, model.items(), serving_dtype(serve))
 
     def over(self, vectors: F32, seen: tuple[int, int]) -> Self:
         """Return it over the catalogue as it is now; only what has changed is encoded."""
@@ -58,14 +73,16 @@ class Loaded:
             table[:size] = self.table
             changed = torch.from_numpy(rows)
             table[changed] = self.model.items_at(changed, torch.from_numpy(vectors[rows]))
-        return type(self)(self.model, self.version, vectors, seen, table)
+        return type(self)(self.model, self.version, vectors, seen, table, self.dtype)
 
     def odds(self, contexts: Contexts, known: NDArray[np.integer], encoder: QueryVectors) -> F32:
         """Return the log-odds of all items for the K questions in the rows ``known``: (K, N)."""
-        with torch.inference_mode():
+        halves = self.dtype == torch.bfloat16
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=halves):
             batch, last = self._batch(contexts, known, encoder)
             outputs = self.model(batch, self.table)[torch.arange(len(known)), last]
-            return np.asarray((outputs @ self.table.T).numpy(), dtype=np.float32)
+            odds = outputs.to(self.dtype) @ self._rounded.T
+            return np.asarray(odds.float().numpy(), dtype=np.float32)
 
     def _batch(
         self, contexts: Contexts, known: NDArray[np.integer], encoder: QueryVectors

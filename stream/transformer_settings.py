@@ -44,6 +44,9 @@ class TransformerSettings(Group):
         1.0, ge=0, description="older interactions that are trained on again, per new one"
     )
     precision: Literal["no", "bf16", "fp16"] = Setting("no", description="of training's products")
+    serve: Literal["auto", "bf16", "fp32"] = Setting(
+        "auto", description="what consumers compute in; auto: bf16 where the processor has it"
+    )
     seed: int = Setting(0, ge=0, description="of everything drawn in training")
     every_hours: float = Setting(24, gt=0, description="how often `finetune` trains")
     every_events: int = Setting(

@@ -9,6 +9,7 @@ import torch
 from features.card import AsOf, ItemCard
 from features.session import Session
 from models.loaded import Loaded
+from models.precision import serving_dtype
 from models.sources.base import World
 from models.sources.transformer import MOST_ODDS, Transformer
 from tests.builders import DAY, MINUTE, NOON, folded, interaction, search
@@ -74,6 +75,27 @@ def test_odds_beyond_all_measure_stay_finite() -> None:
     scores = source.score(contexts(place, walk("abc"), walk("fgh")))
     assert np.isfinite(scores).all()
     assert scores.max() <= np.expm1(MOST_ODDS)
+
+
+def test_in_halves_it_says_nearly_the_same() -> None:
+    source, place = served()
+    people = [walk(LETTERS[k : k + 3]) for k in range(8)]
+    exact = source.score(contexts(place, *people))
+    vectors, seen = source.place()
+    source.swap(Loaded.of(alphabet().over(vectors), "halves", vectors, seen, "bf16"))
+    halves = source.score(contexts(place, *people))
+    assert not np.array_equal(halves, exact)
+    assert np.log1p(halves) == pytest.approx(np.log1p(exact), abs=0.1)
+    assert (halves.argmax(axis=1) == exact.argmax(axis=1)).all()
+
+
+@pytest.mark.parametrize("has", ["avx512_bf16", "amx_bf16", ""])
+def test_halves_are_for_processors_that_have_them(
+    has: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {"avx512_bf16": False, "amx_bf16": False, "avx2": True, "cpu_name": "bf16"}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: told | {has: True}, raising=False)
+    assert serving_dtype("auto") == (torch.bfloat16 if has else torch.float32)
 
 
 @pytest.mark.parametrize("size", [1, 3, 7])
