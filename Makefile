@@ -10,6 +10,9 @@ DEMO_USER ?= u00217
 # Small matrices gain nothing from threads, which would fight for the cores.
 export OPENBLAS_NUM_THREADS ?= 1
 
+# Half of a test run is waiting for processes; a file's tests stay together, for their fixtures.
+SHARED := -n auto --maxprocesses 4 --dist loadfile
+
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-fast check format services services-stop services-status bench clean
 
@@ -38,10 +41,10 @@ demo: venv  ## simulate a shop, replay it, read a visitor's recommendations; no 
 	$(BIN)/rillet recommend $(DEMO_USER)
 
 test: check  ## check, then every test, with a real Kafka and a real Redis that it starts and stops
-	$(SERVICES) run -- $(BIN)/python -m pytest -q
+	$(SERVICES) run -- $(BIN)/python -m pytest -q $(SHARED)
 
 test-fast: venv  ## the tests that need no service
-	$(BIN)/python -m pytest -q -m 'not integration'
+	$(BIN)/python -m pytest -q $(SHARED) -m 'not integration'
 
 check: venv  ## format, lint and types; changes nothing
 	$(BIN)/ruff format --check
