@@ -14,6 +14,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Callable
 
 from benchmarks.sequence import tuner_queries
 from consumers.training_input import catalogue_of, encode_items, events_of
