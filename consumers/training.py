@@ -139,7 +139,7 @@ class TrainingJob:
         tuner = tuner_for(self._settings, self._catalogue, self._queries)
         current = self._current(anew)
         if current is not None and not anew:
-            tuner.begin_with(current.model, current.last_ms + 1)
+            tuner.begin_with(current.model, current.last_ms + 1, current.version)
         for event in events:
             tuner.add(event)
         begun = time.monotonic()

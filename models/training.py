@@ -172,7 +172,7 @@ class _Run:
             project_dir=logs,
         )
         if logs is not None:
-            self._accelerator.init_trackers(stamp(material.mark()["until_ms"]))
+            self._accelerator.init_trackers(stamp(material.until_ms))
         self._optimizer = torch.optim.AdamW(
             groups_of(model, config.weight_decay), lr=config.learning_rate, betas=(0.9, 0.98)
         )

@@ -33,17 +33,29 @@ class Material:
         Where the window begins; of what was before only a sample is trained on.
     items
         Names of the catalogue's items by row: an interrupted run finds them again by these.
+    parent
+        The version of the model that the run starts from, "" where from none.
     """
 
     data: Interactions
     queries: NDArray[np.float32]
     since_ms: int = 0
     items: Sequence[str] = ()
+    parent: str = ""
 
-    def mark(self) -> dict[str, int]:
+    @property
+    def until_ms(self) -> int:
+        """The time of the last interaction."""
+        return int(self.data.time.max(initial=0))
+
+    def mark(self) -> dict[str, int | str]:
         """Return what tells it from other material."""
-        last = int(self.data.time.max(initial=0))
-        return {"since_ms": self.since_ms, "until_ms": last, "interactions": len(self.data)}
+        return {
+            "since_ms": self.since_ms,
+            "until_ms": self.until_ms,
+            "interactions": len(self.data),
+            "parent": self.parent,
+        }
 
 
 def batch_of(data: Interactions, at: Places, queries: Tensor, after: Places) -> Batch:

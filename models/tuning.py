@@ -87,7 +87,7 @@ class Tuner:
         self.network, self._config = network, config
         self._recorder = Recorder(catalogue.ensure, rules)
         self._model: SequenceModel | None = None
-        self._since_ms = 0
+        self._since_ms, self._parent = 0, ""
 
     def __len__(self) -> int:
         return len(self._recorder)
@@ -100,9 +100,9 @@ class Tuner:
         """Return what was recorded."""
         return self._recorder.columns()
 
-    def begin_with(self, model: SequenceModel, since_ms: int) -> None:
-        """Go on from a model that has learned from everything before a time."""
-        self._model, self._since_ms = model, since_ms
+    def begin_with(self, model: SequenceModel, since_ms: int, version: str = "") -> None:
+        """Go on from a model, of that name, that has learned from everything before a time."""
+        self._model, self._since_ms, self._parent = model, since_ms, version
 
     def run(
         self, folder: Path | None = None, watch: Watch | None = None, logs: Path | None = None
@@ -125,7 +125,8 @@ class Tuner:
         """
         data = self._recorder.columns()
         begun = peek(folder) if folder is not None else None
-        if begun is not None and begun["mark"]["since_ms"] == self._since_ms:
+        about = {"since_ms": self._since_ms, "parent": self._parent}
+        if begun is not None and about.items() <= begun["mark"].items():
             # What has come since the run was begun waits for the next one.
             data = data.until(begun["mark"]["until_ms"])
             self._catalogue.rows_of(begun["items"])  # also those that are gone since
@@ -136,14 +137,14 @@ class Tuner:
         else:
             model = self._model.over(vectors)
         asked = self._queries.vectors(data.queries) if data.queries else _NONE
-        material = Material(data, asked, self._since_ms, self._catalogue.ids)
+        material = Material(data, asked, self._since_ms, self._catalogue.ids, self._parent)
         config = self._fitting(model)
         trained = train(model, material, config, folder=folder, watch=watch, logs=logs)
         _, held = split(material, self._config.holdout, 0.0, self._config.seed)
         exam = Exam(material, held, self._catalogue.alive.copy())
         users, since_ms = len(np.unique(data.user)), self._since_ms
-        until_ms = int(data.time.max(initial=0))
-        self._model, self._since_ms = model, until_ms + 1
+        until_ms = material.until_ms
+        self.begin_with(model, until_ms + 1)
         return Tuned(model, trained, exam, len(data), users, since_ms, until_ms)
 
     def _fitting(self, model: SequenceModel) -> TrainConfig:

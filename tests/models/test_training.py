@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,7 @@ def test_the_passes_and_steps_of_a_run_are_logged(tmp_path: Path) -> None:
         watch=lambda *step: told.append(step[2]),
     )
     (folder,) = tmp_path.iterdir()
-    assert folder.name == stamp(material().mark()["until_ms"])
+    assert folder.name == stamp(material().until_ms)
     found = logged(folder)
     passes = [(epoch.number + 1, epoch.loss, epoch.held_out) for epoch in run.epochs]
     assert found["loss/pass"] == near([(n, loss) for n, loss, _ in passes])
@@ -249,6 +250,21 @@ def test_a_run_about_something_else_is_left_alone(tmp_path: Path) -> None:
     config = teaching(epochs=2)
     model, _ = resumed(tmp_path, config)
     assert same(model, trained(config, **DROPPING)[0])
+
+
+def test_a_run_that_began_with_another_model_is_left_alone(tmp_path: Path) -> None:
+    config, start = teaching(epochs=FEW), network(**DROPPING)
+    with pytest.raises(Killed):
+        train(start, material(), config, folder=tmp_path, watch=kill_in(2))
+    other = network(**DROPPING)
+    with torch.no_grad():
+        other.place.weight.mul_(3)
+    expected = network(**DROPPING)
+    expected.load_state_dict(other.state_dict())
+    about = replace(material(), parent="another")
+    train(expected, about, config)
+    train(other, about, config, folder=tmp_path)
+    assert same(other, expected)
 
 
 # --- the same run in parts and in processes
