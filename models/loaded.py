@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ from models.sources.base import QueryVectors
 __all__ = ["Loaded"]
 
 F32 = NDArray[np.float32]
+
+ROWS: Final = 32
+"""Sequences computed at once: of more, what is between two layers leaves the processor's caches."""
 
 
 @dataclass(slots=True)
@@ -61,18 +64,27 @@ class Loaded:
         return type(self)(self.model, self.version, vectors, seen, table)
 
     def odds(self, contexts: Contexts, known: NDArray[np.integer], encoder: QueryVectors) -> F32:
-        """Return the log-odds of all items for the K questions in the rows ``known``: (K, N)."""
+        """Return the log-odds of all items for the K questions in the rows ``known``: (K, N).
+
+        Sequences of like length are computed together, none longer than it has to be.
+        """
+        order = np.argsort(contexts.length[known], kind="stable")
         with torch.inference_mode():
-            batch, last = self._batch(contexts, known, encoder)
-            outputs = self.model(batch, self.table)[torch.arange(len(known)), last]
+            outputs = torch.empty(len(known), self.table.shape[1])
+            for first in range(0, len(order), ROWS):
+                part = order[first : first + ROWS]
+                batch, last = self._batch(contexts, known[part], encoder)
+                found = self.model(batch, self.table)[torch.arange(len(part)), last]
+                outputs[torch.from_numpy(part)] = found
             return np.asarray((outputs @ self.table.T).numpy(), dtype=np.float32)
 
     def _batch(
         self, contexts: Contexts, known: NDArray[np.integer], encoder: QueryVectors
     ) -> tuple[Batch, torch.Tensor]:
         """Return histories oldest first, and the place of the last interaction of each."""
-        length = min(self.model.config.length, contexts.items.shape[1])
-        count = np.minimum(contexts.length[known], length)
+        most = min(self.model.config.length, contexts.items.shape[1])
+        count = np.minimum(contexts.length[known], most)
+        length = int(count.max())
         # Column k of the batch is the (count - 1 - k)-th interaction back.
         back = count[:, None] - 1 - np.arange(length)
         there = back >= 0
