@@ -40,6 +40,9 @@ def run(  # noqa: PLR0913 - the options are the interface
     epochs: Annotated[int, typer.Option(min=1, help="Passes of each training.")] = 2,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, another shop.")] = 7,
     verify: Annotated[bool, typer.Option(help="Compare with a replay in the end.")] = True,
+    cold: Annotated[
+        bool, typer.Option("--cold", help="Start personalize when no model is in sight yet.")
+    ] = False,
     out: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw latency and memory, PNG.")] = None,
     kafka: Annotated[str, typer.Option(envvar="RILLET_TEST_KAFKA", help="host:port")] = "",
@@ -75,7 +78,7 @@ def run(  # noqa: PLR0913 - the options are the interface
 
     load = Load(users, items, seed, past, rate, seconds, epochs)
     try:
-        found, sight = measure(Servers(kafka, redis), load, say, verify=verify)
+        found, sight = measure(Servers(kafka, redis), load, say, verify=verify, cold=cold)
     except KeyboardInterrupt as interrupt:
         notes.print("[yellow]interrupted[/]")
         raise typer.Exit(INTERRUPTED) from interrupt

@@ -100,7 +100,7 @@ def prepare(place: Place, folder: Path, events: Sequence[Event], epochs: int) ->
     Returns
     -------
     dict
-        ``sound`` and ``broken`` versions, ``seconds`` of training each.
+        ``sound`` and ``broken`` versions, ``seconds`` of training each, the ``folder``.
     """
     given = place.settings.transformer.model_copy(update={"epochs": epochs})
     settings = place.settings.model_copy(update={"transformer": given})
@@ -110,7 +110,7 @@ def prepare(place: Place, folder: Path, events: Sequence[Event], epochs: int) ->
         sound = [version for version, _ in trained]
         broken = [smithy.call("spoil", sound[0], n, n == 1) for n in range(1, BROKEN + 1)]
     seconds = [round(took, 1) for _, took in trained]
-    return {"sound": sound, "broken": broken, "seconds": seconds}
+    return {"sound": sound, "broken": broken, "seconds": seconds, "folder": str(folder)}
 
 
 def break_file(folder: Path, version: str, *, cut: bool) -> None:

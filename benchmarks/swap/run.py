@@ -96,7 +96,7 @@ class Load:
 
 
 def measure(
-    servers: Servers, load: Load, say: Say, *, verify: bool
+    servers: Servers, load: Load, say: Say, *, verify: bool, cold: bool
 ) -> tuple[dict[str, Any], Sight]:
     """Measure once; return the figures, and what they are of.
 
@@ -110,10 +110,11 @@ def measure(
         Told what is going on.
     verify
         Whether to replay everything undisturbed in the end, and compare.
+    cold
+        Whether `personalize` started when there was no model yet that could be promoted.
     """
     say(f"making a shop of {load.items:,} items")
     items, deeds = load.shop()
-    past, coming = deeds[: load.past], deeds[load.past :]
     with (
         Place(servers, "swap") as place,
         tempfile.TemporaryDirectory(prefix="rillet-models-") as name,
@@ -124,26 +125,42 @@ def measure(
             say("starting the consumers, encoding the catalogue")
             place.publish(items)
             until(lambda: ready(place, len(items)), up.ended)
-            say(f"training three models on {len(past):,} events")
-            models = prepare(place, folder, past, load.epochs)
-            say("publishing these events, at once")
-            place.publish(past)
-            until(lambda: _worked_off(place), up.ended)
-            say(f"publishing {load.rate} events a second for {load.seconds:.0f} s")
-            sight, plan = _loaded(place, coming, load, models, folder)
-            found = {"models": models} | figures(sight)
-            until(lambda: _worked_off(place), up.ended)
-            published = [*past, *plan.events]
-            found["account"] = account(place, published)
-            found["personalize"] = _engine(place, up)
-            found["verified"] = _verified(place, [*items, *published], say) if verify else []
+            say(f"training three models on {load.past:,} events")
+            models = prepare(place, folder, deeds[: load.past], load.epochs)
+            if cold:
+                found, sight, events = _rest(place, up, deeds, load, models, say)
+        if not cold:
+            until(lambda: not any(True for _ in place.store.scan("process")), lambda: "")
+            with running(place, **more) as up:
+                until(lambda: ready(place, len(items)), up.ended)
+                found, sight, events = _rest(place, up, deeds, load, models, say)
+        found["verified"] = _verified(place, [*items, *events], say) if verify else []
     return found, sight
 
 
+def _rest(
+    place: Place, up: Up, deeds: Sequence[Event], load: Load, models: dict[str, Any], say: Say
+) -> tuple[dict[str, Any], Sight, list[Event]]:
+    """Publish the past at once, then the rest at the rate; also return all that was published."""
+    past, coming = deeds[: load.past], deeds[load.past :]
+    say("publishing these events, at once")
+    place.publish(past)
+    until(lambda: _worked_off(place), up.ended)
+    say(f"publishing {load.rate} events a second for {load.seconds:.0f} s")
+    sight, plan = _loaded(place, coming, load, models)
+    found = {"models": models} | figures(sight)
+    until(lambda: _worked_off(place), up.ended)
+    published = [*past, *plan.events]
+    found["account"] = account(place, published)
+    found["personalize"] = _engine(place, up)
+    return found, sight, published
+
+
 def _loaded(
-    place: Place, coming: Sequence[Event], load: Load, models: dict[str, Any], folder: Path
+    place: Place, coming: Sequence[Event], load: Load, models: dict[str, Any]
 ) -> tuple[Sight, Plan]:
     """Publish at the rate, offer models meanwhile, and watch."""
+    folder = Path(models["folder"])
     environment = variables(place.settings) | {"RILLET_TRAINING__REGISTRY": str(folder)}
     offers = planned(models, load.seconds)
     pid = pulse_of(place, "personalize").pid

@@ -46,8 +46,11 @@ def show(found: Figures, out: Console) -> None:
 
 
 def _offers(found: Figures, out: Console) -> None:
-    out.print("\n[dim]in the 10 s after each offer; memory is personalize's, in MiB[/]")
-    table = _table("offered", "at s", "1st list", "p50 ms", "p99", "max", "MiB", "peak", "after")
+    out.print(
+        "\n[dim]in the 10 s after each offer; list: the first one made with it;\n"
+        "memory is personalize's[/]"
+    )
+    table = _table("offered", "at s", "list", "p50 ms", "p99", "max", "MiB", "peak", "end")
     for offer in found["offers"]:
         after, latency, memory = (
             offer["first_list_after_s"],

@@ -26,7 +26,7 @@ from stream.store import Store
 from tests.builders import write_log
 from tests.consumers.small_log import the_items
 from tests.consumers.trained import a_job, small, visits
-from tests.integration.live import ALL, Rillet, Start, eventually, verify, worked_off
+from tests.integration.live import Rillet, Start, eventually, verify, worked_off
 
 EVERY_S = 0.01
 
@@ -87,6 +87,11 @@ def models_in(store: Store) -> set[str]:
     return {decode_answer(raw).model.partition("+")[2] for _, raw in store.scan("recs")}
 
 
+def events_in(store: Store) -> dict[str, int]:
+    """Return how many events are in each user's state."""
+    return {user: decode_session(raw).events for user, raw in store.scan("session")}
+
+
 def refused(store: Store) -> int:
     pulses = [msgspec.json.decode(raw, type=Pulse) for _, raw in store.scan("process")]
     return sum(one.counters.get("models.refused", 0) for one in pulses)
@@ -105,7 +110,7 @@ def test_swaps_under_load_lose_nothing_and_double_nothing(
     assert rillet("init", "--topics").returncode == 0
     assert rillet("publish", str(write_log(tmp_path / "items.jsonl", the_items()))).returncode == 0
     up = start("up")
-    eventually(lambda: worked_off(rillet), up.said)
+    eventually(lambda: len(dict(store.scan("item"))) == len(the_items()), up.said)
     first, second, touched, unusable = the_models(tmp_path, settings, store)
     file = Path(registry, touched, WEIGHTS)
     file.write_bytes(file.read_bytes()[:-1] + b"?")
@@ -126,14 +131,16 @@ def test_swaps_under_load_lose_nothing_and_double_nothing(
         assert models_in(store) <= {"", first}  # it goes on
         assert rillet("models", "promote", second).returncode == 0
         eventually(lambda: shows(second), up.said)
-    eventually(lambda: worked_off(rillet, ALL), up.said)
+    published = Counter(one.user for one in load.published if hasattr(one, "user"))
+    eventually(lambda: sum(events_in(store).values()) >= len(load.published), up.said)
+    assert events_in(store) == published
+    eventually(lambda: worked_off(rillet), up.said)
     assert seen == {"", first, second} or seen == {first, second}
     assert f"{unusable} is not served" in up.said()
     assert up.said().count("is not served") == 1
 
-    published = Counter(one.user for one in load.published if hasattr(one, "user"))
     states = {user: decode_session(raw) for user, raw in store.scan("session")}
-    assert {user: one.events for user, one in states.items()} == published
+    assert events_in(store) == published
     lists = {user: decode_answer(raw).as_of for user, raw in store.scan("recs")}
     assert {user: lists[user] for user in states} == {u: one.as_of for u, one in states.items()}
     with LogWriter(tmp_path / "all.jsonl") as log:
