@@ -2,47 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import subprocess
-import sys
-import tempfile
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any, Final
 
-import msgspec
 import numpy as np
 
 from benchmarks.floor import Floor
+from benchmarks.live import pulse_of, ready, running, until
+from benchmarks.openloop import Plan
 from benchmarks.place import Place, Servers, Vectors, shelve, unshelve
-from benchmarks.watch import Due, Seen, Watcher
+from benchmarks.watch import Seen, Watcher
 from benchmarks.worker import CONTEXT, Worker
-from consumers.wiring import CONSUMERS, group_of
 from features.session import decode_session
 from rillet import Client
 from stream.errors import RilletError
-from stream.events import Delete, Event, Identify, Item, Millis, partition_key
-from stream.metrics import Pulse
-from stream.settings import Settings
-from stream.topics import group_lag
+from stream.events import Delete, Event, Identify, Item, partition_key
 
 __all__ = ["Rate", "figures", "measure"]
 
 Say = Callable[[str], None]
 
-READY_S: Final = 300.0
-"""How long the consumers may take to start, and to load the catalogue."""
-
 PATIENCE_S: Final = 30.0
 """How long after the last event its effect may show."""
-
-LEAD_S: Final = 1.0
-"""Between the decision to begin and the first event."""
 
 SHARES: Final = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99_9": 99.9, "max": 100.0}
 
@@ -99,14 +83,14 @@ def measure(
         raise RilletError(message, "take more users or days, or a lower rate")
     with Place(servers, "fresh") as place:
         unshelve(place.store, known)
-        with _running(place) as ended:
+        with running(place) as up:
             say("freshness: starting the consumers, loading the catalogue")
             place.publish(items)
-            _until(lambda: _ready(place, len(items)), ended)
+            until(lambda: ready(place, len(items)), up.ended)
             shelve(place.store, known)
             say(f"freshness: {rate.per_s} events a second for {rate.events / rate.per_s:.0f} s")
             found = _watched(place, deeds, rate)
-            if last := ended():
+            if last := up.ended():
                 raise RilletError(f"`rillet up` ended while it was measured: {last[-2000:]}")
             found |= {"lost": _lost(place, deeds), "personalize": _steps(place)}
         answer = place.a_list()
@@ -132,33 +116,10 @@ def _watched(place: Place, deeds: Sequence[Event], rate: Rate) -> dict[str, Any]
         Client(place.settings) as client,
         Worker("watcher", Watcher, place.settings.redis) as watcher,
     ):
-        return figures(*_publish(client, watcher, deeds, rate), rate)
-
-
-def _publish(
-    client: Client, watcher: Worker, deeds: Sequence[Event], rate: Rate
-) -> tuple[Seen, list[float], float]:
-    """Publish each event at its time; return what was seen, and how late each was published."""
-    begin = time.monotonic() + LEAD_S
-    epoch_ms = int((time.time() + LEAD_S) * 1000)
-    schedule, stamped = [], []
-    for number, event in enumerate(deeds):
-        at_s = number / rate.per_s
-        now = Millis(epoch_ms + int(at_s * 1000))
-        stamped.append(msgspec.structs.replace(event, timestamp=now))
-        schedule.append(Due(partition_key(event), at_s, now))
-    watcher.begin("watch", schedule, begin, PATIENCE_S)
-    late = []
-    for due, event in zip(schedule, stamped, strict=True):
-        left = begin + due.at_s - time.monotonic()
-        if left > 0:
-            time.sleep(left)
-        client.publish(event)
-        late.append(time.monotonic() - begin - due.at_s)
-    took = time.monotonic() - begin
-    client.flush()
-    seen: Seen = watcher.result()
-    return seen, late, len(deeds) / took
+        plan = Plan.of(deeds, rate.per_s)
+        watcher.begin("watch", plan.schedule, plan.begin, PATIENCE_S)
+        late, sent = plan.publish(client)
+        return figures(watcher.result(), late, sent, rate)
 
 
 def figures(seen: Seen, late: Sequence[float], sent: float, rate: Rate) -> dict[str, Any]:
@@ -194,69 +155,12 @@ def _lost(place: Place, deeds: Sequence[Event]) -> int:
 
 
 def _steps(place: Place) -> dict[str, dict[str, float]]:
-    """Return the median wall time of personalize's steps in a batch, by its own account."""
-    pulses = [msgspec.json.decode(raw, type=Pulse) for _, raw in place.store.scan("process")]
-    found = {}
-    for pulse in pulses:
-        if pulse.name == "personalize":
-            for name, step in pulse.steps.items():
-                found[name] = {"p50_ms": round(step.p50_us / 1e3, 3), "count": step.count}
-                found[name]["p99_ms"] = round(step.p99_us / 1e3, 3)
-    return found
-
-
-@contextlib.contextmanager
-def _running(place: Place) -> Iterator[Callable[[], str]]:
-    """Run ``rillet up``; lend what tells its last words if it has ended, else ""."""
-    root = Path(__file__).resolve().parents[1]
-    with tempfile.TemporaryDirectory(prefix="rillet-bench-") as folder:
-        said = Path(folder, "up.log")
-        command = [sys.executable, "-m", "rillet.cli.main", "up"]
-        environment = _environment(place.settings) | {"PYTHONPATH": str(root)}
-        with said.open("wb") as log:
-            process = subprocess.Popen(
-                command,
-                cwd=folder,
-                env=environment,
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-            )
-        try:
-            yield lambda: "" if process.poll() is None else said.read_text("utf-8", "replace")
-        finally:
-            process.terminate()
-            try:
-                process.wait(60)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def _environment(settings: Settings) -> dict[str, str]:
-    """Return the variables that give the consumers these settings."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("RILLET_")}
-    names = ("bootstrap", "events", "catalogue", "transitions", "deadletters", "group")
-    kafka = {f"RILLET_KAFKA__{n.upper()}": str(getattr(settings.kafka, n)) for n in names}
-    url = settings.redis.url.get_secret_value()
-    return clean | kafka | {"RILLET_REDIS__URL": url, "RILLET_REDIS__PREFIX": settings.redis.prefix}
-
-
-def _ready(place: Place, items: int) -> bool:
-    """Whether all consumers report themselves and the catalogue is worked off."""
-    names = {name.split(":", 1)[0] for name, _ in place.store.scan("process")}
-    if names != set(CONSUMERS) or sum(1 for _ in place.store.scan("item")) < items:
-        return False
-    kafka = place.settings.kafka
-    group = group_of("catalogue", place.settings)
-    return not any(one.lag for one in group_lag(kafka, group, [kafka.catalogue]))
-
-
-def _until(what: Callable[[], bool], ended: Callable[[], str]) -> None:
-    deadline = time.monotonic() + READY_S
-    while not what():
-        if last := ended():
-            raise RilletError(f"`rillet up` has ended: {last[-2000:]}")
-        if time.monotonic() > deadline:
-            raise RilletError(f"the consumers were not ready after {READY_S:.0f} s")
-        time.sleep(0.5)
+    """Return the wall time of personalize's steps in a batch, by its own account."""
+    return {
+        name: {
+            "p50_ms": round(step.p50_us / 1e3, 3),
+            "count": step.count,
+            "p99_ms": round(step.p99_us / 1e3, 3),
+        }
+        for name, step in pulse_of(place, "personalize").steps.items()
+    }

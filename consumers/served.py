@@ -10,11 +10,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from models.engine import Engine
+from models.manifest import is_version
 from models.registry import Registry
 from models.sources.transformer import Transformer
 from stream import metrics
 from stream.announcement import announced
 from stream.errors import FolderError, ModelError
+from stream.folder import Folder
 from stream.settings import Settings
 from stream.store import Store
 
@@ -69,11 +71,27 @@ class ServedModel:
         return self._source.version if self._source is not None else ""
 
     def begin(self) -> None:
-        """Load what is current before the first batch; without one nothing is served."""
+        """Load what is current before the first batch; without one nothing is served.
+
+        Where models are to be expected torch is loaded too: beside the hot path that
+        takes seconds, in which batches take twice as long and some ten times.
+        """
+        if self._expects():
+            import models.loaded
+            import models.packing  # noqa: F401 - loaded here, used by the first model
         self.look()
         while self._job is not None:
             wait([self._job])
             self.look()
+
+    def _expects(self) -> bool:
+        """Whether somebody trains, or has trained, so that a first model may come."""
+        if self._settings.transformer.enabled:
+            return True
+        try:
+            return any(map(is_version, Folder(self._settings.training.registry).names()))
+        except FolderError:  # the look that follows says so
+            return False
 
     def look(self) -> None:
         """Go a step towards the current model, without waiting.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
 import torch
@@ -17,6 +17,9 @@ from models.sources.base import QueryVectors
 __all__ = ["Loaded"]
 
 F32 = NDArray[np.float32]
+
+ROWS: Final = 32
+"""Sequences computed at once: of more, what is between two layers leaves the processor's caches."""
 
 
 @dataclass(slots=True)
@@ -76,20 +79,29 @@ class Loaded:
         return type(self)(self.model, self.version, vectors, seen, table, self.dtype)
 
     def odds(self, contexts: Contexts, known: NDArray[np.integer], encoder: QueryVectors) -> F32:
-        """Return the log-odds of all items for the K questions in the rows ``known``: (K, N)."""
+        """Return the log-odds of all items for the K questions in the rows ``known``: (K, N).
+
+        Sequences of like length are computed together, none longer than it has to be.
+        """
+        order = np.argsort(contexts.length[known], kind="stable")
         halves = self.dtype == torch.bfloat16
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=halves):
-            batch, last = self._batch(contexts, known, encoder)
-            outputs = self.model(batch, self.table)[torch.arange(len(known)), last]
-            odds = outputs.to(self.dtype) @ self._rounded.T
+            outputs = torch.empty(len(known), self.table.shape[1], dtype=self.dtype)
+            for first in range(0, len(order), ROWS):
+                part = order[first : first + ROWS]
+                batch, last = self._batch(contexts, known[part], encoder)
+                found = self.model(batch, self.table)[torch.arange(len(part)), last]
+                outputs[torch.from_numpy(part)] = found.to(self.dtype)
+            odds = outputs @ self._rounded.T
             return np.asarray(odds.float().numpy(), dtype=np.float32)
 
     def _batch(
         self, contexts: Contexts, known: NDArray[np.integer], encoder: QueryVectors
     ) -> tuple[Batch, torch.Tensor]:
         """Return histories oldest first, and the place of the last interaction of each."""
-        length = min(self.model.config.length, contexts.items.shape[1])
-        count = np.minimum(contexts.length[known], length)
+        most = min(self.model.config.length, contexts.items.shape[1])
+        count = np.minimum(contexts.length[known], most)
+        length = int(count.max())
         # Column k of the batch is the (count - 1 - k)-th interaction back.
         back = count[:, None] - 1 - np.arange(length)
         there = back >= 0

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import wait
 from dataclasses import dataclass
@@ -418,3 +421,36 @@ def test_items_of_a_model_that_have_no_card_here_are_known_by_name(
     assert shop.handle(consumer, click(0)) == shop.versions[0]
     assert scores(consumer, click(0)).max() > 0
     shop.store.close()
+
+
+BEGIN = """
+import sys
+from types import SimpleNamespace
+from consumers.served import ServedModel
+from stream.settings import Settings
+from stream.store import Store
+enabled, registry = sys.argv[1:]
+groups = {"transformer": {"enabled": bool(enabled)}, "training": {"registry": registry}}
+settings = Settings.model_validate(groups | {"redis": {"url": "embedded:"}})
+store = Store(settings.redis)
+engine = SimpleNamespace(sources=())  # without the source nothing else is asked for
+ServedModel(settings, store, engine, "an encoder").begin()
+store.close()
+print("torch" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize(
+    ("enabled", "version", "loaded"),
+    [("", "", False), ("yes", "", True), ("", "20261124T183000-ab12cd", True)],
+)
+def test_torch_is_loaded_before_the_first_batch_only_where_models_are_to_be_expected(
+    enabled: str, version: str, loaded: bool, tmp_path: Path
+) -> None:
+    if version:
+        (tmp_path / "models" / version).mkdir(parents=True)
+    command = [sys.executable, "-c", BEGIN, enabled, str(tmp_path / "models")]
+    root = Path(__file__).resolve().parents[2]
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    said = subprocess.run(command, env=environment, capture_output=True, check=True, text=True)
+    assert said.stdout.strip() == str(loaded)

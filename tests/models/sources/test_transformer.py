@@ -98,6 +98,26 @@ def test_halves_are_for_processors_that_have_them(
     assert serving_dtype("auto") == (torch.bfloat16 if has else torch.float32)
 
 
+def test_sequences_of_like_length_are_computed_together_and_none_is_mixed_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source, place = served()
+    people = [walk((LETTERS * 2)[k : k + 1 + k % 5]) for k in range(10)]
+    lengths: list[tuple[int, int]] = []
+    network = source._loaded
+    assert isinstance(network, Loaded)
+    network.model.register_forward_pre_hook(
+        lambda _, given: lengths.append(tuple(given[0].items.shape))
+    )
+    whole = source.score(contexts(place, *people))
+    assert lengths == [(10, 5)]  # not longer than it has to be
+    lengths.clear()
+    monkeypatch.setattr("models.loaded.ROWS", 4)
+    parted = source.score(contexts(place, *people))
+    assert lengths == [(4, 2), (4, 4), (2, 5)]
+    assert parted == pytest.approx(whole, rel=1e-5, abs=1e-5)
+
+
 @pytest.mark.parametrize("size", [1, 3, 7])
 def test_the_size_of_a_batch_changes_no_score(size: int) -> None:
     source, place = served()

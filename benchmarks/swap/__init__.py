@@ -1,0 +1,1 @@
+"""Models promoted, and broken ones offered, while events are published at a fixed rate."""
