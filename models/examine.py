@@ -14,7 +14,7 @@ from models.interactions import Interactions
 from models.sequence import SequenceModel
 from models.training_data import Material, batch_of
 
-__all__ = ["Exam", "marks_of", "ranks"]
+__all__ = ["Exam", "contexts", "marks_of", "ranks"]
 
 F64 = NDArray[np.float64]
 Places = NDArray[np.integer]
@@ -65,7 +65,7 @@ def ranks(
         table = model.items()
         for first in range(0, len(places), AT_ONCE):
             some = places[first : first + AT_ONCE]
-            at, after, last = _contexts(data, some, length, before_ms)
+            at, after, last = contexts(data, some, length, before_ms)
             outputs = model(batch_of(data, at, queries, after), table)
             odds = outputs[torch.arange(len(some)), torch.from_numpy(last)] @ table.T
             odds = odds.masked_fill(closed, -torch.inf)
@@ -76,8 +76,8 @@ def ranks(
     return found
 
 
-def _contexts(
-    data: Interactions, places: Places, length: int, before_ms: int | None
+def contexts(
+    data: Interactions, places: Places, length: int, before_ms: int | None = None
 ) -> tuple[Places, Places, Places]:
     """Return (Q, L) places of what came before and what followed each, and (Q,) the last's."""
     begin = np.searchsorted(data.user, data.user[places])
