@@ -245,20 +245,24 @@ class SequenceModel(nn.Module):
         Returns
         -------
         Tensor
-            (B, L, dim); times ``table`` they are the log-odds of the item taken next.
+            (B, L, dim), zero for padding; times ``table`` they are the log-odds of the item
+            taken next.
         """
-        length = batch.items.shape[1]
-        x = table[batch.items.clamp(min=0)]
-        kind = torch.stack([batch.weight, (batch.weight > 0).to(batch.weight)], dim=-1)
-        x = x + self.kind(kind) + self.gap(self._bucket(batch.gap_s))
-        x = x + self.place(torch.arange(length, device=x.device))
+        # Only attention sees padding: most windows of a young stream are mostly that.
+        there = (batch.items.flatten() >= 0).nonzero().squeeze(1)
+        shape = batch.items.shape
+        weight, query = batch.weight.flatten()[there], batch.query.flatten()[there]
+        x = table[batch.items.flatten()[there]]
+        kind = torch.stack([weight, (weight > 0).to(weight)], dim=-1)
+        x = x + self.kind(kind) + self.gap(self._bucket(batch.gap_s.flatten()[there]))
+        x = x + self.place(there % shape[1])
         if len(batch.queries):
-            asked = self.ask(batch.queries)[batch.query.clamp(min=0)]
-            x = x + asked * (batch.query >= 0).unsqueeze(-1)
+            asked = self.ask(batch.queries)[query.clamp(min=0)]
+            x = x + asked * (query >= 0).unsqueeze(-1)
         x = self.drop(x)
         for block in self.blocks:
-            x = block(x)
-        return torch.as_tensor(self.norm(x))
+            x = block(x, there, shape)
+        return _spread(self.norm(x), there, shape)
 
     def _bucket(self, gap_s: Tensor) -> Tensor:
         """Return buckets that widen by a constant factor; 0 is the same second."""
@@ -280,6 +284,12 @@ class SequenceModel(nn.Module):
         return torch.as_tensor(self.heads[task](both)).squeeze(-1)
 
 
+def _spread(x: Tensor, there: Tensor, shape: torch.Size) -> Tensor:
+    """Return (T, d) rows of what is there in their places of B sequences: (B, L, d), else 0."""
+    padded = x.new_zeros(shape.numel(), x.shape[1]).index_copy(0, there, x)
+    return padded.view(*shape, x.shape[1])
+
+
 class _Attention(nn.Module):
     """Causal self-attention; padding comes last, so that nothing real looks at it."""
 
@@ -289,15 +299,15 @@ class _Attention(nn.Module):
         self.mix = nn.Linear(config.dim, 3 * config.dim, bias=False)
         self.out = nn.Linear(config.dim, config.dim, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        b, length, dim = x.shape
-        parts = self.mix(x).view(b, length, 3, self._heads, dim // self._heads)
+    def forward(self, x: Tensor, there: Tensor, shape: torch.Size) -> Tensor:
+        dim = x.shape[1]
+        parts = _spread(self.mix(x), there, shape).view(*shape, 3, self._heads, dim // self._heads)
         query, key, value = parts.permute(2, 0, 3, 1, 4)
         dropout = self._dropout if self.training else 0.0
         mixed = functional.scaled_dot_product_attention(
             query, key, value, dropout_p=dropout, is_causal=True
         )
-        return torch.as_tensor(self.out(mixed.transpose(1, 2).reshape(b, length, dim)))
+        return torch.as_tensor(self.out(mixed.transpose(1, 2).reshape(-1, dim)[there]))
 
 
 class _SasrecBlock(nn.Module):
@@ -311,8 +321,8 @@ class _SasrecBlock(nn.Module):
         self.outer = nn.Linear(config.dim, config.dim)
         self.drop = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.drop(self.attention(self.norms[0](x)))
+    def forward(self, x: Tensor, there: Tensor, shape: torch.Size) -> Tensor:
+        x = x + self.drop(self.attention(self.norms[0](x), there, shape))
         inner = self.drop(functional.relu(self.inner(self.norms[1](x))))
         return torch.as_tensor(x + self.drop(self.outer(inner)))
 
@@ -330,9 +340,9 @@ class _LigrBlock(nn.Module):
         self.outer = nn.Linear(wide, dim, bias=False)
         self.drop = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, there: Tensor, shape: torch.Size) -> Tensor:
         gate = torch.sigmoid(self.gates[0](x))
-        x = x + gate * self.drop(self.attention(self.norms[0](x)))
+        x = x + gate * self.drop(self.attention(self.norms[0](x), there, shape))
         gate = torch.sigmoid(self.gates[1](x))
         open_, inner = self.inner(self.norms[1](x)).chunk(2, dim=-1)
         return torch.as_tensor(x + gate * self.drop(self.outer(functional.silu(open_) * inner)))
