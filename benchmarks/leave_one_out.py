@@ -291,7 +291,7 @@ def systems(bench: Bench, given: argparse.Namespace) -> Iterator[tuple[str, Row]
         for name, shape in {"its own shape": {}, "same shape": same}.items():
             if python is None or (name == "its own shape" and given.same_shape):
                 continue
-            asked = Shape(given.epochs, seed, given.threads, **shape)
+            asked = Shape(given.epochs, seed, given.threads, lr=given.rectools_rate, **shape)
             yield f"RecTools, {name}", bench.rectools(python, asked, categories=False)
             if bench.catalogue.category_names and name == "same shape":
                 row = bench.rectools(python, asked, categories=True)
@@ -342,6 +342,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--block", choices=("ligr", "sasrec"), help="of Rillet's network")
     parser.add_argument(
         "--same-shape", action="store_true", help="RecTools in Rillet's shape only: quicker"
+    )
+    parser.add_argument(
+        "--rectools-rate", type=float, default=0.001, help="its learning rate (default: 0.001)"
     )
     parser.add_argument(
         "--target",

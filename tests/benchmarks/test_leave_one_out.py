@@ -10,7 +10,7 @@ from models.examine import marks_of, ranks
 from models.interactions import Recorder
 from models.sequence import SequenceConfig, SequenceModel
 from models.training_data import Material
-from stream.events import Interaction
+from stream.events import Interaction, Millis
 from stream.settings import Settings
 
 SETTINGS = Settings()
@@ -19,7 +19,7 @@ RULES = Rules(SETTINGS.session, SETTINGS.interactions)
 
 def took(user: str, item: str, time: int, kind: str = "purchase") -> Interaction:
     return Interaction(
-        id=f"{user}-{item}-{time}", timestamp=str(time), user=user, item=item, type=kind
+        id=f"{user}-{item}-{time}", timestamp=Millis(time), user=user, item=item, type=kind
     )
 
 

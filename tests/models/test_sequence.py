@@ -92,6 +92,21 @@ def test_padding_changes_nothing(block: str) -> None:
 
 
 @both_blocks
+def test_sequences_of_different_lengths_are_read_as_each_alone(block: str) -> None:
+    model = stirred(network(block=block)).eval()
+    full = batch()
+    lengths = torch.tensor([4, 0, LENGTH])
+    mixed = replace(
+        full, items=torch.where(torch.arange(LENGTH) < lengths[:, None], full.items, -1)
+    )
+    outputs = model(mixed, model.items())
+    alone = model(full, model.items())
+    for row, length in enumerate(lengths.tolist()):
+        torch.testing.assert_close(outputs[row, :length], alone[row, :length])
+        assert not outputs[row, length:].any()
+
+
+@both_blocks
 def test_sequences_do_not_disturb_each_other(block: str) -> None:
     model, given = taught(block), batch()
     together = run(model, given)
