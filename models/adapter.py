@@ -8,6 +8,7 @@ that whoever serves it needs no ``peft``.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -65,7 +66,10 @@ def adapt(model: torch.nn.Module, *, rank: int, alpha: int, dropout: float) -> P
         lora_dropout=dropout,
         target_modules=found,
     )
-    made = get_peft_model(model, config)
+    with warnings.catch_warnings():
+        # peft asks for an attribute that later versions of transformers name otherwise
+        warnings.simplefilter("ignore", FutureWarning)
+        made = get_peft_model(model, config)
     assert isinstance(made, PeftModel)
     return made
 

@@ -111,7 +111,7 @@ def contrast(
     mean
         (dim,) mean of the catalogue's vectors.
     asked
-        (m, dim) unit vectors of the batch's queries.
+        (m, dim) unit vectors of the batch's queries; none leaves queries out.
     by
         (n,) what is taken off each item's logit for being popular; the temperature.
     """
@@ -122,7 +122,7 @@ def contrast(
     loss = _each(taste @ around.T / temperature - popular, batch)
     total = (loss * batch.share).sum()
     asking = batch.asking()
-    if len(asking.query):
+    if len(asked) and len(asking.query):
         logits = asked[asking.query] @ vectors.T / temperature - popular
         total = total + (_each(logits, asking) * asking.share).sum()
     return total

@@ -24,6 +24,7 @@ from models.encoder_loss import batch_of, contrast
 from models.encoder_pairs import Pairs, pairs_of, shuffled
 from models.interactions import Interactions
 from models.schedule import rate_at
+from models.sources.content import SHARPNESS
 from models.training import Epoch, Watch, only_cpu
 from models.training_data import Material, split
 from stream.encoder_settings import EncoderTuningSettings
@@ -35,6 +36,9 @@ F32 = NDArray[np.float32]
 
 LEAST: Final = 10
 """Pairs without which nothing is learned."""
+
+TEMPERATURES: Final = (0.04, 0.06, 0.09, 0.13, 0.2, 0.3, 0.45, 0.7)
+"""By which cosines may be divided; that is taken by which the encoder as it is foretells best."""
 
 HELD_SHARE: Final = 4
 """Held-out pairs that are looked at after each pass: one for so many of a pass."""
@@ -157,6 +161,7 @@ class _Run:
         self._before = torch.from_numpy(lesson.vectors)
         self._mean = self._before[torch.from_numpy(self._known)].mean(dim=0)
         counts = np.bincount(lesson.data.item[self._fit], minlength=len(lesson.texts)) + 1.0
+        self._temperature = 1.0
         self._log_q = torch.from_numpy(np.log(counts / counts.sum()).astype(np.float32))
 
     def _demand(self) -> None:
@@ -181,6 +186,7 @@ class _Run:
         groups = pairs_of(data, self._held, self._known, self._length)
         rng = np.random.default_rng((given.seed, 0))
         held = shuffled(groups, given.batch, max(LEAST, given.max_pairs // HELD_SHARE), rng)
+        self._temperature = self._fitting(held)
         before = lowest = self._measure(held)
         arrays, best = adapter_of(self._peft), -1
         epochs: list[Epoch] = []
@@ -206,6 +212,26 @@ class _Run:
                 lowest, best, arrays = held_loss, number, adapter_of(self._peft)
         put_adapter(self._peft, arrays)
         return TunedEncoder(arrays, epochs, best, before, self._held, seen)
+
+    def _fitting(self, held: list[Pairs]) -> float:
+        """Return the temperature of the lowest loss by the vectors that are there already.
+
+        Were the cosines divided by too little, training would first of all learn to
+        make less of them, and too much would leave it nothing to tell apart.
+        """
+        if not held:
+            return 1 / SHARPNESS
+        losses = []
+        for temperature in TEMPERATURES:
+            total = 0.0
+            for pairs in held:
+                batch = batch_of(pairs)
+                rows = torch.from_numpy(batch.items)
+                by = (self._settings.popularity * self._log_q[rows], temperature)
+                none = torch.zeros(0, self._before.shape[1])
+                total += float(contrast(batch, self._before[rows], self._mean, none, by))
+            losses.append(total)
+        return TEMPERATURES[int(np.argmin(losses))]
 
     def _epoch(self, batches: list[Pairs], number: int, watch: Watch | None) -> float:
         given, accelerator = self._settings, self._accelerator
@@ -246,5 +272,5 @@ class _Run:
         # The mean moves with the vectors: how far, the batch's own items say.
         mean = self._mean.to(device) + (vectors - self._before[rows].to(device)).mean(dim=0)
         popular = self._settings.popularity * self._log_q[rows].to(device)
-        by = (popular, self._settings.temperature)
+        by = (popular, self._temperature)
         return contrast(batch.to(device), vectors, mean, asked, by)

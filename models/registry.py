@@ -243,8 +243,14 @@ class Registry:
         found.sort(key=_made)  # names tell the second; several may be made in one
         return [one for one in found if kind is None or _kind(one) in (kind, None)]
 
-    def mark(self, version: str, status: Status, notes: list[str]) -> Manifest:
-        """Write down what the gate said of a version.
+    def mark(
+        self,
+        version: str,
+        status: Status,
+        notes: list[str],
+        metrics: dict[str, Any] | None = None,
+    ) -> Manifest:
+        """Write down what the gate said of a version, and what it measured.
 
         Raises
         ------
@@ -252,6 +258,8 @@ class Registry:
             As :meth:`manifest`.
         """
         manifest = replace(self.manifest(version), status=status, notes=notes)
+        if metrics is not None:
+            manifest = replace(manifest, metrics=metrics)
         self._folder.write(f"{version}/{MANIFEST}", seal(manifest))
         return manifest
 

@@ -18,18 +18,17 @@ class EncoderTuningSettings(Group):
     alpha: int = Setting(16, ge=1, description="the adapter counts alpha / rank times")
     dropout: float = Setting(0.05, ge=0, lt=1, description="share of its input left out")
     max_pairs: int = Setting(
-        4_000, ge=10, description="pairs of a past and the next item in one pass, at the most"
+        3_000, ge=10, description="pairs of a past and the next item in one pass, at the most"
     )
     max_tokens: int = Setting(32, ge=4, le=512, description="texts are cut to this in training")
     epochs: int = Setting(3, ge=1, description="passes at the most")
     patience: int = Setting(1, ge=1, description="passes without progress after which it stops")
-    batch: int = Setting(32, ge=2, description="windows of a step; their items are the negatives")
+    batch: int = Setting(16, ge=2, description="windows of a step; their items are the negatives")
     length: int = Setting(8, ge=1, le=50, description="interactions of a window, one after another")
-    temperature: float = Setting(0.05, gt=0, description="by which cosines are divided")
     popularity: float = Setting(
-        1.0, ge=0, le=1, description="how far the popularity of negatives is corrected for"
+        0.0, ge=0, le=1, description="how far the popularity of negatives is corrected for"
     )
-    learning_rate: float = Setting(0.0005, gt=0, description="of AdamW, at its highest")
+    learning_rate: float = Setting(0.002, gt=0, description="of AdamW, at its highest")
     weight_decay: float = Setting(0.01, ge=0, description="of AdamW")
     warmup: float = Setting(0.1, ge=0, lt=1, description="share of steps in which the rate rises")
     holdout: float = Setting(
