@@ -18,7 +18,7 @@ class EncoderTuningSettings(Group):
     alpha: int = Setting(16, ge=1, description="the adapter counts alpha / rank times")
     dropout: float = Setting(0.05, ge=0, lt=1, description="share of its input left out")
     max_pairs: int = Setting(
-        3_000, ge=10, description="pairs of a past and the next item in one pass, at the most"
+        2_000, ge=10, description="pairs of a past and the next item in one pass, at the most"
     )
     max_tokens: int = Setting(32, ge=4, le=512, description="texts are cut to this in training")
     epochs: int = Setting(3, ge=1, description="passes at the most")

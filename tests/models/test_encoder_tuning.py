@@ -100,7 +100,7 @@ def test_the_same_seed_gives_the_same_adapter_and_another_one_another(
     settings: EncoderSettings, lesson: Lesson
 ) -> None:
     def bytes_of(seed: int) -> bytes:
-        run = tune(trunk_of(settings), lesson, tuning(seed=seed, epochs=2))
+        run = tune(trunk_of(settings), lesson, tuning(seed=seed, epochs=1))
         return weights_file(run.arrays)
 
     assert bytes_of(1) == bytes_of(1)
@@ -113,7 +113,7 @@ def test_a_run_goes_on_from_an_adapter(
     run, vectors = tuned
     later = Lesson(lesson.data, lesson.texts, vectors)
     again = tune(trunk_of(settings), later, tuning(epochs=1, learning_rate=1e-6), run.arrays)
-    assert again.before == pytest.approx(run.epochs[run.best].held_out, abs=0.5)
+    assert again.before < run.epochs[run.best].held_out + 0.1 < run.before
     for name, array in run.arrays.items():
         np.testing.assert_allclose(again.arrays[name], array, atol=1e-4)
     with pytest.raises(ModelError, match="of another shape"):
