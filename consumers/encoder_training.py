@@ -27,7 +27,7 @@ from features.model_folder import find_base
 from features.parts.base import Rules
 from features.text import Progress, TextEncoder
 from features.trunk import Trunk
-from features.vectors import VectorCache
+from features.vectors import Found, VectorCache
 from models.encoder_exam import ContentExam
 from models.encoder_packing import KIND, add_adapter, add_untouched, read_adapter
 from models.encoder_tuning import Lesson, TunedEncoder, tune
@@ -42,7 +42,6 @@ from stream.errors import ModelError
 from stream.events import Event
 from stream.settings import Settings
 from stream.store import DAY_MS, Store
-from stream.writes import Plain
 
 __all__ = ["EncoderJob", "EncoderOutcome"]
 
@@ -164,7 +163,7 @@ class EncoderJob:
         version = self._add(tuned, lesson, start)
         seconds = time.monotonic() - begun
         trial = _Trial(version, encoder_at(given, version), tuned, lesson, stock, current)
-        verdict, metrics, writes = self._examine(trial)
+        verdict, metrics, found = self._examine(trial)
         outcome = EncoderOutcome(
             version,
             "" if start is None else start.version,
@@ -178,7 +177,7 @@ class EncoderJob:
             len(stock.texts),
             metrics,
         )
-        return self._decide(trial, outcome, writes, events)
+        return self._decide(trial, outcome, found, events)
 
     def _current(self, anew: bool) -> _Current:
         """Return the current encoder; one that cannot be read only hinders who starts from it."""
@@ -212,19 +211,19 @@ class EncoderJob:
         manifest = Manifest(KIND, data=span, parent=parent, seed=given.seed)
         return add_adapter(self._registry, tuned.arrays, self._base, shape, manifest)
 
-    def _examine(self, trial: _Trial) -> tuple[Verdict, dict[str, dict[str, float]], list[Plain]]:
-        """Return what the gate says, mean marks, and the candidate's vectors as writes."""
+    def _examine(self, trial: _Trial) -> tuple[Verdict, dict[str, dict[str, float]], Found]:
+        """Return what the gate says, mean marks, and the candidate's vectors, not stored yet."""
         lesson, stock = trial.lesson, trial.stock
         material = Material(lesson.data, np.zeros((0, 1), np.float32), lesson.since_ms)
         alive = stock.catalogue.alive.copy()
         exam = ContentExam.of(Exam(material, trial.tuned.held, alive), stock.known)
         exam = exam.after(trial.current.last_ms)
         marks = {"current": exam.marks(stock.vectors)}
+        found = Found(stock.vectors, [])
         if trial.tuned.best < 0:
-            verdict, writes = Verdict(False, [NO_BETTER]), list[Plain]()
+            verdict = Verdict(False, [NO_BETTER])
         else:
             found = self._cache(trial.encoder).lookup(stock.texts, progress=self._progress)
-            writes = found.writes
             marks["candidate"] = exam.marks(found.vectors)
             asked, rules = exam.questions(), self._settings.training
             verdict = judge(marks["candidate"], marks["current"], asked, rules)
@@ -232,7 +231,7 @@ class EncoderJob:
             name: {value: float(m.mean()) if len(m) else 0.0 for value, m in marks[name].items()}
             for name in sorted(marks)
         }
-        return verdict, means, writes
+        return verdict, means, found
 
     def _cache(self, encoder: TextEncoder) -> VectorCache:
         ttl_ms = int(self._settings.items.ttl_days * DAY_MS)
@@ -242,20 +241,20 @@ class EncoderJob:
         self,
         trial: _Trial,
         outcome: EncoderOutcome,
-        writes: list[Plain],
+        found: Found,
         events: Callable[[], Iterable[Event]],
     ) -> EncoderOutcome:
         """Promote the candidate, with a sequence model of its own where one is current."""
         registry, version = self._registry, outcome.version
         if outcome.verdict.promote and registry.current(SEQUENCE) is not None:
-            outcome = self._with_sequence(trial, outcome, events)
+            outcome = self._with_sequence(trial, outcome, found, events)
         reasons = outcome.verdict.reasons
         if not outcome.verdict.promote:
-            registry.mark(version, "refused", reasons, outcome.metrics)
+            registry.mark(version, "refused", reasons, metrics=outcome.metrics)
             return outcome
-        self._store.write_plain(writes)
+        self._store.write_plain(found.writes)
         re_encode(self._settings, self._store, trial.encoder)  # also what has come meanwhile
-        registry.mark(version, "candidate", reasons, outcome.metrics)
+        registry.mark(version, "candidate", reasons, metrics=outcome.metrics)
         if registry.current(KIND) is None:
             untouched = add_untouched(registry, self._base)
             registry.promote(untouched, "the encoder as it is, for a rollback to go to")
@@ -268,14 +267,13 @@ class EncoderJob:
         self,
         trial: _Trial,
         outcome: EncoderOutcome,
+        found: Found,
         events: Callable[[], Iterable[Event]],
     ) -> EncoderOutcome:
         """Train a sequence model on the candidate's vectors; where it is refused, so are both."""
         stock, old, new = trial.stock, trial.current.encoder, trial.encoder
         cache = self._cache(new)
-        catalogue = stock.by(
-            cache.lookup([stock.texts[row] for row in range(len(stock.cards))]).vectors
-        )
+        catalogue = stock.by(found.vectors[: len(stock.cards)])
         rival = Rival(old.version, stock.catalogue.vectors, self._cache(old))
         job = TrainingJob(self._settings, catalogue, cache, new, self._registry, rival)
         try:

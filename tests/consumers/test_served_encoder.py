@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import wait
 from dataclasses import dataclass
@@ -17,15 +18,18 @@ from consumers.catalogue import CatalogueConsumer
 from consumers.encoder_training import EncoderJob
 from consumers.encoders import encoder_at, promoted_encoder
 from consumers.personalize import Personalize
+from consumers.re_encoding import re_encode
 from consumers.served import ServedModel
 from consumers.served_encoder import FollowedEncoder, Serving, ViewedEncoder
 from consumers.training import TrainingJob
 from consumers.training_input import catalogue_of, encode_items
 from consumers.view import LiveView
+from features.model_folder import find_base
 from features.reader import read_card
 from features.text import load_encoder, text_hash
 from features.vectors import VectorCache, from_bytes
 from models.answer import decode_answer
+from models.encoder_packing import add_untouched
 from models.manifest import WEIGHTS
 from models.registry import Registry
 from models.sources.transformer import Transformer
@@ -238,9 +242,6 @@ def test_after_a_rollback_the_encoder_before_serves_again(shop: Shop) -> None:
     consumer = shop.start()
     shop.settle(consumer)
     assert near(vectors(consumer), shop.tuned.encode(TEXTS))  # from the start, without news
-    from features.model_folder import find_base
-    from models.encoder_packing import add_untouched
-
     plain = add_untouched(shop.registry, find_base(shop.settings.encoder))
     shop.announce("encoder", plain)
     shop.announce("sequence", shop.models.old)
@@ -312,10 +313,6 @@ def test_items_that_others_encoded_by_the_old_one_get_their_vectors_too(shop: Sh
 def test_items_that_come_while_the_encoder_is_loaded_are_not_lost(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import threading
-
-    from consumers.re_encoding import re_encode
-
     go = threading.Event()
 
     def slowly(*given: Any) -> Any:
