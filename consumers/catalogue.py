@@ -68,9 +68,7 @@ class CatalogueConsumer:
         self.vectors.exchange(encoder)
 
     def assigned(self, partitions: Sequence[TopicPartition]) -> None:
-        """Load nothing but the encoder that is current: cards are read as they are needed."""
-        if self.follower is not None:
-            self.follower.begin()
+        """Load nothing: cards are read as they are needed."""
 
     def revoked(self, partitions: Sequence[TopicPartition]) -> None:
         """Drop nothing: nothing is held."""

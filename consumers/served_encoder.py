@@ -142,9 +142,15 @@ class Serving:
         return self.model.version
 
     def begin(self) -> None:
-        """Load what is current, before the first batch."""
-        self.encoder.begin()
-        self.model.begin()
+        """Load the model that is current, before the first batch.
+
+        An encoder is not waited for: the process began with one, and to encode all items by
+        another may take minutes.
+        """
+        self.encoder.hurry()
+        self.encoder.look()
+        if not self.encoder.coming:
+            self.model.begin()
 
     def look(self) -> None:
         """Go a step towards what is current, without waiting; between two batches."""
