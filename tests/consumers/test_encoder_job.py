@@ -191,7 +191,8 @@ def test_a_worse_encoder_is_refused_by_the_gate(
         return encoder
 
     monkeypatch.setattr("consumers.encoder_training.encoder_at", scrambled)
-    worse = shop.tune([*EARLY, *LATE], encoder_tuning=quick(epochs=1))
+    tuning = quick(epochs=1, learning_rate=0.001)
+    worse = shop.tune([*EARLY, *LATE], encoder_tuning=tuning)
     assert not worse.verdict.promote
     assert "may lose" in worse.verdict.reasons[0]
     assert shop.current("encoder") == one.version
