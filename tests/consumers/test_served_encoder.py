@@ -239,9 +239,10 @@ def test_without_a_model_of_its_own_the_old_one_is_not_served(shop: Shop) -> Non
 
 def test_after_a_rollback_the_encoder_before_serves_again(shop: Shop) -> None:
     shop.registry.promote(shop.models.encoder)
+    re_encode(shop.settings, shop.store, shop.tuned)  # as the job does before it promotes
     consumer = shop.start()
-    shop.settle(consumer)
     assert near(vectors(consumer), shop.tuned.encode(TEXTS))  # from the start, without news
+    shop.settle(consumer)
     plain = add_untouched(shop.registry, find_base(shop.settings.encoder))
     shop.announce("encoder", plain)
     shop.announce("sequence", shop.models.old)
@@ -275,6 +276,18 @@ def test_a_promoted_encoder_that_cannot_be_loaded_at_the_start_is_told(
     shop.click(consumer)
     assert near(vectors(consumer), shop.own.encode(TEXTS))
     assert "the text encoder is the settings' own" in caplog.text
+
+
+def test_an_encoder_that_has_encoded_nothing_yet_is_made_up_for(shop: Shop) -> None:
+    shop.registry.promote(shop.models.encoder)
+    consumer = shop.start()
+    assert not consumer.engine.world.catalogue.has_vector.any()
+    for _ in range(4):
+        shop.handle(consumer, [interaction("i00", NOON + DAY + shop.offset, "ann")])
+        served: Any = consumer.served
+        if served.encoder._job is not None:
+            wait([served.encoder._job])
+    assert near(vectors(consumer), shop.tuned.encode(TEXTS))
 
 
 def test_the_catalogue_consumer_encodes_with_the_new_one_from_then_on(shop: Shop) -> None:
