@@ -157,6 +157,10 @@ class _Run:
             learned, lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
         self._accelerator = Accelerator(cpu=only_cpu())
+        if self._accelerator.num_processes > 1:
+            raise ModelError(
+                "the text encoder is tuned by one process", "start it without torchrun"
+            )
         self._net, self._optimizer = self._accelerator.prepare(trunk, optimizer)
         self._before = torch.from_numpy(lesson.vectors)
         self._mean = self._before[torch.from_numpy(self._known)].mean(dim=0)
