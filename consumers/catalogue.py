@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from consumers.follower import Follower
 from features.card import ItemCard, encode_card, fold_item, text_of
 from features.reader import read_card
 from features.text import TextEncoder, text_hash
@@ -42,6 +43,11 @@ class CatalogueConsumer:
         The text encoder.
     clock
         Refuses events from the future; None refuses none.
+
+    Attributes
+    ----------
+    follower
+        Keeps the encoder the one that was promoted last; None leaves it.
     """
 
     name = "catalogue"
@@ -54,6 +60,12 @@ class CatalogueConsumer:
         self._clock = clock
         self._ttl_ms = int(settings.items.ttl_days * DAY_MS)
         self.vectors = VectorCache(store, store.keys, encoder, ttl_ms=self._ttl_ms)
+        self.follower: Follower | None = None
+
+    def exchange(self, encoder: TextEncoder) -> None:
+        """Encode by another encoder from here on; vectors of before stay where they are."""
+        self._encoder = encoder
+        self.vectors.exchange(encoder)
 
     def assigned(self, partitions: Sequence[TopicPartition]) -> None:
         """Load nothing: cards are read as they are needed."""
@@ -67,6 +79,8 @@ class CatalogueConsumer:
     def handle(self, records: Sequence[Record]) -> Writes:
         """Fold a batch; return cards, vectors and one entry for the feed of changes."""
         writes = Writes()
+        if self.follower is not None:
+            self.follower.look()
         with metrics.step("decode"):
             events = [pair for r in records if (pair := self._decode(r, writes.produced))]
         with metrics.step("read"):

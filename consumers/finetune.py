@@ -11,23 +11,28 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
+from consumers.encoder_training import EncoderJob, EncoderOutcome
+from consumers.encoders import Promoted, encoder_at, promoted_encoder
 from consumers.training import KIND, Outcome, TrainingJob
 from consumers.training_input import catalogue_of, events_of, offsets_at
 from features.text import TextEncoder
 from features.vectors import VectorCache
-from models.manifest import Manifest
+from models.encoder_packing import KIND as ENCODER
+from models.gate import Verdict
+from models.manifest import Kind, Manifest
 from models.registry import Registry
+from models.training import Watch
 from stream import metrics
 from stream.announcement import Announced, announce, announced
 from stream.archive.reader import read_archive
 from stream.clock import Clock, SystemClock
-from stream.errors import FolderError, LogError, ModelError
+from stream.errors import EncoderError, FolderError, LogError, ModelError
 from stream.events import Event
 from stream.settings import Settings
 from stream.store import DAY_MS, Store
@@ -36,6 +41,7 @@ from stream.writes import Plain
 __all__ = ["Finetune"]
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 LOOK_EVERY_S: Final = 30.0
 """Seconds between two looks at whether a run is due."""
@@ -58,7 +64,7 @@ class Finetune:
     settings, store
         Where archive, registry and Redis are, and when a run is due.
     encoder
-        Whose vectors items have.
+        Whose vectors items have; the promoted one where None.
     clock
         Says how old the last model is.
 
@@ -73,14 +79,20 @@ class Finetune:
     name = "finetune"
 
     def __init__(
-        self, settings: Settings, store: Store, encoder: TextEncoder, clock: Clock | None = None
+        self,
+        settings: Settings,
+        store: Store,
+        encoder: TextEncoder | None = None,
+        clock: Clock | None = None,
     ) -> None:
-        self._settings, self._store, self._encoder = settings, store, encoder
+        self._settings, self._store = settings, store
+        begun = promoted_encoder(settings) if encoder is None else Promoted(encoder, "")
+        self._encoder, self._encoded_by = begun
         self._clock = clock or SystemClock()
         self.registry = Registry(settings.training.registry)
         self._heart = metrics.Heart(self.name, f"{settings.kafka.group}.{self.name}")
         self._lost = threading.Event()
-        self._tried_at = 0
+        self._tried_at = self._tuned_at = 0
         self.runs = 0
 
     def run(self, stop: threading.Event) -> None:
@@ -89,8 +101,11 @@ class Finetune:
         while not stop.is_set():
             if time.monotonic() - looked >= LOOK_EVERY_S:
                 looked = time.monotonic()
+                self._follow()
                 self._announce()
-                if self.due():
+                if self.encoder_due():
+                    self.once_encoder(stop)
+                elif self.due():
                     self.once(stop)
             self._beat()
             stop.wait(1.0)
@@ -102,13 +117,62 @@ class Finetune:
             pulse = self._heart.pulse(self.runs, 0, {})
             self._store.write_plain([Plain(key, pulse, self._heart.LIFE_MS)])
 
+    def _follow(self) -> None:
+        """Have the encoder that the pointer names, which somebody else may have moved."""
+        try:
+            pointer = self.registry.current(ENCODER)
+            if pointer is not None and pointer.current.version != self._encoded_by:
+                self._encoded_by = pointer.current.version  # one that fails is tried once
+                self._encoder = encoder_at(self._settings, self._encoded_by)
+        except (ModelError, FolderError, EncoderError) as error:
+            metrics.count("models.refused")
+            log.error("the text encoder stays %s: %s", self._encoder.version, error)
+
+    def _foreign(self) -> bool:
+        """Tell whether the current model reads vectors of another encoder than the present one.
+
+        Nobody can serve it: after a rollback of the encoder, or a crash between the two
+        promotions of an encoder and its model.
+        """
+        try:
+            pointer = self.registry.current(KIND)
+            if pointer is None:
+                return False
+            return self.registry.manifest(pointer.current.version).encoder != self._encoder.version
+        except ModelError:
+            return False
+
+    def encoder_due(self) -> bool:
+        """Tell whether the text encoder is to be tuned: with the models, but less often.
+
+        Where a sequence model is current another one has to go with the encoder, and is
+        compared on what is newer than the current one: so the time for it has to have come.
+        """
+        given, now = self._settings.encoder_tuning, self._clock.now_ms()
+        life = given.every_days * DAY_MS
+        if not given.enabled or now - self._tuned_at < min(HOUR_MS, life):
+            return False
+        try:
+            last = self._last(ENCODER)
+            if last is not None and now - last.made_at < life:
+                return False
+            return self.registry.current(KIND) is None or self.due()
+        except (ModelError, FolderError) as error:
+            log.warning("%s", error)
+            return False
+
     def due(self) -> bool:
-        """Tell whether the last model, kept or refused, is old enough, or enough is new."""
+        """Tell whether the last model, kept or refused, is old enough, or enough is new.
+
+        One that reads vectors of another encoder is to be replaced at once.
+        """
         given, now = self._settings.transformer, self._clock.now_ms()
         if now - self._tried_at < min(HOUR_MS, given.every_hours * HOUR_MS):
             return False
         try:
-            last = self._last()
+            if self._foreign():
+                return True
+            last = self._last(KIND)
             fresh = self._fresh(0 if last is None else last.data.last_ms + 1)
         except LogError as error:
             log.info("nothing to train on yet: %s", error)
@@ -120,8 +184,8 @@ class Finetune:
             return fresh > 0
         return fresh >= given.every_events
 
-    def _last(self) -> Manifest | None:
-        known = [one.manifest for one in self.registry.entries(KIND) if one.manifest is not None]
+    def _last(self, kind: Kind) -> Manifest | None:
+        known = [one.manifest for one in self.registry.entries(kind) if one.manifest is not None]
         return known[-1] if known else None
 
     def _fresh(self, since_ms: int) -> int:
@@ -131,65 +195,99 @@ class Finetune:
 
     def once(self, stop: threading.Event) -> Outcome | None:
         """Train one model, unless another process does; announce it where it was promoted."""
+        outcome = self._alone(lambda: self._train(stop))
+        if outcome is not None:
+            self._told(outcome.version, outcome.verdict)
+        return outcome
+
+    def once_encoder(self, stop: threading.Event) -> EncoderOutcome | None:
+        """Tune the text encoder, unless another process trains; announce it where promoted."""
+        outcome = self._alone(lambda: self._tune(stop))
+        if outcome is not None:
+            self._follow()
+            self._told(outcome.version, outcome.verdict)
+        return outcome
+
+    def _alone(self, work: Callable[[], T | None]) -> T | None:
+        """Do it while holding the lease; None where it came to nothing."""
         with self._lease() as mine:
             if not mine:
                 log.info("another process trains")
                 return None
-            self._tried_at = self._clock.now_ms()
             try:
-                outcome = self._train(stop)
+                return work()
             except _Stopped:
                 log.info("training stops here and goes on at the next start")
-                return None
-            except (ModelError, LogError, FolderError) as error:
+            except (ModelError, LogError, FolderError, EncoderError) as error:
                 log.warning("no model was trained: %s", error)
-                return None
-        if outcome is None:
-            return None
+        return None
+
+    def _told(self, version: str, verdict: Verdict) -> None:
         self.runs += 1
         self._announce()
-        word = "promoted" if outcome.verdict.promote else "refused"
-        log.info("%s is %s: %s", outcome.version, word, "; ".join(outcome.verdict.reasons))
-        return outcome
+        word = "promoted" if verdict.promote else "refused"
+        log.info("%s is %s: %s", version, word, "; ".join(verdict.reasons))
 
     def _announce(self) -> None:
-        """Tell the consumers what the registry's pointer says, where they were told otherwise."""
-        try:
-            pointer = self.registry.current(KIND)
-        except (ModelError, FolderError) as error:
-            log.warning("%s", error)
-            return
-        if pointer is None:
-            return
-        news = announced(self._store, KIND)
-        current = pointer.current
-        if news is None or news.version != current.version:
-            announce(self._store, KIND, Announced(current.version, self.registry.url, current.at))
+        """Tell the consumers what the registry's pointers say, where they were told otherwise.
 
-    def _train(self, stop: threading.Event) -> Outcome | None:
-        def look_up() -> None:
-            if stop.is_set() or self._lost.is_set():
-                raise _Stopped
-            self._beat()
+        The encoder comes first, so that the model that reads its vectors is not met before it.
+        """
+        for kind in (ENCODER, KIND):
+            try:
+                pointer = self.registry.current(kind)
+            except (ModelError, FolderError) as error:
+                log.warning("%s", error)
+                continue
+            if pointer is None:
+                continue
+            news, current = announced(self._store, kind), pointer.current
+            if news is None or news.version != current.version:
+                told = Announced(current.version, self.registry.url, current.at)
+                announce(self._store, kind, told)
 
-        def read() -> Iterator[Event]:
-            for event in events_of(settings, settings.archive.url):
-                look_up()
-                yield event
+    def _look_up(self, stop: threading.Event) -> None:
+        if stop.is_set() or self._lost.is_set():
+            raise _Stopped
+        self._beat()
 
+    def _read(self, stop: threading.Event) -> Iterator[Event]:
+        for event in events_of(self._settings, self._settings.archive.url):
+            self._look_up(stop)
+            yield event
+
+    def _watch(self, stop: threading.Event) -> Watch:
         def watch(step: int, steps: int, loss: float) -> None:
-            look_up()
+            self._look_up(stop)
             if step == steps:
                 log.info("a pass of %d steps ends with a loss of %.3f", steps, loss)
 
+        return watch
+
+    def _train(self, stop: threading.Event) -> Outcome | None:
+        self._tried_at = self._clock.now_ms()
         settings, store, encoder = self._settings, self._store, self._encoder
         ttl_ms = int(settings.redis.ttl_days * DAY_MS)
         queries = VectorCache(store, store.keys, encoder, ttl_ms=ttl_ms)
         catalogue = catalogue_of(settings, store, encoder)
         job = TrainingJob(settings, catalogue, queries, encoder, self.registry)
-        places = partial(offsets_at, settings.archive.url)
-        folder = Path(settings.transformer.folder)
-        return job.run(read(), folder=folder, watch=watch, offsets=places)
+        folder, anew = Path(settings.transformer.folder), self._foreign()
+        if anew:
+            log.warning("the current model reads vectors of another encoder; it is trained anew")
+        places, watch = partial(offsets_at, settings.archive.url), self._watch(stop)
+        return job.run(self._read(stop), anew=anew, folder=folder, watch=watch, offsets=places)
+
+    def _tune(self, stop: threading.Event) -> EncoderOutcome:
+        def progress(done: int, total: int) -> None:
+            self._look_up(stop)
+
+        self._tuned_at = self._clock.now_ms()
+        watch = self._watch(stop)
+        job = EncoderJob(self._settings, self._store, self.registry, watch, progress)
+        outcome = job.run(lambda: self._read(stop))
+        if outcome.sequence is not None:
+            self._tried_at = self._tuned_at
+        return outcome
 
     @contextmanager
     def _lease(self) -> Iterator[bool]:

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from consumers.follower import Follower
 from models.engine import Engine
-from models.manifest import is_version
+from models.manifest import Kind, is_version
 from models.registry import Registry
 from models.sources.transformer import Transformer
 from stream import metrics
-from stream.announcement import announced
-from stream.errors import FolderError, ModelError
+from stream.errors import FolderError
 from stream.folder import Folder
 from stream.settings import Settings
 from stream.store import Store
@@ -28,16 +24,10 @@ __all__ = ["ServedModel"]
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY_S: Final = 3.0
-"""Seconds between two looks at which model is the current one."""
-
-REGISTRY_EVERY_S: Final = 30.0
-"""Seconds between two looks at the registry, where nothing was announced or it failed."""
-
-KIND: Final = "sequence"
+KIND: Final[Kind] = "sequence"
 
 
-class ServedModel:
+class ServedModel(Follower):
     """Keeps the engine's Transformer the one that was promoted last.
 
     Parameters
@@ -50,14 +40,11 @@ class ServedModel:
         Version of the text encoder.
     """
 
+    kind = KIND
+
     def __init__(self, settings: Settings, store: Store, engine: Engine, encoder: str) -> None:
-        self._settings, self._store, self._engine = settings, store, engine
-        self._encoder = encoder
-        self._wanted = ""
-        self._look_at = self._ask_at = 0.0
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="load-model")
-        self._job: Future[Any] | None = None
-        self._then: Callable[[Any], None] = self._want
+        super().__init__(settings, store)
+        self._engine, self._encoder = engine, encoder
         self._loaded: Loaded | None = None
 
     @property
@@ -79,10 +66,7 @@ class ServedModel:
         if self._expects():
             import models.loaded
             import models.packing  # noqa: F401 - loaded here, used by the first model
-        self.look()
-        while self._job is not None:
-            wait([self._job])
-            self.look()
+        super().begin()
 
     def _expects(self) -> bool:
         """Whether somebody trains, or has trained, so that a first model may come."""
@@ -103,59 +87,25 @@ class ServedModel:
             return
         if self._loaded is not None and source.version != self._loaded.version:
             source.swap(self._loaded)
-        if self._job is None:
-            self._look_for_another()
-        elif self._job.done():
-            job, self._job = self._job, None
-            if (found := self._result(job)) is not None:
-                self._then(found)
+        super().look()
 
-    def _beside(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
-        """Do what takes long in a thread; what follows from it is done by a later look."""
-        self._job, self._then = self._pool.submit(work), then
+    def follow(self, encoder: str) -> None:
+        """Have vectors of another encoder from here on: what was served reads those of the last.
 
-    def _result(self, done: Future[Any]) -> Any:
-        """Return what came out beside; None where it failed: the model before goes on."""
-        try:
-            return done.result()
-        except FolderError as error:
-            log.warning("the model registry cannot be read now: %s", error)
-            self._wanted, self._look_at = self.version, time.monotonic() + REGISTRY_EVERY_S
-        except Exception as error:  # whatever it is, lists do not wait for a model
-            metrics.count("models.refused")
-            log.error("%s is not served, the model before goes on: %r", self._wanted, error)
-        return None
-
-    def _look_for_another(self) -> None:
-        now = time.monotonic()
-        if now < self._look_at:
-            return
-        self._look_at = now + LOOK_EVERY_S
-        if (news := announced(self._store, KIND)) is not None:
-            self._want(news.version)
-        elif now >= self._ask_at:
-            self._ask_at = now + REGISTRY_EVERY_S
-            self._beside(self._pointed_at, self._want)
-
-    def _pointed_at(self) -> str:
-        try:
-            pointer = Registry(self._settings.training.registry).current(KIND)
-        except ModelError as error:
-            log.warning("%s", error)
-            return ""
-        return "" if pointer is None else pointer.current.version
-
-    def _want(self, version: str) -> None:
-        if version and version != self._wanted:
-            self._wanted = version
-            self._beside(partial(self._read, version), self._encode)
+        What is current is looked up at once, for it may be a model of the new one.
+        """
+        self._encoder, self._loaded = encoder, None
+        self._job, self._wanted = None, ""  # whatever is on its way was read for the last one
+        if (source := self._source) is not None:
+            source.swap(None)
+        self.hurry()
 
     def _read(self, version: str) -> Parcel:
         from models.packing import read_from
 
         return read_from(Registry(self._settings.training.registry), version, self._encoder)
 
-    def _encode(self, parcel: Parcel) -> None:
+    def _arrived(self, parcel: Parcel) -> None:
         from models.loaded import Loaded
 
         if (source := self._source) is None:

@@ -10,14 +10,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 from accelerate import PartialState
 from msgspec import Struct
+from numpy.typing import NDArray
 
 from features.catalogue import Catalogue
 from features.text import TextEncoder
 from models.examine import Exam
 from models.gate import Verdict, judge
-from models.manifest import Manifest
+from models.manifest import Kind, Manifest
 from models.packing import add_to, read_from
 from models.registry import Registry
 from models.sequence import SequenceModel
@@ -28,11 +30,11 @@ from stream.errors import ModelError
 from stream.events import Event
 from stream.settings import Settings
 
-__all__ = ["Outcome", "TrainingJob"]
+__all__ = ["KIND", "Outcome", "Rival", "TrainingJob"]
 
 log = logging.getLogger(__name__)
 
-KIND: Final = "sequence"
+KIND: Final[Kind] = "sequence"
 
 
 class Outcome(Struct, frozen=True):
@@ -68,6 +70,37 @@ class Outcome(Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
+class Rival:
+    """Where the current model's vectors come from, if not from the new one's encoder.
+
+    Attributes
+    ----------
+    encoder
+        Version of its encoder.
+    vectors
+        (n, dim) content vectors by it, of the first items of the new one's catalogue.
+    queries
+        Vectors of queries by it.
+    """
+
+    encoder: str
+    vectors: NDArray[np.float32]
+    queries: QueryVectors
+
+    def over(self, size: int) -> NDArray[np.float32]:
+        """Return vectors of all items of the catalogue, those that came since without one."""
+        more = np.zeros((size - len(self.vectors), self.vectors.shape[1]), np.float32)
+        return np.concatenate([self.vectors, more])
+
+    def of(self, exam: Exam) -> Exam:
+        """Return an exam with its queries in the vectors of this encoder."""
+        texts, material = exam.material.data.queries, exam.material
+        if not texts:
+            return exam
+        return replace(exam, material=replace(material, queries=self.queries.vectors(texts)))
+
+
+@dataclass(frozen=True, slots=True)
 class _Current:
     """The model that is to be replaced: over the catalogue, and what it has learned from."""
 
@@ -91,18 +124,22 @@ class TrainingJob:
         Items with their vectors, where queries' vectors come from, and whose these are.
     registry
         Where models are kept.
+    rival
+        Where the current model is of another encoder: its vectors. What the run comes to is
+        then not promoted, for the encoders are to be promoted first.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - five things that all runs need, and one that few have
         self,
         settings: Settings,
         catalogue: Catalogue,
         queries: QueryVectors,
         encoder: TextEncoder,
         registry: Registry,
+        rival: Rival | None = None,
     ) -> None:
         self._settings, self._catalogue, self._encoder = settings, catalogue, encoder
-        self._registry, self._queries = registry, queries
+        self._registry, self._queries, self._rival = registry, queries, rival
 
     def run(
         self,
@@ -164,15 +201,22 @@ class TrainingJob:
             return None
         version = pointer.current.version
         try:
-            parcel = read_from(self._registry, version, self._encoder.version)
+            encoder = self._encoder.version if self._rival is None else self._rival.encoder
+            parcel = read_from(self._registry, version, encoder)
         except ModelError as error:
             if not anew:
                 raise
             log.warning("the new model is compared with none: %s", error)
             return None
         rows = self._catalogue.rows_of(parcel.names)
-        model = parcel.over(self._catalogue.vectors.copy(), rows)
+        model = parcel.over(self._vectors(), rows)
         return _Current(model, version, parcel.manifest.data.last_ms)
+
+    def _vectors(self) -> NDArray[np.float32]:
+        """Return the content vectors that the current model reads."""
+        if self._rival is not None:
+            return self._rival.over(len(self._catalogue))
+        return self._catalogue.vectors.copy()
 
     def _judge(
         self,
@@ -187,8 +231,9 @@ class TrainingJob:
         marks = {}
         if current is not None:
             exam = current.fair(exam)
-            grown = current.model.over(self._catalogue.vectors)  # items came while events were read
-            marks["current"] = exam.marks(grown)
+            grown = current.model.over(self._vectors())  # items came while events were read
+            asked = exam if self._rival is None else self._rival.of(exam)
+            marks["current"] = asked.marks(grown)
         marks["candidate"] = exam.marks(model)
         verdict = judge(
             marks["candidate"], marks.get("current"), exam.questions(), self._settings.training
@@ -225,10 +270,10 @@ class TrainingJob:
         """Write a version, and what the gate said of it; return its name."""
         names = self._catalogue.ids[: len(tuned.model.contents)]
         version = add_to(self._registry, tuned, names, manifest)
-        if verdict.promote:
-            self._registry.promote(version, "; ".join(verdict.reasons))
-        else:
+        if not verdict.promote:
             self._registry.mark(version, "refused", verdict.reasons)
+        elif self._rival is None:
+            self._registry.promote(version, "; ".join(verdict.reasons))
         return version
 
 

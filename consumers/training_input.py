@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from consumers.catalogue import CatalogueConsumer
+from consumers.re_encoding import fill
 from features.catalogue import Catalogue
 from features.reader import StoreReader
 from features.text import TextEncoder
@@ -40,9 +41,12 @@ def encode_items(settings: Settings, store: Store, encoder: TextEncoder, log: st
 
 
 def catalogue_of(settings: Settings, store: Store, encoder: TextEncoder) -> Catalogue:
-    """Return the catalogue that lies in a store."""
+    """Return the catalogue that lies in a store; texts without a vector are encoded."""
     catalogue = Catalogue(encoder.dim, settings.items)
-    catalogue.load(StoreReader(store, store.keys, version=encoder.version, dim=encoder.dim))
+    reader = StoreReader(store, store.keys, version=encoder.version, dim=encoder.dim)
+    catalogue.load(reader)
+    if reader.missing:
+        catalogue.refresh(reader, fill(settings, store, encoder, sorted(reader.missing)))
     return catalogue
 
 

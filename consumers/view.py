@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 from msgspec import Struct
 
+from consumers.re_encoding import ReEncoded
 from features.catalogue import Catalogue
 from features.reader import StoreReader
 from features.text import TextEncoder
@@ -70,6 +72,7 @@ class LiveView:
         ttl_ms = int(settings.redis.ttl_days * 86_400_000)
         queries = VectorCache(store, store.keys, encoder, ttl_ms=ttl_ms)
         self.world = World(catalogue, stats, queries, settings.neighbours.half_life_days)
+        self._queries = queries
         self.transition_partitions = transition_partitions
         self.event_partitions = event_partitions
         self._store = store
@@ -77,11 +80,44 @@ class LiveView:
         self._every_s = every_ms / 1000
         self._position: str | None = None
         self._read_at = 0.0
+        self._changed: set[str] = set()
 
     def begin(self) -> None:
         """Load everything there is, once."""
         if self._position is None:
             self._load()
+
+    @property
+    def encoder(self) -> TextEncoder:
+        """Whose vectors are read."""
+        return self._queries.encoder
+
+    def take_missing(self) -> list[str]:
+        """Return the items met since the last call whose texts had no vector."""
+        missing = sorted(self._reader.missing)
+        self._reader.missing.clear()
+        return missing
+
+    def expect(self) -> None:
+        """Note from here on which cards change: another encoder reads them meanwhile."""
+        self._changed.clear()
+
+    def exchange(self, to: ReEncoded) -> None:
+        """Have another encoder's vectors from here on; between two batches.
+
+        Cards that changed since :meth:`expect` are read anew.
+        """
+        encoder = to.encoder
+        self.world.catalogue.exchange(to.ids, to.vectors)
+        self._queries.exchange(encoder)
+        store = self._store
+        self._reader = StoreReader(store, store.keys, version=encoder.version, dim=encoder.dim)
+        self.reread(sorted(self._changed))
+
+    def reread(self, items: Sequence[str]) -> None:
+        """Read some cards anew, with their vectors."""
+        for first in range(0, len(items), CHUNK):
+            self.world.catalogue.refresh(self._reader, items[first : first + CHUNK])
 
     def _load(self) -> None:
         position = self._store.changes_position()  # before loading: nothing falls in between
@@ -109,6 +145,7 @@ class LiveView:
             if feed.gap:
                 log.warning("the feed of changes was cut before it was read; loading all anew")
                 self._load()
+                self._changed.update(self.world.catalogue.ids)
                 return
             self._position = feed.position
             self._apply([_CHANGE.decode(entry) for entry in feed.entries])
@@ -116,8 +153,8 @@ class LiveView:
 
     def _apply(self, changes: list[_Change]) -> None:
         cards = list(dict.fromkeys(item for change in changes for item in change.items))
-        if cards:
-            self.world.catalogue.refresh(self._reader, cards)
+        self._changed.update(cards)
+        self.reread(cards)
         items = list(dict.fromkeys(item for change in changes for item in change.stats))
         for first in range(0, len(items), CHUNK):
             keys = [self._store.keys.neighbours(item) for item in items[first : first + CHUNK]]

@@ -9,10 +9,12 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from consumers.catalogue import CatalogueConsumer
+from consumers.encoders import Promoted, promoted_encoder
 from consumers.lockstep import CatchUp, Lockstep
 from consumers.neighbours import Neighbours
 from consumers.personalize import Personalize
 from consumers.served import ServedModel
+from consumers.served_encoder import FollowedEncoder, Serving, ViewedEncoder
 from consumers.view import LiveView
 from features.text import TextEncoder, load_encoder
 from stream.clock import Clock, SystemClock
@@ -79,7 +81,7 @@ def build_loop(
     store
         Opened by the caller, who also closes it.
     encoder
-        The text encoder; None loads the one in the settings where it is needed.
+        The text encoder; None loads the promoted one where it is needed, and follows it.
 
     Raises
     ------
@@ -157,12 +159,17 @@ def _handler(
 ) -> Handler:
     if name == "neighbours":
         return Neighbours(settings, store)
-    encoder = encoder or load_encoder(settings.encoder)
     lockstep = settings.batch.lockstep
+    follows = encoder is None and not lockstep  # what such a run is compared with follows nothing
+    begun = promoted_encoder(settings) if follows else _given(settings, encoder)
+    encoder = begun.encoder
     # Without a clock answers carry the events' time, as those of a replay do.
     clock: Clock | None = None if lockstep else SystemClock()
     if name == "catalogue":
-        return CatalogueConsumer(settings, store, encoder, clock)
+        keeper = CatalogueConsumer(settings, store, encoder, clock)
+        if follows:
+            keeper.follower = FollowedEncoder(settings, store, begun.version, keeper.exchange)
+        return keeper
     pace = {"every_ms": 0} if lockstep else {}
     view = LiveView(
         settings,
@@ -174,8 +181,14 @@ def _handler(
     )
     consumer = Personalize(settings, store, view, clock=clock)
     if not lockstep:  # what a lockstep run is compared with trains on its own way, or not at all
-        consumer.served = ServedModel(settings, store, consumer.engine, encoder.version)
+        model = ServedModel(settings, store, consumer.engine, encoder.version)
+        viewed = ViewedEncoder(settings, store, begun.version, view, model.follow)
+        consumer.served = Serving(viewed, model) if follows else model
     return consumer
+
+
+def _given(settings: Settings, encoder: TextEncoder | None) -> Promoted:
+    return Promoted(encoder or load_encoder(settings.encoder), "")
 
 
 def _catch_up(
@@ -248,7 +261,7 @@ def _run_finetune(
     try:
         from consumers.finetune import Finetune
 
-        job = Finetune(settings, store, load_encoder(settings.encoder))
+        job = Finetune(settings, store)
         if ready is not None:
             ready()
         log.info("finetune reads %s, models go to %s", settings.archive.url, job.registry.url)

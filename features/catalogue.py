@@ -71,6 +71,8 @@ class Catalogue:
     ----------
     version
         Grows with every :meth:`apply`; who keeps what it derived compares it.
+    exchanged
+        How often all vectors were replaced: those of before are of another encoder.
 
     Examples
     --------
@@ -90,7 +92,7 @@ class Catalogue:
         self.ids: list[str] = []
         self.index: dict[str, int] = {}
         self.titles: list[str] = []
-        self.version = 0
+        self.version = self.exchanged = 0
         self._alive = Column(np.bool_, fill=True)
         self._known = Column(np.bool_, fill=False)
         self._has_vector = Column(np.bool_, fill=False)
@@ -212,6 +214,25 @@ class Catalogue:
         for row, at in last.items():
             self._put(row, cards[at])
         return rows
+
+    def exchange(self, ids: Sequence[str], vectors: NDArray[np.float32]) -> None:
+        """Replace all content vectors by those of another encoder.
+
+        Parameters
+        ----------
+        ids
+            Items; those that are not among them have no vector afterwards.
+        vectors
+            Their content vectors ``(n, dim)``, own vectors beside, of which zero rows are none.
+        """
+        if vectors.shape != (len(ids), self.dim):
+            raise ValueError(f"vectors {vectors.shape} for {len(ids)} items of {self.dim}")
+        rows = self.rows_of(ids)
+        self.version += 1
+        self.exchanged += 1
+        self.vectors[:] = 0
+        self.vectors[rows] = vectors
+        self.has_vector[:] = self.vectors.any(axis=1)
 
     def load(self, reader: CardReader, progress: Progress | None = None) -> int:
         """Read all cards there are; return how many. Rows come in the order of ids."""

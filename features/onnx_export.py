@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from features.check_texts import CHECK_TEXTS
 
-__all__ = ["MANIFEST", "Hidden", "Manifest", "export", "onnx_model", "torch_model"]
+__all__ = ["MANIFEST", "Hidden", "Manifest", "export", "load_model", "onnx_model", "torch_model"]
 
 MANIFEST: Final = "manifest.json"
 LEAST_COSINE: Final = 0.99
@@ -74,7 +74,7 @@ def torch_model(folder: Path, threads: int) -> Hidden:
     import torch
 
     torch.set_num_threads(threads)
-    model = _load(folder)
+    model = load_model(folder)
 
     def hidden(ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
         with torch.inference_mode():
@@ -168,7 +168,8 @@ def _worst(truth: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     return round(float((truth * other).sum(axis=1).min()), 6)
 
 
-def _load(folder: Path) -> Any:
+def load_model(folder: Path) -> Any:
+    """Load a Hugging Face encoder in float32, from safetensors alone."""
     import torch
     from transformers import AutoModel
     from transformers.utils import logging as talk
@@ -196,7 +197,7 @@ def _trace(folder: Path, file: Path) -> None:
     class Trunk(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.model = _load(folder)
+            self.model = load_model(folder)
 
         def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
             states: torch.Tensor = self.model(input_ids=ids, attention_mask=mask).last_hidden_state

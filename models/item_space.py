@@ -183,12 +183,18 @@ class ItemSpace:
         self._word_of = Column(np.int64, fill=0)
         self._idf = Column(np.float32, fill=0)
         self._rarest = np.float32(np.log(2.0))
+        self._exchanged = catalogue.exchanged
 
     def refresh(self) -> Carry | None:
-        """Set the scales anew where the catalogue has outgrown them; None where they stay."""
+        """Set the scales anew where the catalogue has outgrown them; None where they stay.
+
+        They are set anew as well where the vectors became those of another encoder.
+        """
         known = int(np.count_nonzero(self._catalogue.known))
-        if known < 2 or known < GROWTH * self.maps.known:
+        exchanged = self._catalogue.exchanged != self._exchanged
+        if known < 2 or (known < GROWTH * self.maps.known and not exchanged):
             return None
+        self._exchanged = self._catalogue.exchanged
         sample = self._sample()
         old = self.describe(sample)
         self.maps = _fit(self._catalogue, sample, known)

@@ -243,15 +243,15 @@ class Registry:
         found.sort(key=_made)  # names tell the second; several may be made in one
         return [one for one in found if kind is None or _kind(one) in (kind, None)]
 
-    def mark(self, version: str, status: Status, notes: list[str]) -> Manifest:
-        """Write down what the gate said of a version.
+    def mark(self, version: str, status: Status, notes: list[str], **more: Any) -> Manifest:
+        """Write down what the gate said of a version, and ``metrics`` where it measured some.
 
         Raises
         ------
         ModelError
             As :meth:`manifest`.
         """
-        manifest = replace(self.manifest(version), status=status, notes=notes)
+        manifest = replace(self.manifest(version), status=status, notes=notes, **more)
         self._folder.write(f"{version}/{MANIFEST}", seal(manifest))
         return manifest
 

@@ -30,7 +30,7 @@ from models.training_data import Material, batch_of, log_shares, split
 from models.training_state import load_state, save_state
 from stream.errors import ModelError
 
-__all__ = ["Epoch", "TrainConfig", "Trained", "train"]
+__all__ = ["Epoch", "TrainConfig", "Trained", "Watch", "only_cpu", "train"]
 
 FULL_UP_TO: Final = 20_000
 """Items up to which ``auto`` takes the softmax over all of them."""
@@ -167,7 +167,7 @@ class _Run:
         model.welcome(torch.from_numpy(items), generator)
         self._accelerator = Accelerator(
             mixed_precision=config.precision,
-            cpu=_only_cpu(),
+            cpu=only_cpu(),
             log_with="tensorboard" if logs is not None else None,
             project_dir=logs,
         )
@@ -346,7 +346,7 @@ def _plain(epoch: Epoch) -> dict[str, Any]:
     return {name: getattr(epoch, name) for name in Epoch.__slots__}
 
 
-def _only_cpu() -> bool:
+def only_cpu() -> bool:
     """Tell whether there is no device; Accelerate does not join processes on a CPU unasked."""
     devices = (torch.cuda, torch.xpu, torch.backends.mps)
     return not any(device.is_available() for device in devices)

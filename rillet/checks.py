@@ -92,9 +92,9 @@ def _packages(settings: Settings) -> Iterator[Line]:
 
 
 def _encoder(settings: Settings) -> Iterator[Line]:
-    from features.text import load_encoder
+    from consumers.encoders import promoted_encoder
 
-    encoder = load_encoder(settings.encoder)
+    encoder = promoted_encoder(settings).encoder
     began = time.perf_counter()
     encoder.encode(["a cup of tea"])
     took = (time.perf_counter() - began) * 1000

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, get_args
 from pydantic import Field as Setting
 from pydantic import SecretStr, ValidationError
 
+from stream.encoder_settings import EncoderTuningSettings
 from stream.errors import SettingsError
 from stream.setting_group import Group as _Group
 from stream.transformer_settings import TransformerSettings
@@ -284,6 +285,7 @@ class Settings(_Group):
     archive: ArchiveSettings = ArchiveSettings()
     training: TrainingSettings = TrainingSettings()
     transformer: TransformerSettings = TransformerSettings()
+    encoder_tuning: EncoderTuningSettings = EncoderTuningSettings()
     interactions: dict[str, InteractionType] = Setting(
         default_factory=_default_types, description="type of interaction -> what it means"
     )

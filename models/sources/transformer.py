@@ -58,8 +58,8 @@ class Transformer(Given):
         catalogue = self._world.catalogue
         return catalogue.vectors.copy(), (catalogue.version, len(catalogue))
 
-    def swap(self, loaded: Network) -> None:
-        """Serve another model from the next batch on."""
+    def swap(self, loaded: Network | None) -> None:
+        """Serve another model from the next batch on, or none."""
         self._loaded = loaded
 
     def score(self, contexts: Contexts) -> F32:

@@ -52,6 +52,9 @@ COMMANDS: Final[dict[str, Entry]] = {
     "doctor": Entry("rillet.cli.health:doctor", "Check everything, and say how to mend it"),
     "archive": Entry("rillet.cli.archive:app", "Look after the archive of the stream"),
     "train": Entry("rillet.cli.train:train", "Train the next Transformer, and promote it"),
+    "train-encoder": Entry(
+        "rillet.cli.train_encoder:train_encoder", "Tune the text encoder, and promote it"
+    ),
     "models": Entry("rillet.cli.models:app", "List, promote and prune trained models"),
     "status": Entry("rillet.cli.status:status", "Show what the running consumers do"),
 }

@@ -1,4 +1,4 @@
-"""The commands ``models list``, ``show``, ``promote``, ``rollback`` and ``prune``."""
+"""The commands ``models list``, ``show``, ``promote``, ``rollback``, ``prune`` and ``export``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from rillet.cli.export import export_model
 from rillet.cli.options import AsJson, RedisUrl, SettingsFile, opened
 from rillet.cli.reading import ago
 from stream.errors import ModelError, StoreError
@@ -214,6 +215,9 @@ def prune_models(
         typer.echo(f"removed {version}")
     left = len(place.entries())
     typer.echo(f"{len(removed):,} removed, {left:,} left at {place.url}")
+
+
+app.command("export")(export_model)
 
 
 def _registry(settings: Settings, place: str) -> Registry:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from consumers.training import Outcome
     from stream.store import Store
 
-__all__ = ["train"]
+__all__ = ["demand", "opened_store", "passes", "train"]
 
 _Log = Annotated[str, typer.Argument(help="A log, an archive or -; without it archive.url.")]
 _Anew = Annotated[bool, typer.Option("--anew", help="Begin without the current model.")]
@@ -65,8 +65,8 @@ def train(  # noqa: PLR0913 - the options are the interface
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     configure_logs(-1)
     settings = _settings(settings_file, log, registry, epochs, seed)
-    with whole(log) as path, _store(settings) as store:
-        _demand(path or settings.archive.url)
+    with whole(log) as path, opened_store(settings) as store:
+        demand(path or settings.archive.url)
         outcome = _run(settings, store, path, anew)
         if outcome is not None and not log:
             _announce(settings, store, outcome)
@@ -86,7 +86,7 @@ def _settings(file: Path | None, log: str, registry: str, epochs: int, seed: int
     return opened(file, "embedded:" if log else "", **overrides)
 
 
-def _demand(log: str) -> None:
+def demand(log: str) -> None:
     """Refuse a log that is not there, or has nothing in it, before anything heavy is loaded."""
     from stream.log import read_log
 
@@ -95,7 +95,8 @@ def _demand(log: str) -> None:
 
 
 @contextmanager
-def _store(settings: Settings) -> Iterator[Store]:
+def opened_store(settings: Settings) -> Iterator[Store]:
+    """Open a store for the body."""
     from stream.store import Store
 
     store = Store(settings.redis, retry_s=5)
@@ -106,14 +107,14 @@ def _store(settings: Settings) -> Iterator[Store]:
 
 
 def _run(settings: Settings, store: Store, log: str, anew: bool) -> Outcome | None:
+    from consumers.encoders import promoted_encoder
     from consumers.training import TrainingJob
     from consumers.training_input import catalogue_of, encode_items, events_of, offsets_at
-    from features.text import load_encoder
     from features.vectors import VectorCache
     from models.registry import Registry
     from stream.store import DAY_MS
 
-    encoder = load_encoder(settings.encoder)
+    encoder = promoted_encoder(settings).encoder
     if log:
         encode_items(settings, store, encoder, log)
     ttl_ms = int(settings.redis.ttl_days * DAY_MS)
@@ -125,16 +126,18 @@ def _run(settings: Settings, store: Store, log: str, anew: bool) -> Outcome | No
     events, offsets = events_of(settings, source), partial(offsets_at, source)
     folder = Path(settings.transformer.folder)
     with progress("training", settings.transformer.epochs) as done:
-        return job.run(events, anew=anew, folder=folder, watch=_watch(done), offsets=offsets)
+        watch = passes(done)
+        return job.run(events, anew=anew, folder=folder, watch=watch, offsets=offsets)
 
 
-def _watch(done: Callable[[float], None]) -> Callable[[int, int, float], None]:
-    passes = 0
+def passes(done: Callable[[float], None]) -> Callable[[int, int, float], None]:
+    """Return what tells a progress bar of the passes, and parts of one, that are done."""
+    whole_ones = 0
 
     def watch(step: int, steps: int, loss: float) -> None:
-        nonlocal passes
-        done(passes + step / steps)
-        passes += step == steps
+        nonlocal whole_ones
+        done(whole_ones + step / steps)
+        whole_ones += step == steps
 
     return watch
 

@@ -84,8 +84,8 @@ def models(server: Store, encoder: Encoder, tmp_path_factory: pytest.TempPathFac
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look for another model before every batch."""
-    monkeypatch.setattr("consumers.served.LOOK_EVERY_S", 0.0)
-    monkeypatch.setattr("consumers.served.REGISTRY_EVERY_S", 0.0)
+    monkeypatch.setattr("consumers.follower.LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr("consumers.follower.REGISTRY_EVERY_S", 0.0)
     metrics.reset()
 
 

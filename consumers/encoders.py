@@ -1,0 +1,60 @@
+"""The promoted text encoder: read from the registry, or the settings' own where there is none."""
+
+from __future__ import annotations
+
+import logging
+from typing import NamedTuple
+
+from features.merging import load_adapted
+from features.model_folder import find_base
+from features.text import TextEncoder, load_encoder
+from models.encoder_packing import KIND, read_adapter
+from models.registry import Registry
+from stream import metrics
+from stream.errors import EncoderError, FolderError, ModelError
+from stream.settings import Settings
+
+__all__ = ["Promoted", "encoder_at", "promoted_encoder"]
+
+log = logging.getLogger(__name__)
+
+
+class Promoted(NamedTuple):
+    """An encoder, and its version in the registry: "" where it is the settings' own."""
+
+    encoder: TextEncoder
+    version: str
+
+
+def encoder_at(settings: Settings, version: str) -> TextEncoder:
+    """Load a version from the registry: verified, merged, exported where that is due.
+
+    Raises
+    ------
+    ModelError
+        It is damaged, or of another encoder than the settings'.
+    FolderError, EncoderError
+        The registry or the cache cannot be used.
+    """
+    base = find_base(settings.encoder)
+    adapter, _ = read_adapter(Registry(settings.training.registry), version, base)
+    return load_adapted(settings.encoder, base, adapter)
+
+
+def promoted_encoder(settings: Settings) -> Promoted:
+    """Load the encoder that the registry points at; where that fails, the settings' own.
+
+    Raises
+    ------
+    EncoderError
+        That one cannot be loaded either.
+    """
+    try:
+        pointer = Registry(settings.training.registry).current(KIND)
+        if pointer is not None:
+            version = pointer.current.version
+            return Promoted(encoder_at(settings, version), version)
+    except (ModelError, FolderError, EncoderError) as error:
+        metrics.count("models.refused")
+        log.error("the text encoder is the settings' own, the promoted one fails: %s", error)
+    return Promoted(load_encoder(settings.encoder), "")

@@ -1,0 +1,195 @@
+"""An encoder with an adapter merged into it: a Hugging Face folder like any other.
+
+``W + scale * B A`` for every layer that the adapter has, which is what ``peft``
+computes layer by layer. Loads torch, inside its functions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from features.model_folder import FILES, WEIGHTS, Base
+from features.onnx_export import load_model
+from features.text import Encoder, load_folder
+from stream.errors import EncoderError, ModelError
+from stream.settings import EncoderSettings
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Adapter", "layers_of", "load_adapted", "write_merged"]
+
+SEAL: Final = "merged.json"
+SINGLE: Final = "model.safetensors"
+BESIDE: Final = ("modules.json", "*_bert_config.json", "config_*.json", "special_tokens_map.json")
+"""Files that the vectors do not depend on, but other libraries want."""
+
+A: Final = ".lora_A"
+B: Final = ".lora_B"
+
+
+class Adapter(Struct, frozen=True):
+    """A trained adapter.
+
+    Attributes
+    ----------
+    version
+        Its name.
+    arrays
+        ``LAYER.lora_A`` (rank, in) and ``LAYER.lora_B`` (out, rank) of each layer; empty
+        where it changes nothing.
+    rank, alpha
+        Their width; their product counts ``alpha / rank`` times.
+    """
+
+    version: str
+    arrays: Mapping[str, NDArray[Any]]
+    rank: int
+    alpha: int
+
+
+class _Seal(Struct, frozen=True):
+    """What a merged folder was made of, and what its weights must be."""
+
+    base: str
+    adapter: str
+    sha256: str
+
+
+def layers_of(arrays: Mapping[str, NDArray[Any]]) -> list[str]:
+    """Return the names of the layers that an adapter has.
+
+    Raises
+    ------
+    ModelError
+        An array has no counterpart, or the two do not fit.
+    """
+    layers = sorted({name.removesuffix(A).removesuffix(B) for name in arrays})
+    for layer in layers:
+        down, up = arrays.get(layer + A), arrays.get(layer + B)
+        if down is None or up is None or down.ndim != 2 or up.shape[1:] != down.shape[:1]:  # noqa: PLR2004
+            raise ModelError(f"the adapter's arrays of {layer} do not fit each other")
+    return layers
+
+
+def load_adapted(settings: EncoderSettings, base: Base, adapter: Adapter) -> Encoder:
+    """Load an encoder with an adapter in it, merged and exported first where that is due.
+
+    Its version follows from the base and the adapter's name, not from the merged
+    numbers, whose last digits may differ from machine to machine.
+
+    Raises
+    ------
+    ModelError
+        The adapter does not fit the base.
+    EncoderError
+        The folder of the cache cannot be written, or the model cannot be run.
+    """
+    if not adapter.arrays:
+        return load_folder(settings, base.folder, base.name)
+    name = f"{base.name}-{adapter.version}"
+    folder = settings.cache_folder / f"{name}-merged"
+    if not _intact(folder):
+        try:
+            shutil.rmtree(folder, ignore_errors=True)
+            write_merged(base, adapter, folder)
+        except OSError as error:
+            raise EncoderError(f"{folder} cannot be written: {error}") from error
+    return load_folder(settings, folder, name)
+
+
+def _intact(folder: Path) -> bool:
+    try:
+        seal = msgspec.json.decode((folder / SEAL).read_bytes(), type=_Seal)
+        return _digest(folder / SINGLE) == seal.sha256
+    except (OSError, msgspec.MsgspecError):
+        return False
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_merged(base: Base, adapter: Adapter, folder: Path) -> None:
+    """Write base and adapter as one model, whole or not at all.
+
+    Parameters
+    ----------
+    base, adapter
+        What to merge.
+    folder
+        To make. Two processes may do so at once: the first to finish wins.
+
+    Raises
+    ------
+    ModelError
+        The adapter does not fit the base.
+    OSError
+        The folder cannot be written, or is there already and not empty.
+    """
+    from safetensors.torch import save_file
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix="merge-", dir=folder.parent))
+    try:
+        _copy(base.folder, work)
+        model = merge(load_model(base.folder), adapter)
+        state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+        save_file(state, work / SINGLE, metadata={"format": "pt"})
+        seal = _Seal(base.mark, adapter.version, _digest(work / SINGLE))
+        (work / SEAL).write_bytes(msgspec.json.encode(seal))
+        work.chmod(0o755)
+        try:
+            os.replace(work, folder)
+        except OSError:
+            if not _intact(folder):
+                raise
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _copy(origin: Path, work: Path) -> None:
+    patterns = [one for one in (*FILES, *BESIDE) if one != WEIGHTS]
+    for file in {file for pattern in patterns for file in origin.glob(pattern) if file.is_file()}:
+        target = work / file.relative_to(origin)
+        target.parent.mkdir(exist_ok=True)
+        shutil.copyfile(file, target)
+
+
+def merge(model: Any, adapter: Adapter) -> torch.nn.Module:
+    """Add an adapter to a model's weights, in place.
+
+    Raises
+    ------
+    ModelError
+        A layer is not there, or is of another size.
+    """
+    import torch
+
+    known = dict(model.named_modules())
+    for layer in layers_of(adapter.arrays):
+        down, up = adapter.arrays[layer + A], adapter.arrays[layer + B]
+        module = known.get(layer)
+        weight = getattr(module, "weight", None)
+        if weight is None or tuple(weight.shape) != (up.shape[0], down.shape[1]):
+            raise ModelError(
+                f"the adapter {adapter.version} does not fit: the encoder has no layer {layer}"
+                f" of {up.shape[0]} x {down.shape[1]}",
+                "set encoder.model to the one that it was trained on",
+            )
+        step = (adapter.alpha / adapter.rank) * (up.astype(np.float64) @ down.astype(np.float64))
+        with torch.no_grad():
+            weight += torch.from_numpy(step.astype(np.float32))
+    return model  # type: ignore[no-any-return]
