@@ -11,10 +11,13 @@ sees the first part's end.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 import time
 from collections.abc import Callable
+
+import numpy as np
 
 from benchmarks.sequence import tuner_queries
 from consumers.training_input import catalogue_of, encode_items, events_of
@@ -116,7 +119,9 @@ def _trained(tuner: Tuner, events: list[Event]) -> tuple[Tuned, float]:
 def _asked(model: SequenceModel, old: Exam, new: Exam) -> Row:
     row: Row = {}
     for name, exam in (("old", old), ("new", new)):
-        marks = exam.marks(model)
+        alive = np.ones(len(model.contents), dtype=bool)  # items may have come since
+        alive[: len(exam.alive)] = exam.alive
+        marks = dataclasses.replace(exam, alive=alive).marks(model)
         row[f"n {name}"] = len(marks["hr@10"])
         row |= {f"{mark} {name}": float(values.mean()) for mark, values in marks.items()}
     return row

@@ -193,7 +193,8 @@ class Replay:
         """Train the next Transformer on what has passed, and serve it from here on."""
         try:
             with metrics.step("train"):
-                self.tuned.append(tuner.run())
+                logs = self.settings.transformer.logs
+                self.tuned.append(tuner.run(logs=Path(logs) if logs else None))
         except ModelError as error:  # too early in the log: the next time there is more of it
             log.warning("%s", error)
             return

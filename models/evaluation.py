@@ -41,7 +41,8 @@ class Evaluation:
     share
         Share of the positives that is measured, the same in every run.
     stale
-        Whether predictions are measured for users' older states, too.
+        Whether predictions are measured for users' older states, too; then all are from the
+        first of these on.
 
     Attributes
     ----------
@@ -64,6 +65,8 @@ class Evaluation:
         """Tell whether an event of this time, a positive at this place, is measured."""
         if time_ms < self.from_ms:
             return False
+        if place is not None and self.measures_stale and self.then is None:
+            return False  # all modes are measured by the same events
         return place is None or self._share == 1 or chance(SEED, place) < self._share
 
     def stale(self, user: str) -> Session | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Self
 
 import numpy as np
@@ -39,7 +39,7 @@ class Loaded:
     table
         (N, dim) vectors of its items, as the model sees them.
     dtype
-        What it computes in: see :func:`models.precision.serving_dtype`.
+        What its layers compute in: see :func:`models.precision.serving_dtype`.
     """
 
     model: SequenceModel
@@ -48,10 +48,6 @@ class Loaded:
     seen: tuple[int, int]
     table: torch.Tensor
     dtype: torch.dtype
-    _rounded: torch.Tensor = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._rounded = self.table.to(self.dtype)
 
     @classmethod
     def of(
@@ -86,14 +82,14 @@ class Loaded:
         order = np.argsort(contexts.length[known], kind="stable")
         halves = self.dtype == torch.bfloat16
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=halves):
-            outputs = torch.empty(len(known), self.table.shape[1], dtype=self.dtype)
+            outputs = torch.empty(len(known), self.table.shape[1])
             for first in range(0, len(order), ROWS):
                 part = order[first : first + ROWS]
                 batch, last = self._batch(contexts, known[part], encoder)
                 found = self.model(batch, self.table)[torch.arange(len(part)), last]
-                outputs[torch.from_numpy(part)] = found.to(self.dtype)
-            odds = outputs @ self._rounded.T
-            return np.asarray(odds.float().numpy(), dtype=np.float32)
+                outputs[torch.from_numpy(part)] = found.float()
+        with torch.inference_mode():  # in halves the best items' odds would be equal
+            return np.asarray((outputs @ self.table.T).numpy(), dtype=np.float32)
 
     def _batch(
         self, contexts: Contexts, known: NDArray[np.integer], encoder: QueryVectors

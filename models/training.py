@@ -30,7 +30,7 @@ from models.training_data import Material, batch_of, log_shares, split
 from models.training_state import load_state, save_state
 from stream.errors import ModelError
 
-__all__ = ["Epoch", "TrainConfig", "Trained", "Watch", "only_cpu", "train"]
+__all__ = ["Epoch", "TrainConfig", "Trained", "Watch", "only_cpu", "run_name", "train"]
 
 FULL_UP_TO: Final = 20_000
 """Items up to which ``auto`` takes the softmax over all of them."""
@@ -172,7 +172,7 @@ class _Run:
             project_dir=logs,
         )
         if logs is not None:
-            self._accelerator.init_trackers(stamp(material.until_ms))
+            self._accelerator.init_trackers(run_name(material))
         self._optimizer = torch.optim.AdamW(
             groups_of(model, config.weight_decay), lr=config.learning_rate, betas=(0.9, 0.98)
         )
@@ -336,6 +336,12 @@ class _Run:
         for rows in np.array_split(np.arange(len(held)), math.ceil(len(held) / size)):
             total += float(self._loss(held, rows, None))
         return total / float(held.share.sum())
+
+
+def run_name(material: Material) -> str:
+    """Return what a run is called in the logs: one that is resumed has the name that it had."""
+    start = f"-from-{material.parent}" if material.parent else ""
+    return stamp(material.until_ms) + start
 
 
 def _copy(model: SequenceModel) -> dict[str, Tensor]:

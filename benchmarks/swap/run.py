@@ -196,7 +196,8 @@ def _worked_off(place: Place) -> bool:
 def _engine(place: Place, up: Up) -> dict[str, Any]:
     """Return what personalize counted, and what it logged of models."""
     counters = pulse_of(place, "personalize").counters
-    said = [line for line in up.said().splitlines() if "consumers.served" in line]
+    names = ("consumers.served", "consumers.follower")
+    said = [line for line in up.said().splitlines() if any(name in line for name in names)]
     return {name: counters.get(name, 0) for name in ONLY_ENGINE} | {"log": said}
 
 

@@ -171,8 +171,10 @@ def test_stale_users_are_known_as_they_were_at_the_last_training(trained: Traine
     for time, newest in stale:
         assert newest <= max(end for end in ends if end <= time)
     assert any(newest for _, newest in stale)
-    late = [time for time, _ in watcher.newest["strict"] if time > min(ends)]
-    assert len(stale) == len(late)
+    asked = [time for time, _ in stale]
+    assert asked == [time for time, _ in watcher.newest["strict"]]
+    assert asked == [time for time, _ in watcher.newest["order"]]
+    assert min(asked) > min(ends)
     report = figures(result)["next"]
     assert report["stale"]["blend"]["n"] == len(stale)
     for name in ("blend", "transformer", "last"):

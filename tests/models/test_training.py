@@ -28,7 +28,7 @@ from models.losses import softmax
 from models.manifest import stamp
 from models.schedule import groups_of, rate_at
 from models.sequence import SequenceModel, Task
-from models.training import TrainConfig, Trained, train
+from models.training import TrainConfig, Trained, run_name, train
 from models.training_data import Material, batch_of, split
 from stream.errors import ModelError
 from tests.builders import DAY, NOON
@@ -133,7 +133,8 @@ def test_the_passes_and_steps_of_a_run_are_logged(tmp_path: Path) -> None:
         watch=lambda *step: told.append(step[2]),
     )
     (folder,) = tmp_path.iterdir()
-    assert folder.name == stamp(material().until_ms)
+    assert folder.name == stamp(material().until_ms) == run_name(material())
+    assert run_name(replace(material(), parent="p")) == f"{folder.name}-from-p"
     found = logged(folder)
     passes = [(epoch.number + 1, epoch.loss, epoch.held_out) for epoch in run.epochs]
     assert found["loss/pass"] == near([(n, loss) for n, loss, _ in passes])
