@@ -11,7 +11,8 @@ from rich.table import Table
 __all__ = ["best_source", "show_replay"]
 
 BLEND: Final = "blend"
-MODES: Final = ("strict", "order", "stale")
+MODES: Final = (("strict", "order"), ("stale",))
+"""Those whose figures stand in one table: more would not fit on a terminal."""
 NEXT: Final = ("hr@10", "ndcg@10", "mrr", "coverage")
 SHORT: Final = {"coverage": "COV."}
 NOT_SOURCES: Final = (BLEND, "shown")
@@ -36,7 +37,9 @@ def show_replay(report: dict[str, Any], console: Console | None = None) -> None:
     if report.get("rerank"):
         _section(out, *_rerank(report["rerank"]))
     if any(report.get("next", {}).values()):
-        _section(out, *_next(report["next"]))
+        for modes in MODES:
+            if any(mode in report["next"] for mode in modes):
+                _section(out, *_next(report["next"], modes))
         _section(out, *_by_history(report["by_history"]))
     _section(out, "CPU microseconds an event, by step", _cost(report))
 
@@ -81,8 +84,10 @@ def _rerank(found: dict[str, dict[str, float]]) -> tuple[str, Table]:
     return f"rerank: {lists:,.0f} shown lists that got a positive", table
 
 
-def _next(found: dict[str, dict[str, dict[str, float]]]) -> tuple[str, Table]:
-    counts = {mode: found[mode][BLEND]["n"] for mode in MODES if BLEND in found.get(mode, {})}
+def _next(
+    found: dict[str, dict[str, dict[str, float]]], modes: tuple[str, ...]
+) -> tuple[str, Table]:
+    counts = {mode: found[mode][BLEND]["n"] for mode in modes if BLEND in found.get(mode, {})}
     shown = ", ".join(f"{count:,.0f} {mode}" for mode, count in counts.items())
     table = _table()
     table.add_column("", no_wrap=True)

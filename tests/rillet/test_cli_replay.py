@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+import io
 import json
 import os
 import re
@@ -11,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
-from rillet.cli.figures import best_source
+from rillet.cli.figures import best_source, show_replay
 
 
 def test_the_report_has_the_promised_form(kept: Any) -> None:
@@ -32,6 +35,19 @@ def test_the_tables_name_every_source_in_eighty_columns(kept: Any) -> None:
     tables = kept.printed.split("\n\n", 1)[1]
     assert max(map(len, tables.splitlines())) <= 80
     assert "\x1b" not in kept.printed  # no colours where nobody looks
+
+
+def test_no_figure_is_cut_where_stale_ones_stand_beside(kept: Any) -> None:
+    report = copy.deepcopy(kept.report)
+    for part in ("next", "by_history"):
+        report[part]["stale"] = report[part]["strict"]
+    out = io.StringIO()
+    show_replay(report, Console(file=out, width=80, highlight=False))
+    printed = out.getvalue()
+    assert "\u2026" not in printed
+    assert len(re.findall(r"^blend ", printed, re.MULTILINE)) == 3  # also of shown lists
+    blend = report["next"]["stale"]["blend"]
+    assert f"{blend['hr@10']:.4f}  {blend['ndcg@10']:.4f}" in printed.split("stale)")[1]
 
 
 def report_sources(report: dict[str, Any]) -> set[str]:
