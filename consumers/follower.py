@@ -51,6 +51,7 @@ class Follower:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"load-{self.kind}")
         self._job: Future[Any] | None = None
         self._then: Callable[[Any], None] = self._want
+        self._failed: Callable[[Exception], None] = self._refused
 
     @property
     def version(self) -> str:
@@ -87,9 +88,23 @@ class Follower:
         """Have the next look go to Redis."""
         self._look_at = 0.0
 
-    def _beside(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
-        """Do what takes long in a thread; what follows from it is done by a later look."""
+    def _beside(
+        self,
+        work: Callable[[], Any],
+        then: Callable[[Any], None],
+        failed: Callable[[Exception], None] | None = None,
+    ) -> None:
+        """Do what takes long in a thread; what follows from it is done by a later look.
+
+        Parameters
+        ----------
+        work
+            Done in the thread.
+        then, failed
+            Told of what came out, or of the error; without the latter a version is refused.
+        """
         self._job, self._then = self._pool.submit(work), then
+        self._failed = failed or self._refused
 
     def _result(self, done: Future[Any]) -> Any:
         """Return what came out beside; None where it failed: the model before goes on."""
@@ -99,9 +114,12 @@ class Follower:
             log.warning("the model registry cannot be read now: %s", error)
             self._wanted, self._look_at = self.version, time.monotonic() + REGISTRY_EVERY_S
         except Exception as error:  # whatever it is, lists do not wait for a model
-            metrics.count("models.refused")
-            log.error("%s is not served, the model before goes on: %r", self._wanted, error)
+            self._failed(error)
         return None
+
+    def _refused(self, error: Exception) -> None:
+        metrics.count("models.refused")
+        log.error("%s is not served, the model before goes on: %r", self._wanted, error)
 
     def _look_for_another(self) -> None:
         now = time.monotonic()

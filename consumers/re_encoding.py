@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from features.card import ItemCard, text_of
-from features.reader import StoreReader
+from features.reader import BATCH, Read, StoreReader
 from features.text import Progress, TextEncoder
 from features.vectors import VectorCache, unit_rows, with_own_vectors
 from stream.settings import Settings
@@ -26,7 +26,7 @@ __all__ = ["ReEncoded", "beside", "fill", "re_encode"]
 
 @dataclass(frozen=True, slots=True)
 class ReEncoded:
-    """A catalogue in the vectors of an encoder.
+    """A catalogue, or a part of it, in the vectors of an encoder.
 
     Attributes
     ----------
@@ -60,10 +60,42 @@ def re_encode(
     EncoderError, StoreError
     """
     reader = StoreReader(store, store.keys, version=encoder.version, dim=encoder.dim)
+    return _encoded(settings, store, encoder, reader.scan(), progress)
+
+
+def fill(
+    settings: Settings,
+    store: Store,
+    encoder: TextEncoder,
+    ids: Sequence[str],
+    progress: Progress | None = None,
+) -> ReEncoded:
+    """Return the vectors of some items whose texts have none where their cards say.
+
+    They are returned, not left to be read: where `encoder.fields` is another than when
+    a card was written, the card does not say where the vector of its text lies now.
+
+    Raises
+    ------
+    EncoderError, StoreError
+    """
+    reader = StoreReader(store, store.keys, version=encoder.version, dim=encoder.dim)
+    firsts = range(0, len(ids), BATCH)
+    reads = ((reader.fetch(ids[first : first + BATCH]), len(ids)) for first in firsts)
+    return _encoded(settings, store, encoder, reads, progress)
+
+
+def _encoded(
+    settings: Settings,
+    store: Store,
+    encoder: TextEncoder,
+    reads: Iterable[tuple[Read, int]],
+    progress: Progress | None,
+) -> ReEncoded:
     cache = _cache(settings, store, encoder)
     ids: list[str] = []
     parts: list[NDArray[np.float32]] = [np.zeros((0, encoder.dim), np.float32)]
-    for (cards, vectors), total in reader.scan():
+    for (cards, vectors), total in reads:
         _complete(settings, cache, cards, vectors)
         own = [card.vectors for card in cards]
         parts.append(with_own_vectors(unit_rows(vectors), own, settings.items.own_vectors))
@@ -71,21 +103,6 @@ def re_encode(
         if progress is not None:
             progress(len(ids), total)
     return ReEncoded(encoder, ids, np.concatenate(parts))
-
-
-def fill(
-    settings: Settings, store: Store, encoder: TextEncoder, ids: Sequence[str]
-) -> Sequence[str]:
-    """Encode the texts of some items that have no vector yet; return the items.
-
-    Raises
-    ------
-    EncoderError, StoreError
-    """
-    reader = StoreReader(store, store.keys, version=encoder.version, dim=encoder.dim)
-    cards, vectors = reader.fetch(ids)
-    _complete(settings, _cache(settings, store, encoder), cards, vectors)
-    return ids
 
 
 def _cache(settings: Settings, store: Store, encoder: TextEncoder) -> VectorCache:

@@ -46,7 +46,8 @@ def catalogue_of(settings: Settings, store: Store, encoder: TextEncoder) -> Cata
     reader = StoreReader(store, store.keys, version=encoder.version, dim=encoder.dim)
     catalogue.load(reader)
     if reader.missing:
-        catalogue.refresh(reader, fill(settings, store, encoder, sorted(reader.missing)))
+        filled = fill(settings, store, encoder, sorted(reader.missing))
+        catalogue.put_vectors(filled.ids, filled.vectors)
     return catalogue
 
 

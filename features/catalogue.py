@@ -234,6 +234,22 @@ class Catalogue:
         self.vectors[rows] = vectors
         self.has_vector[:] = self.vectors.any(axis=1)
 
+    def put_vectors(self, ids: Sequence[str], vectors: NDArray[np.float32]) -> None:
+        """Write the content vectors of some items, of the same encoder as the others.
+
+        Parameters
+        ----------
+        ids
+            Items, of which those that are not in the table are left out.
+        vectors
+            As of :meth:`exchange`.
+        """
+        there = [at for at, item in enumerate(ids) if item in self.index]
+        rows = [self.index[ids[at]] for at in there]
+        self.version += 1
+        self.vectors[rows] = vectors[there]
+        self.has_vector[rows] = self.vectors[rows].any(axis=1)
+
     def load(self, reader: CardReader, progress: Progress | None = None) -> int:
         """Read all cards there are; return how many. Rows come in the order of ids."""
         done = 0

@@ -14,7 +14,7 @@ from features.card import ItemCard, decode_card
 from features.vectors import from_bytes
 from stream.keys import Keys
 
-__all__ = ["CardStore", "StoreReader", "read_card"]
+__all__ = ["BATCH", "CardStore", "Read", "StoreReader", "read_card"]
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +22,7 @@ BATCH: Final = 1000
 """Cards in one batch of a scan."""
 
 Read = tuple[Sequence[ItemCard], NDArray[np.float32]]
+"""Cards, and the vectors of their texts (n, dim), zero where there is none."""
 
 
 class CardStore(Protocol):

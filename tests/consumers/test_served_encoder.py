@@ -7,7 +7,7 @@ import shutil
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from consumers.catalogue import CatalogueConsumer
 from consumers.encoder_training import EncoderJob
 from consumers.encoders import encoder_at, promoted_encoder
 from consumers.personalize import Personalize
-from consumers.re_encoding import re_encode
+from consumers.re_encoding import fill, re_encode
 from consumers.served import ServedModel
 from consumers.served_encoder import FollowedEncoder, Serving, ViewedEncoder
 from consumers.training import TrainingJob
@@ -346,3 +346,98 @@ def test_items_that_come_while_the_encoder_is_loaded_are_not_lost(
     shop.settle(consumer)
     assert near(vectors(consumer, ["new"])[0], shop.tuned.encode(["w00a w01b"])[0])
     assert near(vectors(consumer), shop.tuned.encode(TEXTS))
+
+
+def fill_step(shop: Shop, consumer: Personalize) -> int:
+    """Handle a batch, wait for what is done beside; return how many items have a vector."""
+    shop.handle(consumer, [interaction("i00", NOON + DAY + shop.offset, "ann")])
+    served: Any = consumer.served
+    if served.encoder._job is not None:
+        wait([served.encoder._job])
+    return int(consumer.engine.world.catalogue.has_vector.sum())
+
+
+def test_many_texts_are_encoded_and_taken_over_a_chunk_at_a_time(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.registry.promote(shop.models.encoder)
+    consumer = shop.start()
+    monkeypatch.setattr("consumers.view.CHUNK", 5)
+    counts = [fill_step(shop, consumer) for _ in range(14)]
+    steps = [after - before for before, after in itertools.pairwise(counts)]
+    assert counts[-1] == len(NAMES)
+    assert max(steps) == 5
+    assert near(vectors(consumer), shop.tuned.encode(TEXTS))
+
+
+def test_an_item_whose_card_names_another_text_is_encoded_once(shop: Shop) -> None:
+    both = item("both", NOON, title="w00a w01b", description="extra query")
+    keeper = shop.keeper()
+    shop.handle(keeper, [both])  # its card says where the vector of both texts lies
+    titles = shop.settings.encoder.model_copy(update={"fields": ("title",)})
+    shop.settings = shop.settings.model_copy(update={"encoder": titles})
+    shop.registry.promote(shop.models.encoder)
+    re_encode(shop.settings, shop.store, shop.tuned)
+    consumer = shop.start()
+    view: Any = consumer._view
+    asked, take = list[str](), view.take_missing
+
+    def counted() -> Any:
+        asked.extend(found := take())
+        return found
+
+    view.take_missing = counted
+    for _ in range(8):
+        fill_step(shop, consumer)
+    assert near(vectors(consumer, ["both"])[0], shop.tuned.encode(["w00a w01b"])[0])
+    assert asked.count("both") == 1
+    catalogue = catalogue_of(shop.settings, shop.store, shop.tuned)
+    row = catalogue.index["both"]
+    assert near(catalogue.vectors[row], shop.tuned.encode(["w00a w01b"])[0])
+
+
+def test_texts_that_could_not_be_encoded_are_tried_again(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    shop.registry.promote(shop.models.encoder)
+    consumer = shop.start()
+    monkeypatch.setattr("consumers.served_encoder.FILL_AGAIN_S", 0.0)
+    broken = shop.settings.items.model_copy(update={"ttl_days": -1.0})  # Redis refuses the writes
+    served: Any = consumer.served
+    served.encoder._settings = shop.settings.model_copy(update={"items": broken})
+    assert [fill_step(shop, consumer) for _ in range(4)] == [0] * 4
+    served.encoder._settings = shop.settings
+    for _ in range(4):
+        fill_step(shop, consumer)
+    assert near(vectors(consumer), shop.tuned.encode(TEXTS))
+    assert "24 items could not be encoded" in caplog.text
+    assert "is not served" not in caplog.text
+    assert metrics.counters()["encoders.unfilled"] >= 1
+    assert "models.refused" not in metrics.counters()
+
+
+def test_a_swap_after_a_gap_in_the_feed_reads_few_cards_at_once(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    consumer = shop.start()
+    found = re_encode(shop.settings, shop.store, shop.tuned)
+    view: Any = consumer._view
+    monkeypatch.setattr("consumers.view.CHUNK", 5)
+    view.expect()
+    view._note(view.world.catalogue.ids)
+    view.exchange(replace(found, ids=[], vectors=found.vectors[:0]))
+    assert view.world.catalogue.has_vector.sum() == 5
+    assert view.take_missing() == NAMES[5:10]
+
+
+def test_a_card_that_changes_while_its_text_is_encoded_keeps_its_new_vector(shop: Shop) -> None:
+    consumer = shop.start()
+    view: Any = consumer._view
+    view.put_back(["i00"])
+    assert view.take_missing() == ["i00"]
+    old = fill(shop.settings, shop.store, shop.own, ["i00"])
+    shop.offset = len(NAMES)  # after the events of the card
+    shop.handle(shop.keeper(), [item("i00", NOON + DAY, title="w05a w06b")])
+    shop.click(consumer)
+    view.complete(old)
+    assert near(vectors(consumer, ["i00"])[0], shop.own.encode(["w05a w06b"])[0])
