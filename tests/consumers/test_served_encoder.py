@@ -438,6 +438,6 @@ def test_a_card_that_changes_while_its_text_is_encoded_keeps_its_new_vector(shop
     old = fill(shop.settings, shop.store, shop.own, ["i00"])
     shop.offset = len(NAMES)  # after the events of the card
     shop.handle(shop.keeper(), [item("i00", NOON + DAY, title="w05a w06b")])
-    shop.click(consumer)
+    view.refresh()
     view.complete(old)
     assert near(vectors(consumer, ["i00"])[0], shop.own.encode(["w05a w06b"])[0])
