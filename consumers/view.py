@@ -68,7 +68,7 @@ class LiveView:
         event_partitions: int = 0,
         every_ms: int = 50,
     ) -> None:
-        catalogue = Catalogue(encoder.dim, settings.items)
+        catalogue = Catalogue(encoder.dim, settings.items, encoder.version)
         stats = ItemStats(catalogue, settings.neighbours.served)
         ttl_ms = int(settings.redis.ttl_days * 86_400_000)
         queries = VectorCache(store, store.keys, encoder, ttl_ms=ttl_ms)
@@ -129,7 +129,7 @@ class LiveView:
         a gap in the feed, most of them by :meth:`take_missing`, for batches wait meanwhile.
         """
         encoder = to.encoder
-        self.world.catalogue.exchange(to.ids, to.vectors)
+        self.world.catalogue.exchange(to.ids, to.vectors, encoder.version)
         self._queries.exchange(encoder)
         store = self._store
         self._reader = StoreReader(store, store.keys, version=encoder.version, dim=encoder.dim)
