@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -49,6 +50,7 @@ class Follower:
         self._wanted = ""
         self._look_at = self._ask_at = 0.0
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"load-{self.kind}")
+        self._stop = threading.Event()
         self._job: Future[Any] | None = None
         self._then: Callable[[Any], None] = self._want
         self._failed: Callable[[Exception], None] = self._refused
@@ -83,6 +85,11 @@ class Follower:
             job, self._job = self._job, None
             if (found := self._result(job)) is not None:
                 self._then(found)
+
+    def close(self) -> None:
+        """End what is done beside, at its next step: a process that ends waits for its threads."""
+        self._stop.set()
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def hurry(self) -> None:
         """Have the next look go to Redis."""

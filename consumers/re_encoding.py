@@ -7,9 +7,10 @@ that waits by itself, and touches nothing that the hot path reads.
 from __future__ import annotations
 
 import copy
-import time
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,11 @@ from features.vectors import VectorCache, unit_rows, with_own_vectors
 from stream.settings import Settings
 from stream.store import DAY_MS, Store
 
-__all__ = ["ReEncoded", "beside", "fill", "re_encode"]
+__all__ = ["ReEncoded", "StoppedError", "beside", "fill", "re_encode", "unless"]
+
+
+class StoppedError(Exception):
+    """The process ends: nobody waits for what was being done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +48,26 @@ class ReEncoded:
     vectors: NDArray[np.float32]
 
 
-def beside(store: Store) -> Store:
-    """Return a store for another thread: the same Redis, waited for by sleeping."""
+def beside(store: Store, stop: threading.Event) -> Store:
+    """Return a store for another thread: the same Redis, waited for until ``stop`` is set."""
+
+    def wait(seconds: float) -> None:
+        if stop.wait(seconds):
+            raise StoppedError
+
     twin = copy.copy(store)
-    twin.wait = time.sleep
+    twin.wait = wait
     return twin
+
+
+def unless(stop: threading.Event) -> Progress:
+    """Return a progress that shows nothing, and raises :class:`StoppedError` once it is to end."""
+
+    def progress(done: int, total: int) -> None:
+        if stop.is_set():
+            raise StoppedError
+
+    return progress
 
 
 def re_encode(
@@ -55,12 +75,21 @@ def re_encode(
 ) -> ReEncoded:
     """Return all cards' vectors by an encoder; texts that it has not seen are encoded and kept.
 
+    Parameters
+    ----------
+    settings, store, encoder
+        Whose vectors of what.
+    progress
+        Told of the cards that are done, and of each batch of texts that is encoded. What it
+        raises ends all, what is encoded by then is kept but for the last thousand cards.
+
     Raises
     ------
     EncoderError, StoreError
     """
     reader = StoreReader(store, store.keys, version=encoder.version, dim=encoder.dim)
-    return _encoded(settings, store, encoder, reader.scan(), progress)
+    check = None if progress is None else partial(progress, 0, 1)  # how many, it does not know yet
+    return _encoded(settings, store, encoder, reader.scan(check), progress)
 
 
 def fill(
@@ -96,7 +125,7 @@ def _encoded(
     ids: list[str] = []
     parts: list[NDArray[np.float32]] = [np.zeros((0, encoder.dim), np.float32)]
     for (cards, vectors), total in reads:
-        _complete(settings, cache, cards, vectors)
+        _complete(settings, cache, cards, vectors, partial(_within, progress, len(ids), total))
         own = [card.vectors for card in cards]
         parts.append(with_own_vectors(unit_rows(vectors), own, settings.items.own_vectors))
         ids += [card.item for card in cards]
@@ -115,8 +144,15 @@ def _complete(
     cache: VectorCache,
     cards: Sequence[ItemCard],
     vectors: NDArray[np.float32],
+    progress: Progress,
 ) -> None:
     """Fill in the vectors (n, dim) of cards that have none."""
     rows = np.flatnonzero(~vectors.any(axis=1)).tolist()
     texts = [text_of(cards[row], settings.encoder.fields) for row in rows]
-    vectors[rows] = cache.vectors(texts)
+    vectors[rows] = cache.vectors(texts, progress)
+
+
+def _within(progress: Progress | None, before: int, total: int, encoded: int, _: int) -> None:
+    """Tell of texts that are encoded, on top of the cards that were done before."""
+    if progress is not None:
+        progress(before + encoded, total)

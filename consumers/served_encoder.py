@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from consumers.encoders import encoder_at
 from consumers.follower import Follower
-from consumers.re_encoding import ReEncoded, beside, fill, re_encode
+from consumers.re_encoding import ReEncoded, beside, fill, re_encode, unless
 from consumers.served import ServedModel
 from consumers.view import LiveView
 from features.text import TextEncoder
@@ -114,8 +114,8 @@ class ViewedEncoder(FollowedEncoder):
 
     def _fill(self, missing: Sequence[str]) -> None:
         if missing:
-            store, encoder = beside(self._store), self._view.encoder
-            work = partial(fill, self._settings, store, encoder, missing)
+            store, encoder = beside(self._store, self._stop), self._view.encoder
+            work = partial(fill, self._settings, store, encoder, missing, unless(self._stop))
             self._beside(work, self._filled, partial(self._not_filled, missing))
 
     def _filled(self, found: ReEncoded) -> None:
@@ -136,7 +136,8 @@ class ViewedEncoder(FollowedEncoder):
 
     def _read(self, version: str) -> Any:
         encoder = super()._read(version)
-        return re_encode(self._settings, beside(self._store), encoder)
+        store = beside(self._store, self._stop)
+        return re_encode(self._settings, store, encoder, unless(self._stop))
 
     def _arrived(self, found: Any) -> None:
         assert isinstance(found, ReEncoded)
@@ -168,10 +169,16 @@ class Serving:
         An encoder is not waited for: the process began with one, and to encode all items by
         another may take minutes.
         """
+        self.model.prepare()
         self.encoder.hurry()
         self.encoder.look()
         if not self.encoder.coming:
             self.model.begin()
+
+    def close(self) -> None:
+        """End what is done beside."""
+        self.encoder.close()
+        self.model.close()
 
     def look(self) -> None:
         """Go a step towards what is current, without waiting; between two batches."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import shutil
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import wait
 from dataclasses import dataclass, replace
@@ -18,15 +19,16 @@ from consumers.catalogue import CatalogueConsumer
 from consumers.encoder_training import EncoderJob
 from consumers.encoders import encoder_at, promoted_encoder
 from consumers.personalize import Personalize
-from consumers.re_encoding import fill, re_encode
+from consumers.re_encoding import StoppedError, beside, fill, re_encode, unless
 from consumers.served import ServedModel
 from consumers.served_encoder import FollowedEncoder, Serving, ViewedEncoder
 from consumers.training import TrainingJob
 from consumers.training_input import catalogue_of, encode_items
 from consumers.view import LiveView
+from consumers.wiring import end_beside
 from features.model_folder import find_base
 from features.reader import read_card
-from features.text import load_encoder, text_hash
+from features.text import Progress, TextEncoder, load_encoder, text_hash
 from features.vectors import VectorCache, from_bytes
 from models.answer import decode_answer
 from models.encoder_packing import add_untouched
@@ -441,3 +443,52 @@ def test_a_card_that_changes_while_its_text_is_encoded_keeps_its_new_vector(shop
     view.refresh()
     view.complete(old)
     assert near(vectors(consumer, ["i00"])[0], shop.own.encode(["w05a w06b"])[0])
+
+
+class Slow:
+    """An encoder that takes a minute, in small steps."""
+
+    def __init__(self, inner: TextEncoder) -> None:
+        self.inner, self.version, self.dim = inner, inner.version, inner.dim
+        self.begun = threading.Event()
+
+    def encode(self, texts: Sequence[str], progress: Progress | None = None) -> Any:
+        self.begun.set()
+        for step in range(600):
+            time.sleep(0.1)
+            if progress is not None:
+                progress(step, 600)
+        return self.inner.encode(texts)
+
+
+def test_a_process_that_ends_does_not_wait_for_texts_that_are_being_encoded(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = Slow(shop.tuned)
+    monkeypatch.setattr("consumers.served_encoder.encoder_at", lambda *_: slow)
+    consumer = shop.start()
+    shop.announce("encoder", shop.models.encoder)
+    while not slow.begun.is_set():
+        shop.click(consumer)
+    served: Any = consumer.served
+    job = served.encoder._job
+    end_beside(consumer)
+    assert isinstance(job.exception(timeout=5), StoppedError)
+
+
+def test_what_is_done_beside_ends_while_redis_is_away_or_cards_are_listed(shop: Shop) -> None:
+    stop = threading.Event()
+    stop.set()
+    store = beside(shop.store, stop)
+    with pytest.raises(StoppedError):
+        store.wait(60)
+    with pytest.raises(StoppedError):
+        re_encode(shop.settings, store, shop.tuned, unless(stop))
+
+
+def test_the_catalogue_consumer_ends_what_it_does_beside(shop: Shop) -> None:
+    keeper = shop.keeper()
+    end_beside(keeper)
+    assert keeper.follower is not None
+    with pytest.raises(RuntimeError, match="shutdown"):
+        keeper.follower._pool.submit(str)
