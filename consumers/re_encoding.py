@@ -19,14 +19,11 @@ from features.card import ItemCard, text_of
 from features.reader import BATCH, Read, StoreReader
 from features.text import Progress, TextEncoder
 from features.vectors import VectorCache, unit_rows, with_own_vectors
+from stream.errors import StoppedError
 from stream.settings import Settings
 from stream.store import DAY_MS, Store
 
-__all__ = ["ReEncoded", "StoppedError", "beside", "fill", "re_encode", "unless"]
-
-
-class StoppedError(Exception):
-    """The process ends: nobody waits for what was being done."""
+__all__ = ["ReEncoded", "beside", "fill", "re_encode", "unless"]
 
 
 @dataclass(frozen=True, slots=True)

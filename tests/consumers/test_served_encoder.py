@@ -19,7 +19,7 @@ from consumers.catalogue import CatalogueConsumer
 from consumers.encoder_training import EncoderJob
 from consumers.encoders import encoder_at, promoted_encoder
 from consumers.personalize import Personalize
-from consumers.re_encoding import StoppedError, beside, fill, re_encode, unless
+from consumers.re_encoding import beside, fill, re_encode, unless
 from consumers.served import ServedModel
 from consumers.served_encoder import FollowedEncoder, Serving, ViewedEncoder
 from consumers.training import TrainingJob
@@ -38,6 +38,7 @@ from models.sources.transformer import Transformer
 from stream import metrics
 from stream.announcement import Announced, announce
 from stream.clock import HandClock
+from stream.errors import StoppedError
 from stream.events import Event, encode
 from stream.records import Record, TopicPartition
 from stream.settings import Settings
