@@ -50,7 +50,7 @@ def beside(store: Store, stop: threading.Event) -> Store:
 
     def wait(seconds: float) -> None:
         if stop.wait(seconds):
-            raise StoppedError
+            raise StoppedError("the process ends")
 
     twin = copy.copy(store)
     twin.wait = wait
@@ -62,7 +62,7 @@ def unless(stop: threading.Event) -> Progress:
 
     def progress(done: int, total: int) -> None:
         if stop.is_set():
-            raise StoppedError
+            raise StoppedError("the process ends")
 
     return progress
 
