@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import NamedTuple
 
-from features.merging import load_adapted
+from features.merging import load_adapted, tidy
 from features.model_folder import find_base
 from features.text import TextEncoder, load_encoder
 from models.encoder_packing import KIND, read_adapter
@@ -29,6 +30,9 @@ class Promoted(NamedTuple):
 def encoder_at(settings: Settings, version: str) -> TextEncoder:
     """Load a version from the registry: verified, merged, exported where that is due.
 
+    Copies of versions of before are removed from this machine, see :func:`tidy`; those of the
+    current one and of the one to which a rollback goes stay.
+
     Raises
     ------
     ModelError
@@ -37,8 +41,14 @@ def encoder_at(settings: Settings, version: str) -> TextEncoder:
         The registry or the cache cannot be used.
     """
     base = find_base(settings.encoder)
-    adapter, _ = read_adapter(Registry(settings.training.registry), version, base)
-    return load_adapted(settings.encoder, base, adapter)
+    registry = Registry(settings.training.registry)
+    adapter, _ = read_adapter(registry, version, base)
+    encoder = load_adapted(settings.encoder, base, adapter)
+    with contextlib.suppress(ModelError, FolderError):  # then nothing is known to be unneeded
+        pointer = registry.current(KIND)
+        kept = () if pointer is None else (pointer.current.version, pointer.before)
+        tidy(settings.encoder.cache_folder, base, {version, *kept})
+    return encoder
 
 
 def promoted_encoder(settings: Settings) -> Promoted:

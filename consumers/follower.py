@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -49,8 +50,10 @@ class Follower:
         self._wanted = ""
         self._look_at = self._ask_at = 0.0
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"load-{self.kind}")
+        self._stop = threading.Event()
         self._job: Future[Any] | None = None
         self._then: Callable[[Any], None] = self._want
+        self._failed: Callable[[Exception], None] = self._refused
 
     @property
     def version(self) -> str:
@@ -83,13 +86,32 @@ class Follower:
             if (found := self._result(job)) is not None:
                 self._then(found)
 
+    def close(self) -> None:
+        """End what is done beside, at its next step: a process that ends waits for its threads."""
+        self._stop.set()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
     def hurry(self) -> None:
         """Have the next look go to Redis."""
         self._look_at = 0.0
 
-    def _beside(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
-        """Do what takes long in a thread; what follows from it is done by a later look."""
+    def _beside(
+        self,
+        work: Callable[[], Any],
+        then: Callable[[Any], None],
+        failed: Callable[[Exception], None] | None = None,
+    ) -> None:
+        """Do what takes long in a thread; what follows from it is done by a later look.
+
+        Parameters
+        ----------
+        work
+            Done in the thread.
+        then, failed
+            Told of what came out, or of the error; without the latter a version is refused.
+        """
         self._job, self._then = self._pool.submit(work), then
+        self._failed = failed or self._refused
 
     def _result(self, done: Future[Any]) -> Any:
         """Return what came out beside; None where it failed: the model before goes on."""
@@ -99,9 +121,12 @@ class Follower:
             log.warning("the model registry cannot be read now: %s", error)
             self._wanted, self._look_at = self.version, time.monotonic() + REGISTRY_EVERY_S
         except Exception as error:  # whatever it is, lists do not wait for a model
-            metrics.count("models.refused")
-            log.error("%s is not served, the model before goes on: %r", self._wanted, error)
+            self._failed(error)
         return None
+
+    def _refused(self, error: Exception) -> None:
+        metrics.count("models.refused")
+        log.error("%s is not served, the model before goes on: %r", self._wanted, error)
 
     def _look_for_another(self) -> None:
         now = time.monotonic()

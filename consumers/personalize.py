@@ -64,6 +64,10 @@ class Served(Protocol):
         """Go a step towards what is current, without waiting; between two batches."""
         ...
 
+    def close(self) -> None:
+        """End what is done beside."""
+        ...
+
 
 class Personalize:
     """Folds users' states, learns from what they do, writes what to show them next.

@@ -58,15 +58,19 @@ class ServedModel(Follower):
         return self._source.version if self._source is not None else ""
 
     def begin(self) -> None:
-        """Load what is current before the first batch; without one nothing is served.
+        """Load what is current before the first batch; without one nothing is served."""
+        self.prepare()
+        super().begin()
 
-        Where models are to be expected torch is loaded too: beside the hot path that
-        takes seconds, in which batches take twice as long and some ten times.
+    def prepare(self) -> None:
+        """Load torch where models are to be expected.
+
+        Beside the hot path that takes seconds, in which batches take twice as long and some
+        ten times.
         """
         if self._expects():
             import models.loaded
             import models.packing  # noqa: F401 - loaded here, used by the first model
-        super().begin()
 
     def _expects(self) -> bool:
         """Whether somebody trains, or has trained, so that a first model may come."""

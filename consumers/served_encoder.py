@@ -9,13 +9,14 @@ one encoder, so the old one goes at the swap, and what is current is looked up.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
 from consumers.encoders import encoder_at
 from consumers.follower import Follower
-from consumers.re_encoding import ReEncoded, beside, fill, re_encode
+from consumers.re_encoding import ReEncoded, beside, fill, re_encode, unless
 from consumers.served import ServedModel
 from consumers.view import LiveView
 from features.text import TextEncoder
@@ -29,6 +30,9 @@ __all__ = ["FollowedEncoder", "Serving", "ViewedEncoder"]
 log = logging.getLogger(__name__)
 
 KIND: Final[Kind] = "encoder"
+
+FILL_AGAIN_S: Final = 30.0
+"""Seconds after which texts are encoded that could not be."""
 
 
 class FollowedEncoder(Follower):
@@ -100,13 +104,30 @@ class ViewedEncoder(FollowedEncoder):
     ) -> None:
         super().__init__(settings, store, version, lambda _: None)
         self._view, self._swapped = view, swapped
+        self._fill_at = 0.0
 
     def look(self) -> None:
         """Go a step towards the current encoder, or have texts encoded that nobody encoded."""
         super().look()
-        if self._job is None and (missing := self._view.take_missing()):
-            store, encoder = beside(self._store), self._view.encoder
-            self._beside(partial(fill, self._settings, store, encoder, missing), self._view.reread)
+        if self._job is None and time.monotonic() >= self._fill_at:
+            self._fill(self._view.take_missing())
+
+    def _fill(self, missing: Sequence[str]) -> None:
+        if missing:
+            store, encoder = beside(self._store, self._stop), self._view.encoder
+            work = partial(fill, self._settings, store, encoder, missing, unless(self._stop))
+            self._beside(work, self._filled, partial(self._not_filled, missing))
+
+    def _filled(self, found: ReEncoded) -> None:
+        self._view.complete(found)
+        self._look_for_another()  # between two chunks: a whole catalogue may take hours
+
+    def _not_filled(self, missing: Sequence[str], error: Exception) -> None:
+        self._view.put_back(missing)
+        self._fill_at = time.monotonic() + FILL_AGAIN_S
+        metrics.count("encoders.unfilled")
+        words = "the texts of %d items could not be encoded; they are tried again in %.0f s: %r"
+        log.warning(words, len(missing), FILL_AGAIN_S, error)
 
     def _want(self, version: str) -> None:
         if version and version != self._wanted:
@@ -115,7 +136,8 @@ class ViewedEncoder(FollowedEncoder):
 
     def _read(self, version: str) -> Any:
         encoder = super()._read(version)
-        return re_encode(self._settings, beside(self._store), encoder)
+        store = beside(self._store, self._stop)
+        return re_encode(self._settings, store, encoder, unless(self._stop))
 
     def _arrived(self, found: Any) -> None:
         assert isinstance(found, ReEncoded)
@@ -147,10 +169,16 @@ class Serving:
         An encoder is not waited for: the process began with one, and to encode all items by
         another may take minutes.
         """
+        self.model.prepare()
         self.encoder.hurry()
         self.encoder.look()
         if not self.encoder.coming:
             self.model.begin()
+
+    def close(self) -> None:
+        """End what is done beside."""
+        self.encoder.close()
+        self.model.close()
 
     def look(self) -> None:
         """Go a step towards what is current, without waiting; between two batches."""

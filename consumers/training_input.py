@@ -42,11 +42,12 @@ def encode_items(settings: Settings, store: Store, encoder: TextEncoder, log: st
 
 def catalogue_of(settings: Settings, store: Store, encoder: TextEncoder) -> Catalogue:
     """Return the catalogue that lies in a store; texts without a vector are encoded."""
-    catalogue = Catalogue(encoder.dim, settings.items)
+    catalogue = Catalogue(encoder.dim, settings.items, encoder.version)
     reader = StoreReader(store, store.keys, version=encoder.version, dim=encoder.dim)
     catalogue.load(reader)
     if reader.missing:
-        catalogue.refresh(reader, fill(settings, store, encoder, sorted(reader.missing)))
+        filled = fill(settings, store, encoder, sorted(reader.missing))
+        catalogue.put_vectors(filled.ids, filled.vectors)
     return catalogue
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -26,7 +27,7 @@ __all__ = ["LiveView"]
 log = logging.getLogger(__name__)
 
 CHUNK: Final = 1000
-"""Feed entries, and records, that are read at once."""
+"""Feed entries, and records, that are read at once; items that are encoded at once."""
 
 
 class _Change(Struct):
@@ -67,7 +68,7 @@ class LiveView:
         event_partitions: int = 0,
         every_ms: int = 50,
     ) -> None:
-        catalogue = Catalogue(encoder.dim, settings.items)
+        catalogue = Catalogue(encoder.dim, settings.items, encoder.version)
         stats = ItemStats(catalogue, settings.neighbours.served)
         ttl_ms = int(settings.redis.ttl_days * 86_400_000)
         queries = VectorCache(store, store.keys, encoder, ttl_ms=ttl_ms)
@@ -81,6 +82,8 @@ class LiveView:
         self._position: str | None = None
         self._read_at = 0.0
         self._changed: set[str] = set()
+        self._missing: dict[str, None] = {}
+        self._meanwhile: set[str] = set()
 
     def begin(self) -> None:
         """Load everything there is, once."""
@@ -93,10 +96,27 @@ class LiveView:
         return self._queries.encoder
 
     def take_missing(self) -> list[str]:
-        """Return the items met since the last call whose texts had no vector."""
-        missing = sorted(self._reader.missing)
+        """Return at most CHUNK of the items whose texts have no vector, those met first."""
+        self.put_back(sorted(self._reader.missing))
         self._reader.missing.clear()
-        return missing
+        taken = list(islice(self._missing, CHUNK))
+        for item in taken:
+            del self._missing[item]
+        self._meanwhile.clear()
+        return taken
+
+    def put_back(self, items: Sequence[str]) -> None:
+        """Have items that were taken be taken again, after the others."""
+        self._missing.update(dict.fromkeys(items))
+
+    def complete(self, found: ReEncoded) -> None:
+        """Take over the vectors of items that were missing; between two batches.
+
+        Cards that changed since they were taken have been read anew: theirs are of before.
+        """
+        kept = [at for at, item in enumerate(found.ids) if item not in self._meanwhile]
+        ids = [found.ids[at] for at in kept]
+        self.world.catalogue.put_vectors(ids, found.vectors[kept])
 
     def expect(self) -> None:
         """Note from here on which cards change: another encoder reads them meanwhile."""
@@ -105,16 +125,20 @@ class LiveView:
     def exchange(self, to: ReEncoded) -> None:
         """Have another encoder's vectors from here on; between two batches.
 
-        Cards that changed since :meth:`expect` are read anew.
+        Cards that changed since :meth:`expect` are read anew; where they are many, as after
+        a gap in the feed, most of them by :meth:`take_missing`, for batches wait meanwhile.
         """
         encoder = to.encoder
-        self.world.catalogue.exchange(to.ids, to.vectors)
+        self.world.catalogue.exchange(to.ids, to.vectors, encoder.version)
         self._queries.exchange(encoder)
         store = self._store
         self._reader = StoreReader(store, store.keys, version=encoder.version, dim=encoder.dim)
-        self.reread(sorted(self._changed))
+        self._missing.clear()  # they lacked a vector of the encoder before
+        changed = sorted(self._changed)
+        self._reread(changed[:CHUNK])
+        self.put_back(changed[CHUNK:])
 
-    def reread(self, items: Sequence[str]) -> None:
+    def _reread(self, items: Sequence[str]) -> None:
         """Read some cards anew, with their vectors."""
         for first in range(0, len(items), CHUNK):
             self.world.catalogue.refresh(self._reader, items[first : first + CHUNK])
@@ -145,16 +169,21 @@ class LiveView:
             if feed.gap:
                 log.warning("the feed of changes was cut before it was read; loading all anew")
                 self._load()
-                self._changed.update(self.world.catalogue.ids)
+                self._note(self.world.catalogue.ids)
                 return
             self._position = feed.position
             self._apply([_CHANGE.decode(entry) for entry in feed.entries])
             more = len(feed.entries) == CHUNK
 
+    def _note(self, items: Sequence[str]) -> None:
+        """Note that cards have been read anew, for who reads them beside."""
+        self._changed.update(items)
+        self._meanwhile.update(items)
+
     def _apply(self, changes: list[_Change]) -> None:
         cards = list(dict.fromkeys(item for change in changes for item in change.items))
-        self._changed.update(cards)
-        self.reread(cards)
+        self._note(cards)
+        self._reread(cards)
         items = list(dict.fromkeys(item for change in changes for item in change.stats))
         for first in range(0, len(items), CHUNK):
             keys = [self._store.keys.neighbours(item) for item in items[first : first + CHUNK]]

@@ -36,6 +36,7 @@ __all__ = [
     "build_archive",
     "build_loop",
     "configure_logs",
+    "end_beside",
     "group_of",
     "partitions_of",
     "run_consumer",
@@ -230,7 +231,10 @@ def run_consumer(
         if ready is not None:
             ready()
         log.info("%s runs on Kafka %s and %s", name, settings.kafka.bootstrap, store.url)
-        loop.run(stop, lambda: save_learners(loop.handler, store))
+        try:
+            loop.run(stop, lambda: save_learners(loop.handler, store))
+        finally:
+            end_beside(loop.handler)
         log.info("%s ended after %d records", name, loop.events)
     finally:
         store.close()
@@ -283,6 +287,15 @@ def save_learners(handler: Handler, store: Store) -> None:
         writes = Writes()
         inner.learners.checkpoint(writes, models=True)
         store.write(writes)
+
+
+def end_beside(handler: Handler) -> None:
+    """End what a consumer does in threads; it is done with when the process ends."""
+    inner = handler.inner if isinstance(handler, Lockstep) else handler
+    if isinstance(inner, Personalize) and inner.served is not None:
+        inner.served.close()
+    elif isinstance(inner, CatalogueConsumer) and inner.follower is not None:
+        inner.follower.close()
 
 
 class _OneLine(logging.Formatter):

@@ -66,9 +66,13 @@ class Catalogue:
         Length of the text encoder's vectors.
     items
         The settings' ``items`` group.
+    encoder
+        Version of the text encoder.
 
     Attributes
     ----------
+    encoder
+        Version of the text encoder whose vectors these are.
     version
         Grows with every :meth:`apply`; who keeps what it derived compares it.
     exchanged
@@ -87,8 +91,8 @@ class Catalogue:
     'kitchen'
     """
 
-    def __init__(self, dim: int, items: ItemsSettings | None = None) -> None:
-        self.dim, self.items = dim, items or ItemsSettings()
+    def __init__(self, dim: int, items: ItemsSettings | None = None, encoder: str = "") -> None:
+        self.dim, self.items, self.encoder = dim, items or ItemsSettings(), encoder
         self.ids: list[str] = []
         self.index: dict[str, int] = {}
         self.titles: list[str] = []
@@ -215,7 +219,7 @@ class Catalogue:
             self._put(row, cards[at])
         return rows
 
-    def exchange(self, ids: Sequence[str], vectors: NDArray[np.float32]) -> None:
+    def exchange(self, ids: Sequence[str], vectors: NDArray[np.float32], encoder: str) -> None:
         """Replace all content vectors by those of another encoder.
 
         Parameters
@@ -224,15 +228,34 @@ class Catalogue:
             Items; those that are not among them have no vector afterwards.
         vectors
             Their content vectors ``(n, dim)``, own vectors beside, of which zero rows are none.
+        encoder
+            Its version.
         """
         if vectors.shape != (len(ids), self.dim):
             raise ValueError(f"vectors {vectors.shape} for {len(ids)} items of {self.dim}")
         rows = self.rows_of(ids)
         self.version += 1
         self.exchanged += 1
+        self.encoder = encoder
         self.vectors[:] = 0
         self.vectors[rows] = vectors
         self.has_vector[:] = self.vectors.any(axis=1)
+
+    def put_vectors(self, ids: Sequence[str], vectors: NDArray[np.float32]) -> None:
+        """Write the content vectors of some items, of the same encoder as the others.
+
+        Parameters
+        ----------
+        ids
+            Items, of which those that are not in the table are left out.
+        vectors
+            As of :meth:`exchange`.
+        """
+        there = [at for at, item in enumerate(ids) if item in self.index]
+        rows = [self.index[ids[at]] for at in there]
+        self.version += 1
+        self.vectors[rows] = vectors[there]
+        self.has_vector[rows] = self.vectors[rows].any(axis=1)
 
     def load(self, reader: CardReader, progress: Progress | None = None) -> int:
         """Read all cards there are; return how many. Rows come in the order of ids."""

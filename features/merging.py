@@ -6,11 +6,16 @@ computes layer by layer. Loads torch, inside its functions.
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import hashlib
+import logging
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,12 +33,23 @@ from stream.settings import EncoderSettings
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Adapter", "layers_of", "load_adapted", "write_merged"]
+__all__ = ["Adapter", "layers_of", "load_adapted", "tidy", "write_merged"]
+
+log = logging.getLogger(__name__)
 
 SEAL: Final = "merged.json"
 SINGLE: Final = "model.safetensors"
 BESIDE: Final = ("modules.json", "*_bert_config.json", "config_*.json", "special_tokens_map.json")
 """Files that the vectors do not depend on, but other libraries want."""
+
+COPY: Final = re.compile(r"(.+)-(?:merged|(?:int8|fp32)-r\d+)")
+"""What a tuned encoder's folders in the cache are called, after the base: version and form."""
+
+LEFT: Final = re.compile(r"(?:merge|export|gone)-\w+")
+"""Folders that a process was writing, or removing, when it died."""
+
+UNUSED_S: Final = 86_400.0
+"""Seconds after which a copy counts as unused, if no process has loaded it since."""
 
 A: Final = ".lora_A"
 B: Final = ".lora_B"
@@ -100,13 +116,71 @@ def load_adapted(settings: EncoderSettings, base: Base, adapter: Adapter) -> Enc
         return load_folder(settings, base.folder, base.name)
     name = f"{base.name}-{adapter.version}"
     folder = settings.cache_folder / f"{name}-merged"
-    if not _intact(folder):
-        try:
-            shutil.rmtree(folder, ignore_errors=True)
-            write_merged(base, adapter, folder)
-        except OSError as error:
-            raise EncoderError(f"{folder} cannot be written: {error}") from error
+    _used(settings.cache_folder, name)
+    _make(base, adapter, folder)
+    try:
+        return load_folder(settings, folder, name)
+    except EncoderError:
+        if folder.exists():
+            raise
+    _make(base, adapter, folder)  # another process, or a person, has just removed it
     return load_folder(settings, folder, name)
+
+
+def _make(base: Base, adapter: Adapter, folder: Path) -> None:
+    if _intact(folder):
+        return
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        write_merged(base, adapter, folder)
+    except OSError as error:
+        raise EncoderError(f"{folder} cannot be written: {error}") from error
+
+
+def _used(cache: Path, name: str) -> None:
+    """Note that the copies of an encoder are in use, for :func:`tidy`."""
+    for folder in cache.glob(f"{glob.escape(name)}-*"):
+        with contextlib.suppress(OSError):  # of another user, or just removed
+            os.utime(folder)
+
+
+def tidy(cache: Path, base: Base, keep: Collection[str]) -> list[str]:
+    """Remove the merged and exported copies of adapters that nobody has loaded for a day.
+
+    A process that has loaded one needs its files no more, and one that is to load it makes
+    it anew. What cannot be removed stays.
+
+    Parameters
+    ----------
+    cache
+        The folder of all copies.
+    base
+        The encoder whose adapters' copies are removed; its own stay.
+    keep
+        Names of adapters whose copies stay.
+
+    Returns
+    -------
+    removed
+        Names of the folders.
+    """
+    removed = []
+    for folder in sorted(cache.glob("*")):
+        rest = folder.name.removeprefix(f"{base.name}-")
+        copy = COPY.fullmatch(rest) if rest != folder.name else None
+        unneeded = copy[1] not in keep if copy else LEFT.fullmatch(folder.name) is not None
+        with contextlib.suppress(OSError):
+            if unneeded and time.time() - folder.stat().st_mtime > UNUSED_S:
+                # moved first: nobody is to find half of it
+                gone = Path(tempfile.mkdtemp(prefix="gone-", dir=cache))
+                try:
+                    os.replace(folder, gone)
+                    removed.append(folder.name)
+                finally:
+                    shutil.rmtree(gone, ignore_errors=True)
+    if removed:
+        log.info("removed copies of encoders that are not used any more: %s", ", ".join(removed))
+    return removed
 
 
 def _intact(folder: Path) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -14,7 +14,7 @@ from features.card import ItemCard, decode_card
 from features.vectors import from_bytes
 from stream.keys import Keys
 
-__all__ = ["CardStore", "StoreReader", "read_card"]
+__all__ = ["BATCH", "CardStore", "Read", "StoreReader", "read_card"]
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +22,7 @@ BATCH: Final = 1000
 """Cards in one batch of a scan."""
 
 Read = tuple[Sequence[ItemCard], NDArray[np.float32]]
+"""Cards, and the vectors of their texts (n, dim), zero where there is none."""
 
 
 class CardStore(Protocol):
@@ -62,12 +63,23 @@ class StoreReader:
         self.version, self._dim = version, dim
         self.missing: set[str] = set()
 
-    def scan(self) -> Iterator[tuple[Read, int]]:
+    def scan(self, check: Callable[[], None] | None = None) -> Iterator[tuple[Read, int]]:
         """Yield all cards in batches ordered by id, and the number of all there are.
 
         The order of Redis differs from run to run; that of ids does not.
+
+        Parameters
+        ----------
+        check
+            Called for each card before the first batch, while their ids are collected; it
+            raises what is to end that.
         """
-        ids = sorted({item for item, _ in self._store.scan("item")})
+        found = set()
+        for item, _ in self._store.scan("item"):
+            found.add(item)
+            if check is not None:
+                check()
+        ids = sorted(found)
         for start in range(0, len(ids), BATCH):
             yield self.fetch(ids[start : start + BATCH]), len(ids)
 

@@ -63,6 +63,10 @@ class Maps:
     basis, centre
         (dim, C) principal axes divided by the mean standard deviation of the
         components, and (C,) the mean vector in them.
+    encoder
+        Version of the text encoder that the vectors are of.
+    described
+        Known items that had a vector when they were taken.
     """
 
     known: int
@@ -72,6 +76,8 @@ class Maps:
     spread: F64
     basis: F32
     centre: F32
+    encoder: str
+    described: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,29 +184,36 @@ class ItemSpace:
             spread=none,
             basis=np.zeros((catalogue.dim, min(COMPONENTS, catalogue.dim)), np.float32),
             centre=np.zeros(min(COMPONENTS, catalogue.dim), np.float32),
+            encoder=catalogue.encoder,
+            described=0,
         )
         self._words: dict[str, int] = {}
         self._word_of = Column(np.int64, fill=0)
         self._idf = Column(np.float32, fill=0)
         self._rarest = np.float32(np.log(2.0))
-        self._exchanged = catalogue.exchanged
 
     def refresh(self) -> Carry | None:
         """Set the scales anew where the catalogue has outgrown them; None where they stay.
 
-        They are set anew as well where the vectors became those of another encoder.
+        They are set anew as well where the vectors are of another encoder, be it that it was
+        swapped or that a checkpoint is of before, and where there are twice as many: a process
+        that begins with an encoder that has encoded little gets them by and by.
         """
-        known = int(np.count_nonzero(self._catalogue.known))
-        exchanged = self._catalogue.exchanged != self._exchanged
-        if known < 2 or (known < GROWTH * self.maps.known and not exchanged):
+        catalogue, maps = self._catalogue, self.maps
+        known = int(np.count_nonzero(catalogue.known))
+        grown = known >= GROWTH * maps.known
+        if known < 2 or not (grown or catalogue.encoder != maps.encoder or self._better_described):
             return None
-        self._exchanged = self._catalogue.exchanged
         sample = self._sample()
         old = self.describe(sample)
         self.maps = _fit(self._catalogue, sample, known)
         self._count_words()
         new = self.describe(sample)
         return Carry(_expressed(old.phi, new.phi), _expressed(old.linear, new.linear))
+
+    @property
+    def _better_described(self) -> bool:
+        return _described(self._catalogue) > max(1, 2 * self.maps.described)
 
     def state(self) -> Arrays:
         """Return the scales."""
@@ -213,6 +226,8 @@ class ItemSpace:
             "spread": maps.spread,
             "basis": maps.basis,
             "centre": maps.centre,
+            "encoder": pack_names([maps.encoder]),
+            "described": np.array(maps.described),
         }
 
     def restore(self, arrays: Arrays) -> None:
@@ -225,6 +240,7 @@ class ItemSpace:
         """
         if arrays["basis"].shape != self.maps.basis.shape:
             raise ValueError("the scales are of content vectors of another length")
+        encoder = arrays.get("encoder")  # a checkpoint of before it was kept is of who knows which
         self.maps = Maps(
             known=int(arrays["known"]),
             fields=tuple(unpack_names(arrays["fields"])),
@@ -233,6 +249,8 @@ class ItemSpace:
             spread=arrays["spread"],
             basis=arrays["basis"],
             centre=arrays["centre"],
+            encoder="" if encoder is None else unpack_names(encoder)[0],
+            described=int(arrays.get("described", 0)),
         )
         self._count_words()
 
@@ -343,7 +361,13 @@ def _fit(catalogue: Catalogue, sample: I32, known: int) -> Maps:
         spread=np.array([scale[3] for scale in scales]),
         basis=basis.astype(np.float32),
         centre=centre.astype(np.float32),
+        encoder=catalogue.encoder,
+        described=_described(catalogue),
     )
+
+
+def _described(catalogue: Catalogue) -> int:
+    return int(np.count_nonzero(catalogue.known & catalogue.has_vector))
 
 
 def _principal(vectors: F64, dim: int) -> tuple[F64, F64]:

@@ -14,7 +14,8 @@
     ├── ModelError           a model or a learner's checkpoint is damaged, missing or unfit
     ├── ChildFailedError     a consumer process died again and again
     ├── BadEventError        what was to be published is no event
-    └── NothingYetError      there is no list to read yet
+    ├── NothingYetError      there is no list to read yet
+    └── StoppedError         what a thread did is not waited for any more
 
 A record that cannot be decoded is not an error but a value: see
 :class:`stream.events.BadRecord`.
@@ -34,6 +35,7 @@ __all__ = [
     "NothingYetError",
     "RilletError",
     "SettingsError",
+    "StoppedError",
     "StoreError",
 ]
 
@@ -100,3 +102,7 @@ class BadEventError(RilletError):
 
 class NothingYetError(RilletError):
     """There is no list yet, not even the one for unknown users."""
+
+
+class StoppedError(RilletError):
+    """The process ends: nobody waits any more for what a thread did."""

@@ -427,29 +427,38 @@ BEGIN = """
 import sys
 from types import SimpleNamespace
 from consumers.served import ServedModel
+from consumers.served_encoder import Serving
 from stream.settings import Settings
 from stream.store import Store
-enabled, registry = sys.argv[1:]
+enabled, registry, alone = sys.argv[1:]
 groups = {"transformer": {"enabled": bool(enabled)}, "training": {"registry": registry}}
 settings = Settings.model_validate(groups | {"redis": {"url": "embedded:"}})
 store = Store(settings.redis)
 engine = SimpleNamespace(sources=())  # without the source nothing else is asked for
-ServedModel(settings, store, engine, "an encoder").begin()
+model = ServedModel(settings, store, engine, "an encoder")
+encoder = SimpleNamespace(hurry=lambda: None, look=lambda: None, coming=True)
+(model if alone else Serving(encoder, model)).begin()
 store.close()
 print("torch" in sys.modules)
 """
 
 
 @pytest.mark.parametrize(
-    ("enabled", "version", "loaded"),
-    [("", "", False), ("yes", "", True), ("", "20261124T183000-ab12cd", True)],
+    ("enabled", "version", "alone", "loaded"),
+    [
+        ("", "", "yes", False),
+        ("yes", "", "yes", True),
+        ("", "20261124T183000-ab12cd", "yes", True),
+        ("", "", "", False),
+        ("yes", "", "", True),  # while another encoder is coming
+    ],
 )
 def test_torch_is_loaded_before_the_first_batch_only_where_models_are_to_be_expected(
-    enabled: str, version: str, loaded: bool, tmp_path: Path
+    enabled: str, version: str, alone: str, loaded: bool, tmp_path: Path
 ) -> None:
     if version:
         (tmp_path / "models" / version).mkdir(parents=True)
-    command = [sys.executable, "-c", BEGIN, enabled, str(tmp_path / "models")]
+    command = [sys.executable, "-c", BEGIN, enabled, str(tmp_path / "models"), alone]
     root = Path(__file__).resolve().parents[2]
     environment = os.environ | {"PYTHONPATH": str(root)}
     said = subprocess.run(command, env=environment, capture_output=True, check=True, text=True)

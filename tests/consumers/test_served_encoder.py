@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 import shutil
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,16 @@ from consumers.catalogue import CatalogueConsumer
 from consumers.encoder_training import EncoderJob
 from consumers.encoders import encoder_at, promoted_encoder
 from consumers.personalize import Personalize
-from consumers.re_encoding import re_encode
+from consumers.re_encoding import beside, fill, re_encode, unless
 from consumers.served import ServedModel
 from consumers.served_encoder import FollowedEncoder, Serving, ViewedEncoder
 from consumers.training import TrainingJob
 from consumers.training_input import catalogue_of, encode_items
 from consumers.view import LiveView
+from consumers.wiring import end_beside
 from features.model_folder import find_base
 from features.reader import read_card
-from features.text import load_encoder, text_hash
+from features.text import Progress, TextEncoder, load_encoder, text_hash
 from features.vectors import VectorCache, from_bytes
 from models.answer import decode_answer
 from models.encoder_packing import add_untouched
@@ -36,6 +38,7 @@ from models.sources.transformer import Transformer
 from stream import metrics
 from stream.announcement import Announced, announce
 from stream.clock import HandClock
+from stream.errors import StoppedError
 from stream.events import Event, encode
 from stream.records import Record, TopicPartition
 from stream.settings import Settings
@@ -346,3 +349,147 @@ def test_items_that_come_while_the_encoder_is_loaded_are_not_lost(
     shop.settle(consumer)
     assert near(vectors(consumer, ["new"])[0], shop.tuned.encode(["w00a w01b"])[0])
     assert near(vectors(consumer), shop.tuned.encode(TEXTS))
+
+
+def fill_step(shop: Shop, consumer: Personalize) -> int:
+    """Handle a batch, wait for what is done beside; return how many items have a vector."""
+    shop.handle(consumer, [interaction("i00", NOON + DAY + shop.offset, "ann")])
+    served: Any = consumer.served
+    if served.encoder._job is not None:
+        wait([served.encoder._job])
+    return int(consumer.engine.world.catalogue.has_vector.sum())
+
+
+def test_many_texts_are_encoded_and_taken_over_a_chunk_at_a_time(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.registry.promote(shop.models.encoder)
+    consumer = shop.start()
+    monkeypatch.setattr("consumers.view.CHUNK", 5)
+    counts = [fill_step(shop, consumer) for _ in range(14)]
+    steps = [after - before for before, after in itertools.pairwise(counts)]
+    assert counts[-1] == len(NAMES)
+    assert max(steps) == 5
+    assert near(vectors(consumer), shop.tuned.encode(TEXTS))
+
+
+def test_an_item_whose_card_names_another_text_is_encoded_once(shop: Shop) -> None:
+    both = item("both", NOON, title="w00a w01b", description="extra query")
+    keeper = shop.keeper()
+    shop.handle(keeper, [both])  # its card says where the vector of both texts lies
+    titles = shop.settings.encoder.model_copy(update={"fields": ("title",)})
+    shop.settings = shop.settings.model_copy(update={"encoder": titles})
+    shop.registry.promote(shop.models.encoder)
+    re_encode(shop.settings, shop.store, shop.tuned)
+    consumer = shop.start()
+    view: Any = consumer._view
+    asked, take = list[str](), view.take_missing
+
+    def counted() -> Any:
+        asked.extend(found := take())
+        return found
+
+    view.take_missing = counted
+    for _ in range(8):
+        fill_step(shop, consumer)
+    assert near(vectors(consumer, ["both"])[0], shop.tuned.encode(["w00a w01b"])[0])
+    assert asked.count("both") == 1
+    catalogue = catalogue_of(shop.settings, shop.store, shop.tuned)
+    row = catalogue.index["both"]
+    assert near(catalogue.vectors[row], shop.tuned.encode(["w00a w01b"])[0])
+
+
+def test_texts_that_could_not_be_encoded_are_tried_again(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    shop.registry.promote(shop.models.encoder)
+    consumer = shop.start()
+    monkeypatch.setattr("consumers.served_encoder.FILL_AGAIN_S", 0.0)
+    broken = shop.settings.items.model_copy(update={"ttl_days": -1.0})  # Redis refuses the writes
+    served: Any = consumer.served
+    served.encoder._settings = shop.settings.model_copy(update={"items": broken})
+    assert [fill_step(shop, consumer) for _ in range(4)] == [0] * 4
+    served.encoder._settings = shop.settings
+    for _ in range(4):
+        fill_step(shop, consumer)
+    assert near(vectors(consumer), shop.tuned.encode(TEXTS))
+    assert "24 items could not be encoded" in caplog.text
+    assert "is not served" not in caplog.text
+    assert metrics.counters()["encoders.unfilled"] >= 1
+    assert "models.refused" not in metrics.counters()
+
+
+def test_a_swap_after_a_gap_in_the_feed_reads_few_cards_at_once(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    consumer = shop.start()
+    found = re_encode(shop.settings, shop.store, shop.tuned)
+    view: Any = consumer._view
+    monkeypatch.setattr("consumers.view.CHUNK", 5)
+    view.expect()
+    view._note(view.world.catalogue.ids)
+    view.exchange(replace(found, ids=[], vectors=found.vectors[:0]))
+    assert view.world.catalogue.has_vector.sum() == 5
+    assert view.take_missing() == NAMES[5:10]
+
+
+def test_a_card_that_changes_while_its_text_is_encoded_keeps_its_new_vector(shop: Shop) -> None:
+    consumer = shop.start()
+    view: Any = consumer._view
+    view.put_back(["i00"])
+    assert view.take_missing() == ["i00"]
+    old = fill(shop.settings, shop.store, shop.own, ["i00"])
+    shop.offset = len(NAMES)  # after the events of the card
+    shop.handle(shop.keeper(), [item("i00", NOON + DAY, title="w05a w06b")])
+    view.refresh()
+    view.complete(old)
+    assert near(vectors(consumer, ["i00"])[0], shop.own.encode(["w05a w06b"])[0])
+
+
+class Slow:
+    """An encoder that takes a minute, in small steps."""
+
+    def __init__(self, inner: TextEncoder) -> None:
+        self.inner, self.version, self.dim = inner, inner.version, inner.dim
+        self.begun = threading.Event()
+
+    def encode(self, texts: Sequence[str], progress: Progress | None = None) -> Any:
+        self.begun.set()
+        for step in range(600):
+            time.sleep(0.1)
+            if progress is not None:
+                progress(step, 600)
+        return self.inner.encode(texts)
+
+
+def test_a_process_that_ends_does_not_wait_for_texts_that_are_being_encoded(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = Slow(shop.tuned)
+    monkeypatch.setattr("consumers.served_encoder.encoder_at", lambda *_: slow)
+    consumer = shop.start()
+    shop.announce("encoder", shop.models.encoder)
+    while not slow.begun.is_set():
+        shop.click(consumer)
+    served: Any = consumer.served
+    job = served.encoder._job
+    end_beside(consumer)
+    assert isinstance(job.exception(timeout=5), StoppedError)
+
+
+def test_what_is_done_beside_ends_while_redis_is_away_or_cards_are_listed(shop: Shop) -> None:
+    stop = threading.Event()
+    stop.set()
+    store = beside(shop.store, stop)
+    with pytest.raises(StoppedError):
+        store.wait(60)
+    with pytest.raises(StoppedError):
+        re_encode(shop.settings, store, shop.tuned, unless(stop))
+
+
+def test_the_catalogue_consumer_ends_what_it_does_beside(shop: Shop) -> None:
+    keeper = shop.keeper()
+    end_beside(keeper)
+    assert keeper.follower is not None
+    with pytest.raises(RuntimeError, match="shutdown"):
+        keeper.follower._pool.submit(str)

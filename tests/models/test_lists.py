@@ -205,6 +205,29 @@ def test_a_restored_model_finds_its_items_by_name() -> None:
     assert other.features(NOBODY, 29 - rows, 0) == pytest.approx(there, abs=1e-5)
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_scales_of_the_encoder_before_do_not_survive_a_restart(named: bool) -> None:
+    before, after = world(), world()
+    before.catalogue.encoder, after.catalogue.encoder = "old", "new"
+    turned = np.roll(after.catalogue.vectors, 1, axis=1)
+    after.catalogue.vectors[:] = turned * np.array([5, 1, 1, 1], np.float32)
+    old, restored, fresh = ListModel(before), ListModel(after), ListModel(after)
+    run(old, 5)
+    run(fresh, 1)
+    arrays = dict(unpack(old.state()))
+    if not named:  # as it was written before the encoder was kept in it
+        del arrays["space.encoder"], arrays["space.described"]
+    restored.restore(pack(arrays))
+    run(restored, 1)
+    wanted, found = unpack(fresh.state()), unpack(restored.state())
+    assert not np.allclose(arrays["space.basis"], wanted["space.basis"])
+    assert np.array_equal(found["space.basis"], wanted["space.basis"])
+    assert np.array_equal(found["space.centre"], wanted["space.centre"])
+    again = restored.state()
+    restored.restore(again)
+    assert restored.state() == again
+
+
 def test_damage_is_refused_and_changes_nothing() -> None:
     model = ListModel(world())
     run(model, 5)

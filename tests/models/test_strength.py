@@ -134,6 +134,19 @@ def test_scales_are_standard_and_set_anew_only_after_growth() -> None:
     assert space.refresh() is None
 
 
+def test_scales_are_set_anew_where_vectors_come_later_than_items() -> None:
+    catalogue = filled(100)
+    vectors = catalogue.vectors.copy()
+    catalogue.exchange([], vectors[:0], "new")
+    space = ItemSpace(catalogue)
+    assert space.refresh() is not None
+    assert not space.maps.basis.any()
+    catalogue.put_vectors([*catalogue.ids, "nobody"], np.concatenate([vectors, vectors[:1]]))
+    assert space.refresh() is not None
+    assert space.maps.basis.any()
+    assert space.refresh() is None
+
+
 def test_new_scales_keep_what_was_learned() -> None:
     catalogue = filled(60)
     space, strength = ItemSpace(catalogue), ItemStrength()
