@@ -182,7 +182,7 @@ class TrainingJob:
         begun = time.monotonic()
         try:
             logs = self._settings.transformer.logs
-            tuned = tuner.run(folder, watch, Path(logs) if logs else None)
+            tuned = tuner.run(folder, watch, Path(logs) if logs else None, self._encoder.version)
             if not PartialState().is_main_process:
                 return None
             seconds = time.monotonic() - begun

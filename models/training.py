@@ -18,6 +18,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -165,12 +166,7 @@ class _Run:
         generator = torch.Generator().manual_seed(config.seed)
         items = np.unique(self._data.item).astype(np.int64)
         model.welcome(torch.from_numpy(items), generator)
-        self._accelerator = Accelerator(
-            mixed_precision=config.precision,
-            cpu=only_cpu(),
-            log_with="tensorboard" if logs is not None else None,
-            project_dir=logs,
-        )
+        self._accelerator = accelerator_of(config.precision, logs)
         if logs is not None:
             self._accelerator.init_trackers(stamp(material.until_ms))
         self._optimizer = torch.optim.AdamW(
@@ -344,6 +340,27 @@ def _copy(model: SequenceModel) -> dict[str, Tensor]:
 
 def _plain(epoch: Epoch) -> dict[str, Any]:
     return {name: getattr(epoch, name) for name in Epoch.__slots__}
+
+
+def accelerator_of(precision: str, logs: Path | None = None) -> Accelerator:
+    """Return what a run computes by, in its own precision whatever ran in this process before.
+
+    Parameters
+    ----------
+    precision
+        ``no``, ``bf16`` or ``fp16``.
+    logs
+        Folder of TensorBoard logs; None keeps none.
+    """
+    # Accelerate has one precision for all of a process: the first one's, until it is forgotten.
+    # What it knows of the other processes stays.
+    AcceleratorState._reset_state()
+    return Accelerator(
+        mixed_precision=precision,
+        cpu=only_cpu(),
+        log_with="tensorboard" if logs is not None else None,
+        project_dir=logs,
+    )
 
 
 def only_cpu() -> bool:
