@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 from numpy.typing import NDArray
 from torch import Tensor
@@ -31,7 +31,16 @@ from models.training_data import Material, batch_of, log_shares, split
 from models.training_state import load_state, save_state
 from stream.errors import ModelError
 
-__all__ = ["Epoch", "TrainConfig", "Trained", "Watch", "only_cpu", "train"]
+__all__ = [
+    "Epoch",
+    "TrainConfig",
+    "Trained",
+    "Watch",
+    "accelerator_of",
+    "is_first",
+    "only_cpu",
+    "train",
+]
 
 FULL_UP_TO: Final = 20_000
 """Items up to which ``auto`` takes the softmax over all of them."""
@@ -361,6 +370,11 @@ def accelerator_of(precision: str, logs: Path | None = None) -> Accelerator:
         log_with="tensorboard" if logs is not None else None,
         project_dir=logs,
     )
+
+
+def is_first() -> bool:
+    """Tell whether this is the first of the processes that train together, or the only one."""
+    return PartialState(cpu=only_cpu()).is_main_process
 
 
 def only_cpu() -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -114,11 +113,10 @@ def alone_on(store: Store, log: str) -> AbstractContextManager[Callable[[], None
     What is yielded raises where the lease was lost. Of processes that train together, as
     torchrun starts them, the first one has it.
     """
-    if log or os.environ.get("RANK", "0") != "0":
-        return nullcontext(lambda: None)
     from consumers.lease import alone
+    from models.training import is_first
 
-    return alone(store)
+    return nullcontext(lambda: None) if log or not is_first() else alone(store)
 
 
 def _run(
