@@ -374,7 +374,7 @@ def accelerator_of(precision: str, logs: Path | None = None) -> Accelerator:
 
 def is_first() -> bool:
     """Tell whether this is the first of the processes that train together, or the only one."""
-    return PartialState(cpu=only_cpu()).is_main_process
+    return bool(PartialState(cpu=only_cpu()).is_main_process)
 
 
 def only_cpu() -> bool:
