@@ -21,7 +21,7 @@ from consumers.encoder_stock import Stock
 from consumers.encoders import encoder_at
 from consumers.re_encoding import re_encode
 from consumers.training import KIND as SEQUENCE
-from consumers.training import Outcome, Rival, TrainingJob
+from consumers.training import Offsets, Outcome, Rival, TrainingJob
 from features.merging import Adapter, load_adapted
 from features.model_folder import find_base
 from features.parts.base import Rules
@@ -96,6 +96,22 @@ class _Current:
 
 
 @dataclass(frozen=True, slots=True)
+class _Source:
+    """The stream, and whom to ask: where it is, and whether there may be a promotion."""
+
+    events: Callable[[], Iterable[Event]]
+    places: Callable[[], Offsets] | None
+    ready: Callable[[], None] | None
+
+    def offsets(self) -> Offsets:
+        return (lambda _: {}) if self.places is None else self.places()
+
+    def ask(self) -> None:
+        if self.ready is not None:
+            self.ready()
+
+
+@dataclass(frozen=True, slots=True)
 class _Trial:
     """A candidate: what it was tuned from and on, and itself, loaded as it would be served."""
 
@@ -132,8 +148,18 @@ class EncoderJob:
         self._watch, self._progress = watch, progress
         self._base = find_base(settings.encoder)
 
-    def run(self, events: Callable[[], Iterable[Event]], *, anew: bool = False) -> EncoderOutcome:
+    def run(
+        self,
+        events: Callable[[], Iterable[Event]],
+        *,
+        anew: bool = False,
+        offsets: Callable[[], Offsets] | None = None,
+        ready: Callable[[], None] | None = None,
+    ) -> EncoderOutcome:
         """Tune the next encoder on a stream.
+
+        A run that is ended by what ``watch``, ``progress`` or ``ready`` raises leaves at most
+        a version that the gate has said nothing of.
 
         Parameters
         ----------
@@ -141,6 +167,10 @@ class EncoderJob:
             Gives the stream, in order; it is read again for the sequence model.
         anew
             Begin with the settings' own encoder; the current one is still what is to be matched.
+        offsets
+            Asked before the stream is read: where it is then, for the manifests.
+        ready
+            Asked before anything is promoted.
 
         Raises
         ------
@@ -152,6 +182,8 @@ class EncoderJob:
         current = self._current(anew)
         stock = Stock.of(given, self._store, current.encoder)
         recorder = Recorder(stock.catalogue.ensure, Rules(given.session, given.interactions))
+        source = _Source(events, offsets, ready)
+        places = source.offsets()
         for event in events():
             recorder.add(event)
         data, stock = recorder.columns(), stock.grown()
@@ -160,7 +192,7 @@ class EncoderJob:
         lesson = Lesson(data, stock.texts, stock.vectors, since_ms)
         begun = time.monotonic()
         tuned = self._tune(lesson, start)
-        version = self._add(tuned, lesson, start)
+        version = self._add(tuned, lesson, start, places)
         seconds = time.monotonic() - begun
         trial = _Trial(version, encoder_at(given, version), tuned, lesson, stock, current)
         verdict, metrics, found = self._examine(trial)
@@ -177,7 +209,7 @@ class EncoderJob:
             len(stock.texts),
             metrics,
         )
-        return self._decide(trial, outcome, found, events)
+        return self._decide(trial, outcome, found, source)
 
     def _current(self, anew: bool) -> _Current:
         """Return the current encoder; one that cannot be read only hinders who starts from it."""
@@ -202,13 +234,16 @@ class EncoderJob:
         arrays = None if start is None else start.arrays
         return tune(trunk, lesson, given, arrays, self._watch)
 
-    def _add(self, tuned: TunedEncoder, lesson: Lesson, start: Adapter | None) -> str:
+    def _add(
+        self, tuned: TunedEncoder, lesson: Lesson, start: Adapter | None, offsets: Offsets
+    ) -> str:
         given, data = self._settings.encoder_tuning, lesson.data
         shape = (given.rank, given.alpha) if start is None else (start.rank, start.alpha)
         users, items = len(np.unique(data.user)), len(np.unique(data.item))
         span = Span(lesson.since_ms, int(data.time.max(initial=0)), len(data), users, items)
         parent = "" if start is None else start.version
-        manifest = Manifest(KIND, data=span, parent=parent, seed=given.seed)
+        ends = offsets(span.last_ms)
+        manifest = Manifest(KIND, data=span, offsets=ends, parent=parent, seed=given.seed)
         return add_adapter(self._registry, tuned.arrays, self._base, shape, manifest)
 
     def _examine(self, trial: _Trial) -> tuple[Verdict, dict[str, dict[str, float]], Found]:
@@ -242,18 +277,20 @@ class EncoderJob:
         trial: _Trial,
         outcome: EncoderOutcome,
         found: Found,
-        events: Callable[[], Iterable[Event]],
+        source: _Source,
     ) -> EncoderOutcome:
         """Promote the candidate, with a sequence model of its own where one is current."""
         registry, version = self._registry, outcome.version
         if outcome.verdict.promote and registry.current(SEQUENCE) is not None:
-            outcome = self._with_sequence(trial, outcome, found, events)
+            outcome = self._with_sequence(trial, outcome, found, source)
         reasons = outcome.verdict.reasons
         if not outcome.verdict.promote:
             registry.mark(version, "refused", reasons, metrics=outcome.metrics)
             return outcome
         self._store.write_plain(found.writes)
-        re_encode(self._settings, self._store, trial.encoder)  # also what has come meanwhile
+        # Also what has come meanwhile.
+        re_encode(self._settings, self._store, trial.encoder, self._progress)
+        source.ask()
         registry.mark(version, "candidate", reasons, metrics=outcome.metrics)
         if registry.current(KIND) is None:
             untouched = add_untouched(registry, self._base)
@@ -268,7 +305,7 @@ class EncoderJob:
         trial: _Trial,
         outcome: EncoderOutcome,
         found: Found,
-        events: Callable[[], Iterable[Event]],
+        source: _Source,
     ) -> EncoderOutcome:
         """Train a sequence model on the candidate's vectors; where it is refused, so are both."""
         stock, old, new = trial.stock, trial.current.encoder, trial.encoder
@@ -277,7 +314,10 @@ class EncoderJob:
         rival = Rival(old.version, stock.catalogue.vectors, self._cache(old))
         job = TrainingJob(self._settings, catalogue, cache, new, self._registry, rival)
         try:
-            sequence = job.run(events(), anew=True, watch=self._watch)
+            places = source.offsets()
+            sequence = job.run(
+                source.events(), anew=True, watch=self._watch, offsets=places, ready=source.ask
+            )
         except ModelError as error:
             words = f"no sequence model could be trained on its vectors: {error}"
             return replace(outcome, verdict=Verdict(False, [words]))

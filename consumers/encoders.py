@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from typing import NamedTuple
+import re
+from typing import Final, NamedTuple
 
 from features.merging import load_adapted, tidy
 from features.model_folder import find_base
@@ -15,9 +16,12 @@ from stream import metrics
 from stream.errors import EncoderError, FolderError, ModelError
 from stream.settings import Settings
 
-__all__ = ["Promoted", "encoder_at", "promoted_encoder"]
+__all__ = ["Promoted", "encoder_at", "promoted_encoder", "same_but_form"]
 
 log = logging.getLogger(__name__)
+
+_FORM: Final = re.compile(r"-(int8|fp32|torch)(-[a-z]+-\d+-r\d+)")
+"""The form in an encoder's version, and what follows it; see :func:`features.text.load_encoder`."""
 
 
 class Promoted(NamedTuple):
@@ -68,3 +72,16 @@ def promoted_encoder(settings: Settings) -> Promoted:
         metrics.count("models.refused")
         log.error("the text encoder is the settings' own, the promoted one fails: %s", error)
     return Promoted(load_encoder(settings.encoder), "")
+
+
+def same_but_form(one: str, other: str) -> bool:
+    """Tell whether two versions name one encoder, but for the form that it is run in.
+
+    Examples
+    --------
+    >>> same_but_form("bert-1a2b-int8-mean-256-r1", "bert-1a2b-torch-mean-256-r1")
+    True
+    >>> same_but_form("bert-1a2b-int8-mean-256-r1", "bert-3c4d-int8-mean-256-r1")
+    False
+    """
+    return _FORM.sub(r"\2", one) == _FORM.sub(r"\2", other)

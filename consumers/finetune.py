@@ -2,7 +2,8 @@
 
 One process at a time does so, over all machines, by a lease in Redis. It is
 told of an end between two steps of training; the run then goes on from its
-last whole pass when the job is started again.
+last whole pass when the job is started again, one of the encoder from its
+beginning.
 """
 
 from __future__ import annotations
@@ -12,15 +13,15 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
 from consumers.encoder_training import EncoderJob, EncoderOutcome
-from consumers.encoders import Promoted, encoder_at, promoted_encoder
+from consumers.encoders import Promoted, encoder_at, promoted_encoder, same_but_form
+from consumers.lease import held
 from consumers.training import KIND, Outcome, TrainingJob
-from consumers.training_input import catalogue_of, events_of, offsets_at
+from consumers.training_input import catalogue_of, events_of, offsets_of
 from features.text import TextEncoder
 from features.vectors import VectorCache
 from models.encoder_packing import KIND as ENCODER
@@ -45,9 +46,6 @@ T = TypeVar("T")
 
 LOOK_EVERY_S: Final = 30.0
 """Seconds between two looks at whether a run is due."""
-
-LEASE_S: Final = 120.0
-"""Life of the lease; it is renewed at every third of it."""
 
 HOUR_MS: Final = 3_600_000
 
@@ -93,6 +91,7 @@ class Finetune:
         self._heart = metrics.Heart(self.name, f"{settings.kafka.group}.{self.name}")
         self._lost = threading.Event()
         self._tried_at = self._tuned_at = 0
+        self._told_of = ""
         self.runs = 0
 
     def run(self, stop: threading.Event) -> None:
@@ -118,15 +117,56 @@ class Finetune:
             self._store.write_plain([Plain(key, pulse, self._heart.LIFE_MS)])
 
     def _follow(self) -> None:
-        """Have the encoder that the pointer names, which somebody else may have moved."""
+        """Have the encoder that the pointer names, which somebody else may have moved.
+
+        One that fails is tried again at each look, and told once.
+        """
+        version = ""
         try:
             pointer = self.registry.current(ENCODER)
             if pointer is not None and pointer.current.version != self._encoded_by:
-                self._encoded_by = pointer.current.version  # one that fails is tried once
-                self._encoder = encoder_at(self._settings, self._encoded_by)
+                version = pointer.current.version
+                self._encoder = encoder_at(self._settings, version)
+                self._encoded_by, self._told_of = version, ""
         except (ModelError, FolderError, EncoderError) as error:
-            metrics.count("models.refused")
-            log.error("the text encoder stays %s: %s", self._encoder.version, error)
+            if self._told_of != (problem := f"{version}: {error}"):
+                self._told_of = problem
+                metrics.count("models.refused")
+                log.error(
+                    "nothing is trained: the text encoder is still %s, the promoted one fails: %s",
+                    *(self._encoder.version, error),
+                )
+
+    def _able(self) -> bool:
+        """Tell whether this process has the current encoder, in the form that others have it.
+
+        What it trained otherwise, nobody could serve; and what is current would seem to be
+        of another encoder.
+        """
+        pointer = self.registry.current(ENCODER)
+        if pointer is not None and pointer.current.version != self._encoded_by:
+            return False
+        mine, read = self._encoder.version, self._read_by()
+        if mine == read or not same_but_form(mine, read):
+            return True
+        if self._told_of != read:
+            self._told_of = read
+            log.error(
+                "nothing is trained: the current model reads vectors by %s, here it is %s;"
+                " set encoder.int8 alike on all machines, or `rillet train --anew`",
+                *(read, mine),
+            )
+        return False
+
+    def _read_by(self) -> str:
+        """Return the encoder whose vectors the current model reads; "" where that is unknown."""
+        try:
+            pointer = self.registry.current(KIND)
+            return (
+                "" if pointer is None else self.registry.manifest(pointer.current.version).encoder
+            )
+        except ModelError:
+            return ""
 
     def _foreign(self) -> bool:
         """Tell whether the current model reads vectors of another encoder than the present one.
@@ -134,13 +174,7 @@ class Finetune:
         Nobody can serve it: after a rollback of the encoder, or a crash between the two
         promotions of an encoder and its model.
         """
-        try:
-            pointer = self.registry.current(KIND)
-            if pointer is None:
-                return False
-            return self.registry.manifest(pointer.current.version).encoder != self._encoder.version
-        except ModelError:
-            return False
+        return self._read_by() not in ("", self._encoder.version)
 
     def encoder_due(self) -> bool:
         """Tell whether the text encoder is to be tuned: with the models, but less often.
@@ -153,7 +187,10 @@ class Finetune:
         if not given.enabled or now - self._tuned_at < min(HOUR_MS, life):
             return False
         try:
-            last = self._last(ENCODER)
+            if not self._able():
+                return False
+            # One without a word of the gate is of a run that was interrupted.
+            last = self._last(ENCODER, lambda one: bool(one.notes))
             if last is not None and now - last.made_at < life:
                 return False
             return self.registry.current(KIND) is None or self.due()
@@ -170,23 +207,24 @@ class Finetune:
         if now - self._tried_at < min(HOUR_MS, given.every_hours * HOUR_MS):
             return False
         try:
-            if self._foreign():
-                return True
-            last = self._last(KIND)
+            if not (able := self._able()) or self._foreign():
+                return able
+            # One by another encoder was tried with that, and refused with it.
+            last = self._last(KIND, lambda one: one.encoder == self._encoder.version)
             fresh = self._fresh(0 if last is None else last.data.last_ms + 1)
         except LogError as error:
             log.info("nothing to train on yet: %s", error)
             return False
-        except FolderError as error:  # it may be there again when it is looked at next
+        except (ModelError, FolderError) as error:  # it may be there again at the next look
             log.warning("%s", error)
             return False
         if last is None or now - last.made_at >= given.every_hours * HOUR_MS:
             return fresh > 0
         return fresh >= given.every_events
 
-    def _last(self, kind: Kind) -> Manifest | None:
-        known = [one.manifest for one in self.registry.entries(kind) if one.manifest is not None]
-        return known[-1] if known else None
+    def _last(self, kind: Kind, counts: Callable[[Manifest], bool]) -> Manifest | None:
+        known = (one.manifest for one in self.registry.entries(kind))
+        return next((one for one in reversed([*known]) if one is not None and counts(one)), None)
 
     def _fresh(self, since_ms: int) -> int:
         """Return how many interactions the archive has from a time on."""
@@ -195,29 +233,29 @@ class Finetune:
 
     def once(self, stop: threading.Event) -> Outcome | None:
         """Train one model, unless another process does; announce it where it was promoted."""
-        outcome = self._alone(lambda: self._train(stop))
+        outcome = self._alone(lambda: self._train(stop), "goes on at the next start")
         if outcome is not None:
             self._told(outcome.version, outcome.verdict)
         return outcome
 
     def once_encoder(self, stop: threading.Event) -> EncoderOutcome | None:
         """Tune the text encoder, unless another process trains; announce it where promoted."""
-        outcome = self._alone(lambda: self._tune(stop))
+        outcome = self._alone(lambda: self._tune(stop), "begins anew at the next start")
         if outcome is not None:
             self._follow()
             self._told(outcome.version, outcome.verdict)
         return outcome
 
-    def _alone(self, work: Callable[[], T | None]) -> T | None:
+    def _alone(self, work: Callable[[], T | None], later: str) -> T | None:
         """Do it while holding the lease; None where it came to nothing."""
-        with self._lease() as mine:
+        with held(self._store, self._lost) as mine:
             if not mine:
                 log.info("another process trains")
                 return None
             try:
                 return work()
             except _Stopped:
-                log.info("training stops here and goes on at the next start")
+                log.info("training stops here and %s", later)
             except (ModelError, LogError, FolderError, EncoderError) as error:
                 log.warning("no model was trained: %s", error)
         return None
@@ -274,8 +312,14 @@ class Finetune:
         folder, anew = Path(settings.transformer.folder), self._foreign()
         if anew:
             log.warning("the current model reads vectors of another encoder; it is trained anew")
-        places, watch = partial(offsets_at, settings.archive.url), self._watch(stop)
-        return job.run(self._read(stop), anew=anew, folder=folder, watch=watch, offsets=places)
+        return job.run(
+            self._read(stop),
+            anew=anew,
+            folder=folder,
+            watch=self._watch(stop),
+            offsets=offsets_of(settings.archive.url),
+            ready=lambda: self._look_up(stop),
+        )
 
     def _tune(self, stop: threading.Event) -> EncoderOutcome:
         def progress(done: int, total: int) -> None:
@@ -284,33 +328,11 @@ class Finetune:
         self._tuned_at = self._clock.now_ms()
         watch = self._watch(stop)
         job = EncoderJob(self._settings, self._store, self.registry, watch, progress)
-        outcome = job.run(lambda: self._read(stop))
-        if outcome.sequence is not None:
+        outcome = job.run(
+            lambda: self._read(stop),
+            offsets=partial(offsets_of, self._settings.archive.url),
+            ready=lambda: self._look_up(stop),
+        )
+        if outcome.sequence is not None and outcome.verdict.promote:
             self._tried_at = self._tuned_at
         return outcome
-
-    @contextmanager
-    def _lease(self) -> Iterator[bool]:
-        """Hold the lease for the body; yield whether it was to be had."""
-        lease = self._store.lease(self.name, LEASE_S)
-        if not lease.take():
-            yield False
-            return
-        done = threading.Event()
-        self._lost.clear()
-
-        def renew() -> None:
-            while not done.wait(LEASE_S / 3):
-                if not lease.renew():
-                    log.warning("another process has begun to train meanwhile")
-                    self._lost.set()
-                    return
-
-        keeper = threading.Thread(target=renew, name="lease", daemon=True)
-        keeper.start()
-        try:
-            yield True
-        finally:
-            done.set()
-            keeper.join()
-            lease.give_up()

@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 from accelerate import PartialState
 from msgspec import Struct
+from msgspec.structs import replace as replace_in
 from numpy.typing import NDArray
 
 from features.catalogue import Catalogue
@@ -30,11 +31,14 @@ from stream.errors import ModelError
 from stream.events import Event
 from stream.settings import Settings
 
-__all__ = ["KIND", "Outcome", "Rival", "TrainingJob"]
+__all__ = ["KIND", "Offsets", "Outcome", "Rival", "TrainingJob"]
 
 log = logging.getLogger(__name__)
 
 KIND: Final[Kind] = "sequence"
+
+Offsets = Callable[[int], dict[str, int]]
+"""Says where the stream's partitions were at a time (epoch ms)."""
 
 
 class Outcome(Struct, frozen=True):
@@ -141,14 +145,15 @@ class TrainingJob:
         self._settings, self._catalogue, self._encoder = settings, catalogue, encoder
         self._registry, self._queries, self._rival = registry, queries, rival
 
-    def run(
+    def run(  # noqa: PLR0913 - what a run is about, and whom it asks and tells on its way
         self,
         events: Iterable[Event],
         *,
         anew: bool = False,
         folder: Path | None = None,
         watch: Watch | None = None,
-        offsets: Callable[[int], dict[str, int]] | None = None,
+        offsets: Offsets | None = None,
+        ready: Callable[[], None] | None = None,
     ) -> Outcome | None:
         """Train the next model on a stream.
 
@@ -166,7 +171,10 @@ class TrainingJob:
         watch
             Told of the progress.
         offsets
-            Says where the stream's partitions were at a time (epoch ms), for the manifest.
+            Where the stream was, for the manifest.
+        ready
+            Asked before the new model is registered, and promoted where it may be; what it
+            raises leaves both undone, and the unfinished run where it is.
 
         Raises
         ------
@@ -182,17 +190,20 @@ class TrainingJob:
         begun = time.monotonic()
         try:
             logs = self._settings.transformer.logs
-            tuned = tuner.run(folder, watch, Path(logs) if logs else None)
+            tuned = tuner.run(folder, watch, Path(logs) if logs else None, self._encoder.version)
             if not PartialState().is_main_process:
                 return None
             seconds = time.monotonic() - begun
             places = {} if offsets is None else offsets(tuned.until_ms)
-            outcome = self._judge(tuned, current, anew, seconds, places)
+            outcome, manifest = self._judge(tuned, current, anew, seconds, places)
+            if ready is not None:
+                ready()
+            version = self._keep(tuned, manifest, outcome.verdict)
         except ModelError:  # nor would the run's rest come to anything else
             _remove(folder)
             raise
         _remove(folder)
-        return outcome
+        return replace_in(outcome, version=version)
 
     def _current(self, anew: bool) -> _Current | None:
         """Return the current model; one that cannot be read only hinders who starts from it."""
@@ -225,7 +236,8 @@ class TrainingJob:
         anew: bool,
         seconds: float,
         offsets: dict[str, int],
-    ) -> Outcome:
+    ) -> tuple[Outcome, Manifest]:
+        """Return what the run comes to, not registered yet, and what is to be written of it."""
         model, exam = tuned.model, tuned.exam
         parent = "" if current is None or anew else current.version
         marks = {}
@@ -250,10 +262,9 @@ class TrainingJob:
             encoder=self._encoder.version,
             seed=self._settings.transformer.seed,
         )
-        version = self._keep(tuned, manifest, verdict)
         epochs = tuned.trained.epochs
-        return Outcome(
-            version,
+        outcome = Outcome(
+            "",
             parent,
             verdict,
             len(epochs),
@@ -265,6 +276,7 @@ class TrainingJob:
             len(model.contents),
             means,
         )
+        return outcome, manifest
 
     def _keep(self, tuned: Tuned, manifest: Manifest, verdict: Verdict) -> str:
         """Write a version, and what the gate said of it; return its name."""

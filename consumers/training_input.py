@@ -8,10 +8,11 @@ from typing import Final
 
 from consumers.catalogue import CatalogueConsumer
 from consumers.re_encoding import fill
+from consumers.training import Offsets
 from features.catalogue import Catalogue
 from features.reader import StoreReader
 from features.text import TextEncoder
-from stream.archive.reader import ends_at, is_archive
+from stream.archive.reader import ends_at, ends_of, is_archive
 from stream.events import BadRecord, Event, decode
 from stream.log import Progress, read_log
 from stream.records import Record
@@ -19,7 +20,7 @@ from stream.routing import about_items
 from stream.settings import Settings
 from stream.store import Store
 
-__all__ = ["catalogue_of", "encode_items", "events_of", "offsets_at"]
+__all__ = ["catalogue_of", "encode_items", "events_of", "offsets_of"]
 
 ITEMS_AT_ONCE: Final = 512
 """Item events that are folded and encoded at once."""
@@ -61,6 +62,17 @@ def events_of(
             yield event
 
 
-def offsets_at(log: str | Path, time_ms: int) -> dict[str, int]:
-    """Return where each partition of an archive was at a time; nothing of a log, which has none."""
-    return ends_at(str(log), time_ms) if is_archive(log) else {}
+def offsets_of(log: str | Path) -> Offsets:
+    """Return what says where the partitions of an archive were at a time, before it is read.
+
+    What is archived after this call does not count. A log has no partitions.
+
+    Raises
+    ------
+    LogError, FolderError
+        The archive cannot be read.
+    """
+    if not is_archive(log):
+        return lambda _: {}
+    begun = ends_of(str(log))
+    return lambda time_ms: ends_at(str(log), time_ms, begun)

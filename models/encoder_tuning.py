@@ -13,7 +13,6 @@ from typing import Final
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -25,7 +24,7 @@ from models.encoder_pairs import Pairs, pairs_of, shuffled
 from models.interactions import Interactions
 from models.schedule import rate_at
 from models.sources.content import SHARPNESS
-from models.training import Epoch, Watch, only_cpu
+from models.training import Epoch, Watch, accelerator_of
 from models.training_data import Material, split
 from stream.encoder_settings import EncoderTuningSettings
 from stream.errors import ModelError
@@ -156,7 +155,7 @@ class _Run:
         optimizer = torch.optim.AdamW(
             learned, lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
-        self._accelerator = Accelerator(cpu=only_cpu())
+        self._accelerator = accelerator_of("no")
         if self._accelerator.num_processes > 1:
             raise ModelError(
                 "the text encoder is tuned by one process", "start it without torchrun"

@@ -86,7 +86,8 @@ class Manifest(Struct, frozen=True):
         Which events it was trained on.
     offsets
         ``topic:partition`` -> the offset after the last event that had happened by
-        ``data.last_ms``; empty where it was trained on a log.
+        ``data.last_ms`` and was archived when the run began to read; empty where it was
+        trained on a log.
     metrics
         Figures by name, also nested; a number that is not finite becomes null.
     parent

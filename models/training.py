@@ -17,7 +17,8 @@ from typing import Any, Final, Literal
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
+from accelerate.state import AcceleratorState
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -30,7 +31,17 @@ from models.training_data import Material, batch_of, log_shares, split
 from models.training_state import load_state, save_state
 from stream.errors import ModelError
 
-__all__ = ["Epoch", "TrainConfig", "Trained", "Watch", "only_cpu", "run_name", "train"]
+__all__ = [
+    "Epoch",
+    "TrainConfig",
+    "Trained",
+    "Watch",
+    "accelerator_of",
+    "is_first",
+    "only_cpu",
+    "run_name",
+    "train",
+]
 
 FULL_UP_TO: Final = 20_000
 """Items up to which ``auto`` takes the softmax over all of them."""
@@ -165,12 +176,7 @@ class _Run:
         generator = torch.Generator().manual_seed(config.seed)
         items = np.unique(self._data.item).astype(np.int64)
         model.welcome(torch.from_numpy(items), generator)
-        self._accelerator = Accelerator(
-            mixed_precision=config.precision,
-            cpu=only_cpu(),
-            log_with="tensorboard" if logs is not None else None,
-            project_dir=logs,
-        )
+        self._accelerator = accelerator_of(config.precision, logs)
         if logs is not None:
             self._accelerator.init_trackers(run_name(material))
         self._optimizer = torch.optim.AdamW(
@@ -350,6 +356,32 @@ def _copy(model: SequenceModel) -> dict[str, Tensor]:
 
 def _plain(epoch: Epoch) -> dict[str, Any]:
     return {name: getattr(epoch, name) for name in Epoch.__slots__}
+
+
+def accelerator_of(precision: str, logs: Path | None = None) -> Accelerator:
+    """Return what a run computes by, in its own precision whatever ran in this process before.
+
+    Parameters
+    ----------
+    precision
+        ``no``, ``bf16`` or ``fp16``.
+    logs
+        Folder of TensorBoard logs; None keeps none.
+    """
+    # Accelerate has one precision for all of a process: the first one's, until it is forgotten.
+    # What it knows of the other processes stays.
+    AcceleratorState._reset_state()
+    return Accelerator(
+        mixed_precision=precision,
+        cpu=only_cpu(),
+        log_with="tensorboard" if logs is not None else None,
+        project_dir=logs,
+    )
+
+
+def is_first() -> bool:
+    """Tell whether this is the first of the processes that train together, or the only one."""
+    return bool(PartialState(cpu=only_cpu()).is_main_process)
 
 
 def only_cpu() -> bool:

@@ -35,6 +35,8 @@ class Material:
         Names of the catalogue's items by row: an interrupted run finds them again by these.
     parent
         The version of the model that the run starts from, "" where from none.
+    encoder
+        The version of the text encoder whose vectors are read.
     """
 
     data: Interactions
@@ -42,6 +44,7 @@ class Material:
     since_ms: int = 0
     items: Sequence[str] = ()
     parent: str = ""
+    encoder: str = ""
 
     @property
     def until_ms(self) -> int:
@@ -55,6 +58,7 @@ class Material:
             "until_ms": self.until_ms,
             "interactions": len(self.data),
             "parent": self.parent,
+            "encoder": self.encoder,
         }
 
 

@@ -105,7 +105,11 @@ class Tuner:
         self._model, self._since_ms, self._parent = model, since_ms, version
 
     def run(
-        self, folder: Path | None = None, watch: Watch | None = None, logs: Path | None = None
+        self,
+        folder: Path | None = None,
+        watch: Watch | None = None,
+        logs: Path | None = None,
+        encoder: str = "",
     ) -> Tuned:
         """Train the next model; the one before stays as it is.
 
@@ -117,6 +121,9 @@ class Tuner:
             Told of the progress.
         logs
             Where TensorBoard logs go.
+        encoder
+            Whose vectors the catalogue has, by its version: a run over another one's is not
+            gone on with.
 
         Raises
         ------
@@ -125,7 +132,7 @@ class Tuner:
         """
         data = self._recorder.columns()
         begun = peek(folder) if folder is not None else None
-        about = {"since_ms": self._since_ms, "parent": self._parent}
+        about = {"since_ms": self._since_ms, "parent": self._parent, "encoder": encoder}
         if begun is not None and about.items() <= begun["mark"].items():
             # What has come since the run was begun waits for the next one.
             data = data.until(begun["mark"]["until_ms"])
@@ -137,7 +144,8 @@ class Tuner:
         else:
             model = self._model.over(vectors)
         asked = self._queries.vectors(data.queries) if data.queries else _NONE
-        material = Material(data, asked, self._since_ms, self._catalogue.ids, self._parent)
+        names, parent = self._catalogue.ids, self._parent
+        material = Material(data, asked, self._since_ms, names, parent, encoder)
         config = self._fitting(model)
         trained = train(model, material, config, folder=folder, watch=watch, logs=logs)
         _, held = split(material, self._config.holdout, 0.0, self._config.seed)

@@ -12,6 +12,7 @@
     ├── CheckpointError      positions that would lose or repeat records
     ├── EncoderError         the text encoder cannot be loaded or run
     ├── ModelError           a model or a learner's checkpoint is damaged, missing or unfit
+    ├── BusyError            another process does the same work
     ├── ChildFailedError     a consumer process died again and again
     ├── BadEventError        what was to be published is no event
     ├── NothingYetError      there is no list to read yet
@@ -26,6 +27,7 @@ from __future__ import annotations
 __all__ = [
     "BadEventError",
     "BrokerError",
+    "BusyError",
     "CheckpointError",
     "ChildFailedError",
     "EncoderError",
@@ -90,6 +92,10 @@ class EncoderError(RilletError):
 
 class ModelError(RilletError):
     """A model, or a learner's checkpoint, is damaged, missing or does not fit."""
+
+
+class BusyError(RilletError):
+    """Another process does what only one at a time may do."""
 
 
 class ChildFailedError(RilletError):

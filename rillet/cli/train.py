@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from consumers.training import Outcome
     from stream.store import Store
 
-__all__ = ["demand", "opened_store", "passes", "train"]
+__all__ = ["alone_on", "demand", "opened_store", "passes", "train"]
 
 _Log = Annotated[str, typer.Argument(help="A log, an archive or -; without it archive.url.")]
 _Anew = Annotated[bool, typer.Option("--anew", help="Begin without the current model.")]
@@ -48,7 +47,8 @@ def train(  # noqa: PLR0913 - the options are the interface
 
     Without LOG it reads the archive (`archive.url`) and the items in Redis.
     With one it needs no server: the log's items are encoded on the way.
-    A run that is interrupted goes on from its last whole pass.
+    A run that is interrupted goes on from its last whole pass. On the archive
+    one process trains at a time, `rillet consume finetune` or this.
 
     [bold]Examples[/bold]
 
@@ -67,7 +67,8 @@ def train(  # noqa: PLR0913 - the options are the interface
     settings = _settings(settings_file, log, registry, epochs, seed)
     with whole(log) as path, opened_store(settings) as store:
         demand(path or settings.archive.url)
-        outcome = _run(settings, store, path, anew)
+        with alone_on(store, log) as still:
+            outcome = _run(settings, store, path, anew, still)
         if outcome is not None and not log:
             _announce(settings, store, outcome)
     if outcome is not None:
@@ -106,10 +107,24 @@ def opened_store(settings: Settings) -> Iterator[Store]:
         store.close()
 
 
-def _run(settings: Settings, store: Store, log: str, anew: bool) -> Outcome | None:
+def alone_on(store: Store, log: str) -> AbstractContextManager[Callable[[], None]]:
+    """Hold the lease of training for the body; nothing of the kind for a run on a log.
+
+    What is yielded raises where the lease was lost. Of processes that train together, as
+    torchrun starts them, the first one has it.
+    """
+    from consumers.lease import alone
+    from models.training import is_first
+
+    return nullcontext(lambda: None) if log or not is_first() else alone(store)
+
+
+def _run(
+    settings: Settings, store: Store, log: str, anew: bool, still: Callable[[], None]
+) -> Outcome | None:
     from consumers.encoders import promoted_encoder
     from consumers.training import TrainingJob
-    from consumers.training_input import catalogue_of, encode_items, events_of, offsets_at
+    from consumers.training_input import catalogue_of, encode_items, events_of, offsets_of
     from features.vectors import VectorCache
     from models.registry import Registry
     from stream.store import DAY_MS
@@ -123,19 +138,29 @@ def _run(settings: Settings, store: Store, log: str, anew: bool) -> Outcome | No
     registry = Registry(settings.training.registry)
     job = TrainingJob(settings, catalogue, queries, encoder, registry)
     source = log or settings.archive.url
-    events, offsets = events_of(settings, source), partial(offsets_at, source)
-    folder = Path(settings.transformer.folder)
     with progress("training", settings.transformer.epochs) as done:
-        watch = passes(done)
-        return job.run(events, anew=anew, folder=folder, watch=watch, offsets=offsets)
+        return job.run(
+            events_of(settings, source),
+            anew=anew,
+            folder=Path(settings.transformer.folder),
+            watch=passes(done, still),
+            offsets=offsets_of(source),
+            ready=still,
+        )
 
 
-def passes(done: Callable[[float], None]) -> Callable[[int, int, float], None]:
-    """Return what tells a progress bar of the passes, and parts of one, that are done."""
+def passes(
+    done: Callable[[float], None], still: Callable[[], None]
+) -> Callable[[int, int, float], None]:
+    """Return what tells a progress bar of the passes, and parts of one, that are done.
+
+    It asks before whether to go on.
+    """
     whole_ones = 0
 
     def watch(step: int, steps: int, loss: float) -> None:
         nonlocal whole_ones
+        still()
         done(whole_ones + step / steps)
         whole_ones += step == steps
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -10,7 +12,7 @@ import typer
 
 from rillet.cli.options import AsJson, SettingsFile, opened
 from rillet.cli.progress import progress, whole
-from rillet.cli.train import demand, opened_store, passes
+from rillet.cli.train import alone_on, demand, opened_store, passes
 from stream.settings import Settings
 
 if TYPE_CHECKING:
@@ -48,7 +50,8 @@ def train_encoder(  # noqa: PLR0913 - the options are the interface
 
     Without LOG it reads the archive (`archive.url`) and the items in Redis.
     With one it needs no server: the log's items are encoded on the way.
-    On one core count on some minutes; `--pairs` bounds them.
+    On one core count on some minutes; `--pairs` bounds them. On the archive
+    one process trains at a time, `rillet consume finetune` or this.
 
     [bold]Examples[/bold]
 
@@ -72,24 +75,33 @@ def train_encoder(  # noqa: PLR0913 - the options are the interface
     settings = opened(settings_file, "embedded:" if log else "", encoder_tuning=tuning, **overrides)
     with whole(log) as path, opened_store(settings) as store:
         demand(path or settings.archive.url)
-        outcome = _run(settings, store, path, anew)
+        with alone_on(store, log) as still:
+            outcome = _run(settings, store, path, anew, still)
         if outcome.verdict.promote and not log:
             _announce(settings, store)
     _tell(outcome, as_json)
 
 
-def _run(settings: Settings, store: Store, log: str, anew: bool) -> EncoderOutcome:
+def _run(
+    settings: Settings, store: Store, log: str, anew: bool, still: Callable[[], None]
+) -> EncoderOutcome:
     from consumers.encoder_training import EncoderJob
     from consumers.encoders import promoted_encoder
-    from consumers.training_input import encode_items, events_of
+    from consumers.training_input import encode_items, events_of, offsets_of
     from models.registry import Registry
 
     if log:
         encode_items(settings, store, promoted_encoder(settings).encoder, log)
-    registry = Registry(settings.training.registry)
+    registry, source = Registry(settings.training.registry), log or settings.archive.url
     with progress("tuning", settings.encoder_tuning.epochs) as done:
-        job = EncoderJob(settings, store, registry, passes(done))
-        return job.run(lambda: events_of(settings, log or settings.archive.url), anew=anew)
+        watch = passes(done, still)
+        job = EncoderJob(settings, store, registry, watch, lambda *_: still())
+        return job.run(
+            lambda: events_of(settings, source),
+            anew=anew,
+            offsets=partial(offsets_of, source),
+            ready=still,
+        )
 
 
 def _announce(settings: Settings, store: Store) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
@@ -21,7 +21,15 @@ from stream.records import TopicPartition
 if TYPE_CHECKING:
     from pyarrow import RecordBatch
 
-__all__ = ["archive_bytes", "ends_at", "is_archive", "part_batches", "read_archive", "read_events"]
+__all__ = [
+    "archive_bytes",
+    "ends_at",
+    "ends_of",
+    "is_archive",
+    "part_batches",
+    "read_archive",
+    "read_events",
+]
 
 TRIES: Final = 10
 T = TypeVar("T")
@@ -48,8 +56,32 @@ def archive_bytes(url: str) -> int:
     return sum({p.file.path: p.file.bytes for parts in view.parts.values() for p in parts}.values())
 
 
-def ends_at(url: str, time_ms: int) -> dict[str, int]:
+def ends_of(url: str) -> dict[str, int]:
+    """Return ``topic:partition`` -> the offset up to which an archive has it now.
+
+    Raises
+    ------
+    LogError, FolderError
+        As :func:`read_archive`.
+    """
+    spans = View(Files(url)).spans
+    return {
+        f"{place.topic}:{place.partition}": max(span.end for span in its)
+        for place, its in sorted(spans.items())
+    }
+
+
+def ends_at(url: str, time_ms: int, begun: Mapping[str, int] | None = None) -> dict[str, int]:
     """Return ``topic:partition`` -> the offset after the last event that had happened by a time.
+
+    Parameters
+    ----------
+    url
+        Where the archive lies.
+    time_ms
+        The time.
+    begun
+        What :func:`ends_of` said earlier: what was archived since does not count.
 
     Raises
     ------
@@ -60,7 +92,11 @@ def ends_at(url: str, time_ms: int) -> dict[str, int]:
     for batch in read_archive(url, until_ms=time_ms + 1, columns=["topic", "partition", "offset"]):
         # A batch is of one partition, in the order of its offsets.
         name = f"{batch.column('topic')[0].as_py()}:{batch.column('partition')[0].as_py()}"
-        ends[name] = max(ends.get(name, 0), int(batch.column("offset")[-1].as_py()) + 1)
+        offsets = batch.column("offset").to_numpy()
+        if begun is not None:
+            offsets = offsets[offsets < begun.get(name, 0)]
+        if len(offsets):
+            ends[name] = max(ends.get(name, 0), int(offsets[-1]) + 1)
     return dict(sorted(ends.items()))
 
 

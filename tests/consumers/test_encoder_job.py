@@ -14,7 +14,7 @@ import pytest
 from consumers.encoder_training import EncoderJob, EncoderOutcome
 from consumers.encoders import encoder_at, promoted_encoder
 from consumers.finetune import Finetune
-from consumers.training import TrainingJob
+from consumers.training import Outcome, TrainingJob
 from consumers.training_input import catalogue_of, encode_items
 from features.text import load_encoder
 from features.vectors import VectorCache
@@ -79,14 +79,21 @@ class Shop:
 
     def train(self, events: Sequence[Event], **groups: Any) -> str:
         """Train a sequence model by the encoder of now; return its version."""
+        outcome = self.sequence(events, **groups)
+        assert outcome.verdict.promote
+        return outcome.version
+
+    def sequence(self, events: Sequence[Event], watch: Any = None, **groups: Any) -> Outcome:
+        """Train one; where it is watched, in the folder for what is unfinished."""
         settings = self.settings(**groups)
         encoder = promoted_encoder(settings).encoder
         catalogue = catalogue_of(settings, self.store, encoder)
         queries = VectorCache(self.store, self.store.keys, encoder, ttl_ms=DAY)
-        outcome = TrainingJob(settings, catalogue, queries, encoder, self.registry).run(events)
+        folder = None if watch is None else self.home / "run"
+        job = TrainingJob(settings, catalogue, queries, encoder, self.registry)
+        outcome = job.run(events, folder=folder, watch=watch)
         assert outcome is not None
-        assert outcome.verdict.promote
-        return outcome.version
+        return outcome
 
     def current(self, kind: Any) -> str:
         pointer = self.registry.current(kind)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from consumers.finetune import Finetune, _Stopped
+from consumers.lease import held
 from consumers.training import Outcome
 from features.text import Encoder
 from models.registry import Registry
@@ -222,7 +223,7 @@ def test_what_was_promoted_without_redis_is_announced_later(shop: Shop, told: bo
 def test_one_trains_at_a_time(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
     shop.archive(EARLY)
     one, other = shop.job(), shop.job()
-    with one._lease() as mine:
+    with held(shop.store, threading.Event()) as mine:
         assert mine
         with caplog.at_level("INFO"):
             assert other.once(threading.Event()) is None
@@ -284,11 +285,11 @@ def test_an_archive_that_cannot_be_reached_is_looked_at_later(
 def test_a_lease_that_ran_out_is_taken_again_or_ends_the_run(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("consumers.finetune.LEASE_S", 0.3)
+    monkeypatch.setattr("consumers.lease.LEASE_S", 0.3)
     key = shop.store.keys.lease("finetune")
     shop.archive(EARLY)
     job = shop.job()
-    with job._lease() as mine:
+    with held(shop.store, job._lost) as mine:
         assert mine
         shop.store.write_plain([Plain(key, None)])
         wait_until(lambda: shop.store.get(key) is not None)

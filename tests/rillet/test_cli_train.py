@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -17,9 +18,12 @@ from models.registry import Registry
 from rillet.cli.engine import _events
 from stream.errors import SettingsError
 from stream.events import Event
+from stream.settings import Settings
+from stream.store import Store
 from tests.builders import MINUTE, NOON, interaction, write_log
 from tests.consumers.small_log import the_items
 from tests.consumers.trained import visits
+from tests.stream.archives import fill, rows_of
 
 Train = Callable[..., CompletedProcess[str]]
 SMALL = {"DIM": "16", "LAYERS": "1", "LENGTH": "8", "HOLDOUT": "0.3"}
@@ -135,6 +139,24 @@ def test_without_a_log_and_without_an_archive_it_says_so(
     done = command("train", **variables, **where)
     assert done.returncode == 2
     assert "neither a log nor an archive" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["train", "train-encoder"])
+def test_on_the_archive_one_trains_at_a_time(
+    name: str, command: Any, tmp_path: Path, variables: dict[str, str]
+) -> None:
+    fill(str(tmp_path / "archive"), rows_of(visits()))
+    where = {"RILLET_ARCHIVE__URL": str(tmp_path / "archive")}
+    with closing(Store(Settings.model_validate({"redis": {"url": "embedded:"}}).redis)) as store:
+        lease = store.lease("finetune", 60)
+        assert lease.take()
+        registry = ("--registry", str(tmp_path / "models"))
+        done = command(name, *registry, **variables, **where, RILLET_REDIS__URL=store.url)
+        assert done.returncode == 2
+        assert "another process trains" in done.stderr
+        assert "wait until it is done" in done.stderr
+        assert not (tmp_path / "models").exists()
+        assert lease.renew()
 
 
 def test_it_teaches_by_example(command: Any) -> None:
