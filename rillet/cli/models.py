@@ -308,7 +308,8 @@ def _details(one: Manifest, status: str) -> Table:
     table.add_row("made", f"{_time(one.made_at)} ({ago(time.time() * 1000 - one.made_at)})")
     data = one.data
     if data.events:
-        table.add_row("trained on", f"{_time(data.first_ms)} to {_time(data.last_ms)}")
+        start = _time(data.first_ms) if data.first_ms else "the beginning"
+        table.add_row("trained on", f"{start} to {_time(data.last_ms)}")
         table.add_row("", f"{data.events:,} events, {data.users:,} users, {data.items:,} items")
     for heading, text in (("parent", one.parent), ("encoder", one.encoder)):
         if text:

@@ -54,7 +54,7 @@ def train(  # noqa: PLR0913 - the options are the interface
 
       rillet train
 
-      rillet train events.jsonl.gz --registry models --epochs 3
+      rillet train events.jsonl.gz --registry try --epochs 3
 
       rillet train events.jsonl.gz --json | jq .metrics
 

@@ -57,9 +57,9 @@ def train_encoder(  # noqa: PLR0913 - the options are the interface
 
       rillet train-encoder
 
-      rillet train-encoder events.jsonl.gz --registry models --pairs 2000
+      rillet train-encoder events.jsonl.gz --registry try --pairs 2000
 
-      rillet train-encoder events.jsonl.gz --registry models --json | jq .metrics
+      rillet train-encoder events.jsonl.gz --registry try --json | jq .metrics
 
       rillet models export VERSION my-encoder   (for encoder.model, or another library)
     """

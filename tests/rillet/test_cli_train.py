@@ -163,7 +163,7 @@ def test_it_teaches_by_example(command: Any) -> None:
     done = command("train", "--help")
     assert done.returncode == 0
     assert "Examples" in done.stdout
-    assert "rillet train events.jsonl.gz --registry models --epochs 3" in done.stdout
+    assert "rillet train events.jsonl.gz --registry try --epochs 3" in done.stdout
 
 
 def test_a_replay_trains_on_its_way(
