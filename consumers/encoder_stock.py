@@ -12,9 +12,9 @@ from features.card import ItemCard, text_of
 from features.catalogue import Catalogue
 from features.reader import StoreReader
 from features.text import TextEncoder
-from features.vectors import VectorCache
+from features.vectors import item_vectors
 from stream.settings import Settings
-from stream.store import DAY_MS, Store
+from stream.store import Store
 
 __all__ = ["Stock"]
 
@@ -46,8 +46,7 @@ class Stock:
         reader = StoreReader(store, store.keys, version=encoder.version, dim=encoder.dim)
         cards = [card for (some, _), _ in reader.scan() for card in some]
         texts = [text_of(card, settings.encoder.fields) for card in cards]
-        ttl_ms = int(settings.items.ttl_days * DAY_MS)
-        vectors = VectorCache(store, store.keys, encoder, ttl_ms=ttl_ms).vectors(texts)
+        vectors = item_vectors(settings, store, encoder).vectors(texts)
         catalogue = Catalogue(encoder.dim, settings.items)
         catalogue.apply(cards, vectors)
         return cls(catalogue, cards, texts, vectors)

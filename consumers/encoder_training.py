@@ -21,19 +21,19 @@ from consumers.encoder_stock import Stock
 from consumers.encoders import encoder_at
 from consumers.re_encoding import re_encode
 from consumers.training import KIND as SEQUENCE
-from consumers.training import Offsets, Outcome, Rival, TrainingJob
+from consumers.training import Offsets, Outcome, Rival, TrainingJob, at_once, no_offsets
 from features.merging import Adapter, load_adapted
 from features.model_folder import find_base
 from features.parts.base import Rules
 from features.text import Progress, TextEncoder
 from features.trunk import Trunk
-from features.vectors import Found, VectorCache
+from features.vectors import Found, VectorCache, item_vectors
 from models.encoder_exam import ContentExam
 from models.encoder_packing import KIND, add_adapter, add_untouched, read_adapter
 from models.encoder_tuning import Lesson, TunedEncoder, tune
-from models.examine import Exam
-from models.gate import Verdict, judge
-from models.interactions import Recorder
+from models.examine import Exam, Means, means_of
+from models.gate import MIN_QUESTIONS, Verdict, judge
+from models.interactions import Interactions, Recorder
 from models.manifest import Manifest, Span
 from models.registry import Registry
 from models.training import Watch
@@ -41,11 +41,17 @@ from models.training_data import Material
 from stream.errors import ModelError
 from stream.events import Event
 from stream.settings import Settings
-from stream.store import DAY_MS, Store
+from stream.store import Store
 
 __all__ = ["EncoderJob", "EncoderOutcome"]
 
 log = logging.getLogger(__name__)
+
+
+def nowhere() -> Offsets:
+    """Say of a log that it has no offsets."""
+    return no_offsets
+
 
 UNTOUCHED: Final = Adapter("", {}, 0, 0)
 NO_BETTER: Final = "no pass lowered the loss of what was held out"
@@ -82,7 +88,7 @@ class EncoderOutcome(Struct, frozen=True):
     held_out: list[float]
     pairs: int
     items: int
-    metrics: dict[str, dict[str, float]]
+    metrics: Means
     sequence: Outcome | None = None
 
 
@@ -100,15 +106,8 @@ class _Source:
     """The stream, and whom to ask: where it is, and whether there may be a promotion."""
 
     events: Callable[[], Iterable[Event]]
-    places: Callable[[], Offsets] | None
-    ready: Callable[[], None] | None
-
-    def offsets(self) -> Offsets:
-        return (lambda _: {}) if self.places is None else self.places()
-
-    def ask(self) -> None:
-        if self.ready is not None:
-            self.ready()
+    offsets: Callable[[], Offsets]
+    ready: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +152,8 @@ class EncoderJob:
         events: Callable[[], Iterable[Event]],
         *,
         anew: bool = False,
-        offsets: Callable[[], Offsets] | None = None,
-        ready: Callable[[], None] | None = None,
+        offsets: Callable[[], Offsets] = nowhere,
+        ready: Callable[[], None] = at_once,
     ) -> EncoderOutcome:
         """Tune the next encoder on a stream.
 
@@ -187,6 +186,7 @@ class EncoderJob:
         for event in events():
             recorder.add(event)
         data, stock = recorder.columns(), stock.grown()
+        self._demand_newer(data)
         start = None if anew else current.adapter
         since_ms = 0 if start is None else current.last_ms + 1
         lesson = Lesson(data, stock.texts, stock.vectors, since_ms)
@@ -210,6 +210,29 @@ class EncoderJob:
             metrics,
         )
         return self._decide(trial, outcome, found, source)
+
+    def _demand_newer(self, data: Interactions) -> None:
+        """Refuse a run that could only be refused in the end: before it trains, not after.
+
+        Raises
+        ------
+        ModelError
+            Too little is newer than the current sequence model to compare another one with it.
+        """
+        pointer = self._registry.current(SEQUENCE)
+        if pointer is None:
+            return
+        try:
+            known_ms = self._registry.manifest(pointer.current.version).data.last_ms
+        except ModelError:  # nothing is compared with one that cannot be read
+            return
+        newer = int(((data.time > known_ms) & (data.weight > 0)).sum())
+        if newer < MIN_QUESTIONS:
+            raise ModelError(
+                f"{newer} positive interactions are newer than the current Transformer:"
+                " the one that has to go with the encoder cannot be compared with it",
+                "wait for more events, or give the encoder a registry of its own (--registry)",
+            )
 
     def _current(self, anew: bool) -> _Current:
         """Return the current encoder; one that cannot be read only hinders who starts from it."""
@@ -246,7 +269,7 @@ class EncoderJob:
         manifest = Manifest(KIND, data=span, offsets=ends, parent=parent, seed=given.seed)
         return add_adapter(self._registry, tuned.arrays, self._base, shape, manifest)
 
-    def _examine(self, trial: _Trial) -> tuple[Verdict, dict[str, dict[str, float]], Found]:
+    def _examine(self, trial: _Trial) -> tuple[Verdict, Means, Found]:
         """Return what the gate says, mean marks, and the candidate's vectors, not stored yet."""
         lesson, stock = trial.lesson, trial.stock
         material = Material(lesson.data, np.zeros((0, 1), np.float32), lesson.since_ms)
@@ -262,15 +285,10 @@ class EncoderJob:
             marks["candidate"] = exam.marks(found.vectors)
             asked, rules = exam.questions(), self._settings.training
             verdict = judge(marks["candidate"], marks["current"], asked, rules)
-        means = {
-            name: {value: float(m.mean()) if len(m) else 0.0 for value, m in marks[name].items()}
-            for name in sorted(marks)
-        }
-        return verdict, means, found
+        return verdict, means_of(marks), found
 
     def _cache(self, encoder: TextEncoder) -> VectorCache:
-        ttl_ms = int(self._settings.items.ttl_days * DAY_MS)
-        return VectorCache(self._store, self._store.keys, encoder, ttl_ms=ttl_ms)
+        return item_vectors(self._settings, self._store, encoder)
 
     def _decide(
         self,
@@ -290,7 +308,7 @@ class EncoderJob:
         self._store.write_plain(found.writes)
         # Also what has come meanwhile.
         re_encode(self._settings, self._store, trial.encoder, self._progress)
-        source.ask()
+        source.ready()
         registry.mark(version, "candidate", reasons, metrics=outcome.metrics)
         if registry.current(KIND) is None:
             untouched = add_untouched(registry, self._base)
@@ -316,7 +334,7 @@ class EncoderJob:
         try:
             places = source.offsets()
             sequence = job.run(
-                source.events(), anew=True, watch=self._watch, offsets=places, ready=source.ask
+                source.events(), anew=True, watch=self._watch, offsets=places, ready=source.ready
             )
         except ModelError as error:
             words = f"no sequence model could be trained on its vectors: {error}"

@@ -17,20 +17,20 @@ from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
+from consumers.announcing import IN_ORDER, announce_current
 from consumers.encoder_training import EncoderJob, EncoderOutcome
 from consumers.encoders import Promoted, encoder_at, promoted_encoder, same_but_form
 from consumers.lease import held
 from consumers.training import KIND, Outcome, TrainingJob
 from consumers.training_input import catalogue_of, events_of, offsets_of
 from features.text import TextEncoder
-from features.vectors import VectorCache
+from features.vectors import query_vectors
 from models.encoder_packing import KIND as ENCODER
 from models.gate import Verdict
 from models.manifest import Kind, Manifest
 from models.registry import Registry
 from models.training import Watch
 from stream import metrics
-from stream.announcement import Announced, announce, announced
 from stream.archive.reader import read_archive
 from stream.clock import Clock, SystemClock
 from stream.errors import EncoderError, FolderError, LogError, ModelError
@@ -267,22 +267,12 @@ class Finetune:
         log.info("%s is %s: %s", version, word, "; ".join(verdict.reasons))
 
     def _announce(self) -> None:
-        """Tell the consumers what the registry's pointers say, where they were told otherwise.
-
-        The encoder comes first, so that the model that reads its vectors is not met before it.
-        """
-        for kind in (ENCODER, KIND):
+        """Tell the consumers what the registry's pointers say; of one that is damaged, go on."""
+        for kind in IN_ORDER:
             try:
-                pointer = self.registry.current(kind)
+                announce_current(self._store, self.registry, kind)
             except (ModelError, FolderError) as error:
                 log.warning("%s", error)
-                continue
-            if pointer is None:
-                continue
-            news, current = announced(self._store, kind), pointer.current
-            if news is None or news.version != current.version:
-                told = Announced(current.version, self.registry.url, current.at)
-                announce(self._store, kind, told)
 
     def _look_up(self, stop: threading.Event) -> None:
         if stop.is_set() or self._lost.is_set():
@@ -305,8 +295,7 @@ class Finetune:
     def _train(self, stop: threading.Event) -> Outcome | None:
         self._tried_at = self._clock.now_ms()
         settings, store, encoder = self._settings, self._store, self._encoder
-        ttl_ms = int(settings.redis.ttl_days * DAY_MS)
-        queries = VectorCache(store, store.keys, encoder, ttl_ms=ttl_ms)
+        queries = query_vectors(settings, store, encoder)
         catalogue = catalogue_of(settings, store, encoder)
         job = TrainingJob(settings, catalogue, queries, encoder, self.registry)
         folder, anew = Path(settings.transformer.folder), self._foreign()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
@@ -29,7 +30,7 @@ REGISTRY_EVERY_S: Final = 30.0
 """Seconds between two looks at the registry, where nothing was announced or it failed."""
 
 
-class Follower:
+class Follower(ABC):
     """Looks now and then which version is the current one, and reads it in a thread.
 
     Parameters
@@ -56,9 +57,9 @@ class Follower:
         self._failed: Callable[[Exception], None] = self._refused
 
     @property
+    @abstractmethod
     def version(self) -> str:
         """The version that is served; "" where there is none."""
-        raise NotImplementedError
 
     @property
     def due(self) -> bool:
@@ -152,10 +153,10 @@ class Follower:
             self._wanted = version
             self._beside(partial(self._read, version), self._arrived)
 
+    @abstractmethod
     def _read(self, version: str) -> Any:
         """Read a version, in a thread."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _arrived(self, found: Any) -> None:
         """Go on with what was read."""
-        raise NotImplementedError

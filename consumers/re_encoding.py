@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from features.card import ItemCard, text_of
 from features.reader import BATCH, Read, StoreReader
 from features.text import Progress, TextEncoder
-from features.vectors import VectorCache, unit_rows, with_own_vectors
+from features.vectors import VectorCache, item_vectors, unit_rows, with_own_vectors
 from stream.errors import StoppedError
 from stream.settings import Settings
-from stream.store import DAY_MS, Store
+from stream.store import Store
 
 __all__ = ["ReEncoded", "beside", "fill", "re_encode", "unless"]
 
@@ -118,7 +118,7 @@ def _encoded(
     reads: Iterable[tuple[Read, int]],
     progress: Progress | None,
 ) -> ReEncoded:
-    cache = _cache(settings, store, encoder)
+    cache = item_vectors(settings, store, encoder)
     ids: list[str] = []
     parts: list[NDArray[np.float32]] = [np.zeros((0, encoder.dim), np.float32)]
     for (cards, vectors), total in reads:
@@ -129,11 +129,6 @@ def _encoded(
         if progress is not None:
             progress(len(ids), total)
     return ReEncoded(encoder, ids, np.concatenate(parts))
-
-
-def _cache(settings: Settings, store: Store, encoder: TextEncoder) -> VectorCache:
-    ttl_ms = int(settings.items.ttl_days * DAY_MS)
-    return VectorCache(store, store.keys, encoder, ttl_ms=ttl_ms)
 
 
 def _complete(

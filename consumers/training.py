@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from features.catalogue import Catalogue
 from features.text import TextEncoder
-from models.examine import Exam
+from models.examine import Exam, Means, means_of
 from models.gate import Verdict, judge
 from models.manifest import Kind, Manifest
 from models.packing import add_to, read_from
@@ -31,7 +31,7 @@ from stream.errors import ModelError
 from stream.events import Event
 from stream.settings import Settings
 
-__all__ = ["KIND", "Offsets", "Outcome", "Rival", "TrainingJob"]
+__all__ = ["KIND", "Offsets", "Outcome", "Rival", "TrainingJob", "at_once", "no_offsets"]
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +39,15 @@ KIND: Final[Kind] = "sequence"
 
 Offsets = Callable[[int], dict[str, int]]
 """Says where the stream's partitions were at a time (epoch ms)."""
+
+
+def no_offsets(time_ms: int) -> dict[str, int]:
+    """Say of a log that it has none."""
+    return {}
+
+
+def at_once() -> None:
+    """Let a new model be promoted without asking anybody."""
 
 
 class Outcome(Struct, frozen=True):
@@ -70,7 +79,7 @@ class Outcome(Struct, frozen=True):
     interactions: int
     users: int
     items: int
-    metrics: dict[str, dict[str, float]]
+    metrics: Means
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +161,8 @@ class TrainingJob:
         anew: bool = False,
         folder: Path | None = None,
         watch: Watch | None = None,
-        offsets: Offsets | None = None,
-        ready: Callable[[], None] | None = None,
+        offsets: Offsets = no_offsets,
+        ready: Callable[[], None] = at_once,
     ) -> Outcome | None:
         """Train the next model on a stream.
 
@@ -194,10 +203,9 @@ class TrainingJob:
             if not PartialState().is_main_process:
                 return None
             seconds = time.monotonic() - begun
-            places = {} if offsets is None else offsets(tuned.until_ms)
+            places = offsets(tuned.until_ms)
             outcome, manifest = self._judge(tuned, current, anew, seconds, places)
-            if ready is not None:
-                ready()
+            ready()
             version = self._keep(tuned, manifest, outcome.verdict)
         except ModelError:  # nor would the run's rest come to anything else
             _remove(folder)
@@ -250,10 +258,7 @@ class TrainingJob:
         verdict = judge(
             marks["candidate"], marks.get("current"), exam.questions(), self._settings.training
         )
-        means = {
-            name: {value: float(m.mean()) if len(m) else 0.0 for value, m in marks[name].items()}
-            for name in sorted(marks)
-        }
+        means = means_of(marks)
         manifest = Manifest(
             KIND,
             offsets=offsets,

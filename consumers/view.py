@@ -15,7 +15,7 @@ from consumers.re_encoding import ReEncoded
 from features.catalogue import Catalogue
 from features.reader import StoreReader
 from features.text import TextEncoder
-from features.vectors import VectorCache
+from features.vectors import query_vectors
 from models.item_state import ItemView
 from models.item_stats import ItemStats
 from models.sources.base import World
@@ -70,8 +70,7 @@ class LiveView:
     ) -> None:
         catalogue = Catalogue(encoder.dim, settings.items, encoder.version)
         stats = ItemStats(catalogue, settings.neighbours.served)
-        ttl_ms = int(settings.redis.ttl_days * 86_400_000)
-        queries = VectorCache(store, store.keys, encoder, ttl_ms=ttl_ms)
+        queries = query_vectors(settings, store, encoder)
         self.world = World(catalogue, stats, queries, settings.neighbours.half_life_days)
         self._queries = queries
         self.transition_partitions = transition_partitions

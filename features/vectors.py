@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 from features.text import Progress, TextEncoder, text_hash
 from stream.keys import Keys
+from stream.settings import Settings
+from stream.store import DAY_MS, Store
 from stream.writes import Plain
 
 __all__ = [
@@ -26,6 +28,8 @@ __all__ = [
     "VectorCache",
     "VectorStore",
     "from_bytes",
+    "item_vectors",
+    "query_vectors",
     "to_bytes",
     "unit_rows",
     "with_own_vectors",
@@ -233,3 +237,15 @@ class VectorCache:
             self._latest.move_to_end(mark)
         while len(self._latest) > self._most:
             self._latest.popitem(last=False)
+
+
+def item_vectors(settings: Settings, store: Store, encoder: TextEncoder) -> VectorCache:
+    """Return the vectors of items' texts, which live as long as cards do."""
+    ttl_ms = int(settings.items.ttl_days * DAY_MS)
+    return VectorCache(store, store.keys, encoder, ttl_ms=ttl_ms)
+
+
+def query_vectors(settings: Settings, store: Store, encoder: TextEncoder) -> VectorCache:
+    """Return the vectors of queries, which live as long as users' states do."""
+    ttl_ms = int(settings.redis.ttl_days * DAY_MS)
+    return VectorCache(store, store.keys, encoder, ttl_ms=ttl_ms)

@@ -127,6 +127,7 @@ def shuffled(groups: list[Pairs], size: int, most: int, rng: np.random.Generator
     for first in range(0, len(order), size):
         chosen = [groups[row] for row in order[first : first + size]]
         batch = _joined(chosen)
+        batch = batch.at(np.arange(min(left, len(batch))))
         batches.append(batch)
         left -= len(batch)
         if left <= 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,10 +15,13 @@ from models.interactions import Interactions
 from models.sequence import SequenceModel
 from models.training_data import Material, batch_of
 
-__all__ = ["Exam", "contexts", "marks_of", "ranks"]
+__all__ = ["Exam", "Means", "contexts", "marks_of", "means_of", "ranks"]
 
 F64 = NDArray[np.float64]
 Places = NDArray[np.integer]
+
+Means = dict[str, dict[str, float | None]]
+"""Model to mark to its mean; None where nothing was asked."""
 
 COLD_USER: Final = 5
 """Interactions before, below which a user is cold."""
@@ -142,3 +146,17 @@ def marks_of(rank: F64) -> dict[str, F64]:
     hit = rank < TOP
     gain = np.where(hit, 1 / np.log2(rank + 2.0), 0.0)
     return {"ndcg@10": gain, "hr@10": hit.astype(np.float64)}
+
+
+def means_of(marks: Mapping[str, Mapping[str, F64]]) -> Means:
+    """Return the means of models' marks, models by name.
+
+    Examples
+    --------
+    >>> means_of({"b": {"hr@10": np.array([1.0, 0.0])}, "a": {"hr@10": np.zeros(0)}})
+    {'a': {'hr@10': None}, 'b': {'hr@10': 0.5}}
+    """
+    return {
+        model: {mark: float(m.mean()) if len(m) else None for mark, m in marks[model].items()}
+        for model in sorted(marks)
+    }

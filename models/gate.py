@@ -26,7 +26,17 @@ from numpy.typing import NDArray
 
 from stream.settings import TrainingSettings
 
-__all__ = ["DECIDES", "Chosen", "Comparison", "Pair", "Questions", "Verdict", "compare", "judge"]
+__all__ = [
+    "DECIDES",
+    "MIN_QUESTIONS",
+    "Chosen",
+    "Comparison",
+    "Pair",
+    "Questions",
+    "Verdict",
+    "compare",
+    "judge",
+]
 
 F64 = NDArray[np.float64]
 Bools = NDArray[np.bool_]

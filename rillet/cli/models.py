@@ -17,6 +17,7 @@ from rich.table import Table
 from rillet.cli.export import export_model
 from rillet.cli.options import AsJson, RedisUrl, SettingsFile, opened
 from rillet.cli.reading import ago
+from rillet.cli.verdicts import mark
 from stream.errors import ModelError, StoreError
 from stream.settings import Settings
 
@@ -339,7 +340,7 @@ def _flat(values: dict[str, Any], head: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _number(value: Any) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+    return mark(value) if isinstance(value, float) or value is None else str(value)
 
 
 def _time(ms: int) -> str:
@@ -361,7 +362,8 @@ def _tell_pointer(place: Registry, pointer: Pointer, settings: Settings, as_json
         typer.echo(f"announced at {where}: running consumers load it now", err=True)
         return
     typer.echo(f"not announced: {problem}", err=True)
-    line = f"to tell running consumers, once Redis is there: rillet models promote {version}"
+    again = f"rillet models promote {version} --registry {place.url}"
+    line = f"to tell running consumers, once Redis is there: {again}"
     typer.echo(line, err=True)
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from consumers.training import Outcome
     from stream.store import Store
 
-__all__ = ["alone_on", "demand", "opened_store", "passes", "train"]
+__all__ = ["alone_on", "announce", "demand", "opened_store", "passes", "train"]
 
 _Log = Annotated[str, typer.Argument(help="A log, an archive or -; without it archive.url.")]
 _Anew = Annotated[bool, typer.Option("--anew", help="Begin without the current model.")]
@@ -69,8 +69,8 @@ def train(  # noqa: PLR0913 - the options are the interface
         demand(path or settings.archive.url)
         with alone_on(store, log) as still:
             outcome = _run(settings, store, path, anew, still)
-        if outcome is not None and not log:
-            _announce(settings, store, outcome)
+        if outcome is not None and outcome.verdict.promote and not log:
+            announce(settings, store)
     if outcome is not None:
         _tell(outcome, as_json)
 
@@ -125,15 +125,13 @@ def _run(
     from consumers.encoders import promoted_encoder
     from consumers.training import TrainingJob
     from consumers.training_input import catalogue_of, encode_items, events_of, offsets_of
-    from features.vectors import VectorCache
+    from features.vectors import query_vectors
     from models.registry import Registry
-    from stream.store import DAY_MS
 
     encoder = promoted_encoder(settings).encoder
     if log:
         encode_items(settings, store, encoder, log)
-    ttl_ms = int(settings.redis.ttl_days * DAY_MS)
-    queries = VectorCache(store, store.keys, encoder, ttl_ms=ttl_ms)
+    queries = query_vectors(settings, store, encoder)
     catalogue = catalogue_of(settings, store, encoder)
     registry = Registry(settings.training.registry)
     job = TrainingJob(settings, catalogue, queries, encoder, registry)
@@ -147,6 +145,14 @@ def _run(
             offsets=offsets_of(source),
             ready=still,
         )
+
+
+def announce(settings: Settings, store: Store) -> None:
+    """Tell the consumers what is current now."""
+    from consumers.announcing import announce_all
+    from models.registry import Registry
+
+    announce_all(store, Registry(settings.training.registry))
 
 
 def passes(
@@ -167,39 +173,16 @@ def passes(
     return watch
 
 
-def _announce(settings: Settings, store: Store, outcome: Outcome) -> None:
-    if not outcome.verdict.promote:
-        return
-    from consumers.training import KIND
-    from models.registry import Registry
-    from stream.announcement import Announced, announce
-    from stream.clock import SystemClock
-
-    where = Registry(settings.training.registry).url
-    announce(store, KIND, Announced(outcome.version, where, SystemClock().now_ms()))
-
-
 def _tell(outcome: Outcome, as_json: bool) -> None:
     if as_json:
         typer.echo(msgspec.json.encode(outcome).decode())  # a loss that is no number is null
         return
-    from rich.console import Console
-    from rich.table import Table
+    from rillet.cli.verdicts import tell_run
 
-    passes = "1 pass" if outcome.epochs == 1 else f"{outcome.epochs} passes"
-    out = Console(highlight=False, soft_wrap=True)
-    out.print(
+    count = "1 pass" if outcome.epochs == 1 else f"{outcome.epochs} passes"
+    headline = (
         f"{outcome.interactions:,} interactions of {outcome.users:,} users, "
-        f"{outcome.items:,} items; {passes} in {outcome.seconds:.0f} s, "
+        f"{outcome.items:,} items; {count} in {outcome.seconds:.0f} s, "
         f"the best is number {outcome.best + 1}"
     )
-    table = Table(box=None, pad_edge=False)
-    table.add_column("on the newest events")
-    names = list(next(iter(outcome.metrics.values())))
-    for name in names:
-        table.add_column(name, justify="right")
-    for model, means in outcome.metrics.items():
-        table.add_row(model, *(f"{means[name]:.4f}" for name in names))
-    out.print(table)
-    word = "[green]promoted[/]" if outcome.verdict.promote else "[yellow]refused[/]"
-    out.print(f"{outcome.version} is {word}: {'; '.join(outcome.verdict.reasons)}")
+    tell_run(headline, "on the newest events", outcome.metrics, outcome.version, outcome.verdict)

@@ -12,7 +12,7 @@ import typer
 
 from rillet.cli.options import AsJson, SettingsFile, opened
 from rillet.cli.progress import progress, whole
-from rillet.cli.train import alone_on, demand, opened_store, passes
+from rillet.cli.train import alone_on, announce, demand, opened_store, passes
 from stream.settings import Settings
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def train_encoder(  # noqa: PLR0913 - the options are the interface
         with alone_on(store, log) as still:
             outcome = _run(settings, store, path, anew, still)
         if outcome.verdict.promote and not log:
-            _announce(settings, store)
+            announce(settings, store)
     _tell(outcome, as_json)
 
 
@@ -104,37 +104,15 @@ def _run(
         )
 
 
-def _announce(settings: Settings, store: Store) -> None:
-    """Tell the consumers what is current now: the encoder before the model that goes with it."""
-    from models.registry import Registry
-    from stream.announcement import Announced, announce
-
-    registry = Registry(settings.training.registry)
-    for kind in ("encoder", "sequence"):
-        if (pointer := registry.current(kind)) is not None:
-            told = Announced(pointer.current.version, registry.url, pointer.current.at)
-            announce(store, kind, told)
-
-
 def _tell(outcome: EncoderOutcome, as_json: bool) -> None:
     if as_json:
         typer.echo(msgspec.json.encode(outcome).decode())
         return
-    from rich.console import Console
-    from rich.table import Table
+    from rillet.cli.verdicts import tell_run
 
-    out = Console(highlight=False, soft_wrap=True)
     run = "1 pass" if outcome.epochs == 1 else f"{outcome.epochs} passes"
     best = f"the best is number {outcome.best + 1}" if outcome.best >= 0 else "none was of use"
-    size = f"{outcome.pairs:,} pairs, {outcome.items:,} items"
-    out.print(f"{size}; {run} in {outcome.seconds:.0f} s, {best}")
-    table = Table(box=None, pad_edge=False)
-    table.add_column("content alone, on the newest events")
-    names = list(outcome.metrics["current"])
-    for name in names:
-        table.add_column(name, justify="right")
-    for model, means in outcome.metrics.items():
-        table.add_row(model, *(f"{means[name]:.4f}" for name in names))
-    out.print(table)
-    word = "[green]promoted[/]" if outcome.verdict.promote else "[yellow]refused[/]"
-    out.print(f"{outcome.version} is {word}: {'; '.join(outcome.verdict.reasons)}")
+    size = f"{outcome.pairs:,} pairs in all passes, {outcome.items:,} items"
+    headline = f"{size}; {run} in {outcome.seconds:.0f} s, {best}"
+    heading = "content alone, on the newest events"
+    tell_run(headline, heading, outcome.metrics, outcome.version, outcome.verdict)

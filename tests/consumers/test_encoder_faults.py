@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,49 +12,18 @@ from consumers.training_input import offsets_of
 from models.gate import Verdict, judge
 from models.manifest import WEIGHTS
 from stream import metrics
-from stream.settings import Settings
-from stream.store import Store
-from tests.builders import DAY, NOON
-from tests.consumers.test_encoder_job import Shop
-from tests.tiny_encoder import make_encoder
-from tests.tuned import WORDS, home_of, quick, walks
-
-EARLY = walks()
-LATE = walks(begin=NOON + 3 * DAY, seed=9)
+from tests.builders import DAY
+from tests.consumers.encoder_shop import EARLY, LATE, UNTOLD, Shop
+from tests.tuned import home_of, quick
 
 
 class Killed(BaseException):
     """The process is dead."""
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    store = Store(Settings.model_validate({"redis": {"url": "embedded:"}}).redis)
-    yield store.url
-    store.close()
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_encoder(tmp_path_factory.mktemp("encoder") / "tiny", WORDS)
-
-
-@pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory, server: str, tiny: Path) -> Iterator[Shop]:
-    """A shop with an encoder that was tuned on the early events."""
-    one = Shop(tmp_path_factory.mktemp("first"), server, tiny)
-    one.first = one.tune(EARLY)
-    assert one.first.verdict.promote
-    yield one
-    one.store.close()
-
-
 @pytest.fixture
-def shop(tmp_path: Path, server: str, tiny: Path) -> Iterator[Shop]:
-    one = Shop(tmp_path, server, tiny)
-    metrics.reset()
-    yield one
-    one.store.close()
+def shop(encoder_shop: Shop) -> Shop:
+    return encoder_shop
 
 
 def test_each_run_of_a_process_has_its_own_precision(shop: Shop) -> None:
@@ -161,9 +129,9 @@ def test_an_interrupted_run_of_the_encoder_is_begun_anew(
 def test_a_refused_pair_does_not_keep_the_transformer_from_its_tuning(shop: Shop) -> None:
     old = shop.train(EARLY)
     shop.archive(EARLY)
-    shop.archive(LATE[:20], 1)  # too few questions to tell whether its model is worse
+    shop.archive(LATE[:100], 1)
     shop.clock.advance_to(shop.clock.now_ms() + 8 * DAY)
-    job = shop.job()
+    job = shop.job(transformer=UNTOLD)
     outcome = job.once_encoder(threading.Event())
     assert outcome is not None
     assert outcome.sequence is not None

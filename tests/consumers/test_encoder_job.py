@@ -2,149 +2,31 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from consumers.encoder_training import EncoderJob, EncoderOutcome
+from consumers.encoder_training import EncoderJob
 from consumers.encoders import encoder_at, promoted_encoder
-from consumers.finetune import Finetune
-from consumers.training import Outcome, TrainingJob
-from consumers.training_input import catalogue_of, encode_items
 from features.text import load_encoder
-from features.vectors import VectorCache
 from models.manifest import WEIGHTS
-from models.registry import Registry
 from stream import metrics
 from stream.announcement import announced
-from stream.clock import HandClock
 from stream.errors import ModelError
-from stream.events import Event
-from stream.folder import Folder
-from stream.records import TopicPartition
-from stream.settings import Settings
-from stream.store import Store
-from tests.builders import DAY, NOON, write_log
-from tests.consumers.trained import small
-from tests.stream.archives import fill, rows_of
+from stream.events import Event, Interaction
+from tests.builders import DAY
+from tests.consumers.encoder_shop import EARLY, LATE, UNTOLD, Shop
+from tests.consumers.trained import ndcg
 from tests.tiny_encoder import make_encoder
-from tests.tuned import TEXTS, WORDS, goods, home_of, quick, walks
-
-EARLY = walks()
-LATE = walks(begin=NOON + 3 * DAY, seed=9)
-
-
-class Shop:
-    """A Redis with items, a registry, an archive, and jobs over them."""
-
-    def __init__(self, home: Path, server: str, tiny: Path) -> None:
-        self.home, self.tiny = home, tiny
-        self.first: EncoderOutcome | None = None
-        self._redis = {"url": server, "prefix": home.name}
-        self.clock = HandClock(NOON + 30 * DAY)
-        self.store = Store(self.settings().redis)
-        log = write_log(home / "items.jsonl", goods())
-        own = load_encoder(self.settings().encoder)
-        encode_items(self.settings(), self.store, own, log)
-
-    def settings(self, **groups: Any) -> Settings:
-        groups = {
-            "redis": self._redis,
-            "encoder": home_of(self.tiny),
-            "encoder_tuning": quick(),
-            "training": {"tolerance": 0.4},
-        } | groups
-        return Settings.model_validate(small(self.home, **groups))
-
-    @property
-    def registry(self) -> Registry:
-        return Registry(Folder(self.settings().training.registry, self.clock))
-
-    def tune(self, events: Sequence[Event], *, anew: bool = False, **groups: Any) -> EncoderOutcome:
-        self.clock.advance_to(self.clock.now_ms() + 1000)
-        job = EncoderJob(self.settings(**groups), self.store, self.registry)
-        return job.run(lambda: events, anew=anew)
-
-    def adopt(self, first: Shop) -> EncoderOutcome:
-        """Take over another shop's registry, with its one encoder."""
-        shutil.copytree(first.home / "models", self.home / "models")
-        self.clock.advance_to(first.clock.now_ms())
-        assert first.first is not None
-        return first.first
-
-    def train(self, events: Sequence[Event], **groups: Any) -> str:
-        """Train a sequence model by the encoder of now; return its version."""
-        outcome = self.sequence(events, **groups)
-        assert outcome.verdict.promote
-        return outcome.version
-
-    def sequence(self, events: Sequence[Event], watch: Any = None, **groups: Any) -> Outcome:
-        """Train one; where it is watched, in the folder for what is unfinished."""
-        settings = self.settings(**groups)
-        encoder = promoted_encoder(settings).encoder
-        catalogue = catalogue_of(settings, self.store, encoder)
-        queries = VectorCache(self.store, self.store.keys, encoder, ttl_ms=DAY)
-        folder = None if watch is None else self.home / "run"
-        job = TrainingJob(settings, catalogue, queries, encoder, self.registry)
-        outcome = job.run(events, folder=folder, watch=watch)
-        assert outcome is not None
-        return outcome
-
-    def current(self, kind: Any) -> str:
-        pointer = self.registry.current(kind)
-        return "" if pointer is None else pointer.current.version
-
-    def job(self, **groups: Any) -> Finetune:
-        """Return the periodic job as a process has it that starts now."""
-        groups.setdefault("encoder_tuning", quick(enabled=True))
-        job = Finetune(self.settings(**groups), self.store, clock=self.clock)
-        job.registry = self.registry
-        return job
-
-    def archive(self, events: Sequence[Event], partition: int = 0) -> None:
-        place = TopicPartition("rillet.events", partition)
-        fill(self.settings().archive.url, rows_of(events), place=place)
-
-    def vectors(self, version: str) -> int:
-        """Return how many of the items' texts have a vector by an encoder in Redis."""
-        encoder = encoder_at(self.settings(), version)
-        cache = VectorCache(self.store, self.store.keys, encoder, ttl_ms=DAY)
-        cache.lookup(TEXTS)
-        return cache.hits
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    store = Store(Settings.model_validate({"redis": {"url": "embedded:"}}).redis)
-    yield store.url
-    store.close()
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_encoder(tmp_path_factory.mktemp("encoder") / "tiny", WORDS)
-
-
-@pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory, server: str, tiny: Path) -> Iterator[Shop]:
-    """A shop with an encoder that was tuned on the early events."""
-    one = Shop(tmp_path_factory.mktemp("first"), server, tiny)
-    one.first = one.tune(EARLY)
-    yield one
-    one.store.close()
+from tests.tuned import TEXTS, WORDS, home_of, quick
 
 
 @pytest.fixture
-def shop(tmp_path: Path, server: str, tiny: Path) -> Iterator[Shop]:
-    one = Shop(tmp_path, server, tiny)
-    metrics.reset()
-    yield one
-    one.store.close()
+def shop(encoder_shop: Shop) -> Shop:
+    return encoder_shop
 
 
 def test_a_better_encoder_is_promoted_and_its_vectors_are_there(first: Shop) -> None:
@@ -152,7 +34,7 @@ def test_a_better_encoder_is_promoted_and_its_vectors_are_there(first: Shop) -> 
     own = load_encoder(shop.settings().encoder)
     assert outcome is not None
     assert outcome.verdict.promote, outcome.verdict.reasons
-    assert outcome.metrics["candidate"]["ndcg@10"] > outcome.metrics["current"]["ndcg@10"] + 0.1
+    assert ndcg(outcome, "candidate") > ndcg(outcome, "current") + 0.1
     assert shop.current("encoder") == outcome.version
     manifest = shop.registry.manifest(outcome.version)
     assert manifest.metrics == outcome.metrics
@@ -240,11 +122,31 @@ def test_a_sequence_model_goes_with_the_encoder(shop: Shop) -> None:
 
 def test_where_the_sequence_model_is_refused_so_is_the_encoder(shop: Shop) -> None:
     old = shop.train(EARLY)
-    outcome = shop.tune(EARLY)  # nothing is newer than the current model: too few to tell
+    outcome = shop.tune([*EARLY, *LATE[:100]], transformer=UNTOLD)
     assert not outcome.verdict.promote
     assert "the sequence model on its vectors" in outcome.verdict.reasons[0]
     assert (shop.current("encoder"), shop.current("sequence")) == ("", old)
     assert shop.registry.manifest(outcome.version).status == "refused"
+
+
+def test_what_could_only_be_refused_is_refused_before_it_is_trained(shop: Shop) -> None:
+    old = shop.train(EARLY)
+    told: list[int] = []
+    job = EncoderJob(shop.settings(), shop.store, shop.registry, lambda *_: told.append(1))
+    late = 49
+    with pytest.raises(ModelError, match=f"{late} positive interactions are newer") as caught:
+        job.run(lambda: [*EARLY, *the_first(late)])
+    assert "a registry of its own" in caught.value.mend
+    assert not told
+    assert [one.version for one in shop.registry.entries()] == [old]
+    job.run(lambda: [*EARLY, *the_first(late + 1)])
+    assert told
+
+
+def the_first(many: int) -> list[Event]:
+    """Return the late events up to so many interactions."""
+    taken = [event for event in LATE if isinstance(event, Interaction)]
+    return [*taken[:many]]
 
 
 def test_a_damaged_current_encoder_is_told_and_anew_begins_without_it(
@@ -286,7 +188,9 @@ def test_a_damaged_merged_folder_is_written_anew(shop: Shop, first: Shop) -> Non
     np.testing.assert_allclose(again.encode(TEXTS), vectors, atol=1e-5)
 
 
-def test_the_periodic_job_tunes_and_announces_the_encoder_before_its_model(shop: Shop) -> None:
+def test_the_periodic_job_tunes_and_announces_the_encoder_before_its_model(
+    shop: Shop,
+) -> None:
     shop.train(EARLY)
     shop.archive(EARLY)
     shop.archive(LATE, 1)

@@ -42,6 +42,8 @@ _prefixes = itertools.count()
 PLACE = TopicPartition(Settings().kafka.events, 0)
 EVENTS = visits(30)
 
+pytestmark = pytest.mark.usefixtures("at_once")
+
 
 @dataclass(frozen=True)
 class Models:
@@ -79,14 +81,6 @@ def models(server: Store, encoder: Encoder, tmp_path_factory: pytest.TempPathFac
         origin = home / f"models-{seed}" / outcome.version
         shutil.copytree(origin, home / "models" / outcome.version)
     return Models(home / "models", versions)
-
-
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look for another model before every batch."""
-    monkeypatch.setattr("consumers.follower.LOOK_EVERY_S", 0.0)
-    monkeypatch.setattr("consumers.follower.REGISTRY_EVERY_S", 0.0)
-    metrics.reset()
 
 
 class Shop:

@@ -29,7 +29,7 @@ from consumers.wiring import end_beside
 from features.model_folder import find_base
 from features.reader import read_card
 from features.text import Progress, TextEncoder, load_encoder, text_hash
-from features.vectors import VectorCache, from_bytes
+from features.vectors import from_bytes, item_vectors, query_vectors
 from models.answer import decode_answer
 from models.encoder_packing import add_untouched
 from models.manifest import WEIGHTS
@@ -51,6 +51,8 @@ from tests.tuned import NAMES, TEXTS, WORDS, goods, home_of, quick, walks
 _prefixes = itertools.count()
 PLACE = TopicPartition(Settings().kafka.events, 0)
 NEWS = item("new", NOON + DAY, title="w00a w01b")
+
+pytestmark = pytest.mark.usefixtures("at_once")
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def models(server: Store, tmp_path_factory: pytest.TempPathFactory) -> Models:
     old = TrainingJob(
         settings,
         catalogue_of(settings, store, own),
-        VectorCache(store, store.keys, own, ttl_ms=DAY),
+        query_vectors(settings, store, own),
         own,
         registry,
     ).run(walks())
@@ -99,14 +101,6 @@ def models(server: Store, tmp_path_factory: pytest.TempPathFactory) -> Models:
     for kind in ("encoder", "sequence"):
         (home / "models" / f"current-{kind}.json").unlink()
     return Models(home / "models", tiny, outcome.version, old.version, outcome.sequence.version)
-
-
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look for another model before every batch."""
-    monkeypatch.setattr("consumers.follower.LOOK_EVERY_S", 0.0)
-    monkeypatch.setattr("consumers.follower.REGISTRY_EVERY_S", 0.0)
-    metrics.reset()
 
 
 class Shop:
@@ -208,7 +202,7 @@ def test_the_catalogue_and_queries_have_the_new_vectors_after_the_swap(shop: Sho
     assert near(world.queries.vectors(["query"]), shop.tuned.encode(["query"]))
     assert metrics.counters()["encoders.swapped"] == 1
     # what nobody had encoded lies in Redis now, for the next process
-    cache = VectorCache(shop.store, shop.store.keys, shop.tuned, ttl_ms=DAY)
+    cache = item_vectors(shop.settings, shop.store, shop.tuned)
     cache.lookup(TEXTS)
     assert (cache.hits, cache.misses) == (len(TEXTS), 0)
 

@@ -7,18 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from consumers.training import TrainingJob
+from consumers.encoder_training import EncoderOutcome
+from consumers.training import Outcome, TrainingJob
 from consumers.training_input import catalogue_of, encode_items
 from features.text import Encoder
-from features.vectors import VectorCache
+from features.vectors import query_vectors
 from models.registry import Registry
 from stream.events import Event
 from stream.settings import Settings
 from stream.store import Store
-from tests.builders import DAY, MINUTE, NOON, write_log
+from tests.builders import MINUTE, NOON, write_log
 from tests.consumers.small_log import a_visit, the_items
 
-__all__ = ["a_job", "small", "stock", "visits"]
+__all__ = ["a_job", "ndcg", "small", "stock", "visits"]
 
 USERS = 40
 
@@ -56,6 +57,13 @@ def stock(
 
 def a_job(settings: Settings, store: Store, encoder: Encoder) -> TrainingJob:
     """Return a run of training over what lies in a Redis."""
-    queries = VectorCache(store, store.keys, encoder, ttl_ms=DAY)
+    queries = query_vectors(settings, store, encoder)
     catalogue = catalogue_of(settings, store, encoder)
     return TrainingJob(settings, catalogue, queries, encoder, Registry(settings.training.registry))
+
+
+def ndcg(outcome: Outcome | EncoderOutcome, model: str) -> float:
+    """Return a model's mean NDCG@10 in a run that asked."""
+    value = outcome.metrics[model]["ndcg@10"]
+    assert value is not None
+    return value
