@@ -374,6 +374,19 @@ def test_after_the_engine_is_restored_the_model_is_served_still(shop: Shop) -> N
     assert metrics.counters()["models.swapped"] == 1  # it was not read again
 
 
+def test_it_computes_in_what_the_settings_say(shop: Shop) -> None:
+    shop.announce(shop.versions[0])
+    given, found = shop.settings.transformer, {}
+    for serve in ("fp32", "bf16"):
+        changed = given.model_copy(update={"serve": serve})
+        shop.settings = shop.settings.model_copy(update={"transformer": changed})
+        consumer = shop.start()
+        shop.handle(consumer, click(0))
+        found[serve] = scores(consumer, click(1))
+    assert not np.array_equal(found["fp32"], found["bf16"])
+    assert np.log1p(found["bf16"]) == pytest.approx(np.log1p(found["fp32"]), abs=0.1)
+
+
 def test_partitions_that_come_and_go_change_nothing(shop: Shop) -> None:
     shop.announce(shop.versions[0])
     consumer, numbers = shop.start(), itertools.count()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from features.text import Encoder
 from models.engine import Chunk, Engine
 from models.evaluation import Evaluation
 from models.lessons import Taken
+from models.loaded import Loaded
 from models.sources.transformer import Transformer
 from stream.events import Event
 from stream.settings import Settings
@@ -183,3 +185,15 @@ def test_stale_users_are_known_as_they_were_at_the_last_training(trained: Traine
 
 def test_nothing_is_stale_where_that_is_not_asked_for(usual: Result) -> None:
     assert "stale" not in figures(usual)["next"]
+
+
+@pytest.mark.parametrize(("serve", "dtype"), [("bf16", torch.bfloat16), ("fp32", torch.float32)])
+def test_a_replay_logs_its_trainings_and_serves_as_the_settings_say(
+    trained: Trained, tmp_path: Path, serve: str, dtype: torch.dtype
+) -> None:
+    more = {"logs": str(tmp_path), "serve": serve, "epochs": 1}
+    result = trained(the_log(VISITS), 150, transformer=SMALL | more)
+    assert len(list(tmp_path.iterdir())) == len(result.replay.tuned)
+    (source,) = (s for s in result.replay.personalize.engine.sources if isinstance(s, Transformer))
+    assert isinstance(source._loaded, Loaded)
+    assert source._loaded.dtype == dtype

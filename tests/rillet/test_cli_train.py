@@ -159,6 +159,20 @@ def test_on_the_archive_one_trains_at_a_time(
         assert lease.renew()
 
 
+def test_a_model_from_the_archive_says_where_the_archive_was(
+    command: Any, tmp_path: Path, variables: dict[str, str]
+) -> None:
+    events = visits()
+    fill(str(tmp_path / "archive"), rows_of(events))
+    where = {"RILLET_ARCHIVE__URL": str(tmp_path / "archive"), "RILLET_REDIS__URL": "embedded:"}
+    registry = ("--registry", str(tmp_path / "models"))
+    done = command("train", *registry, "--epochs", "1", "--json", **variables, **where)
+    assert done.returncode == 0, done.stderr
+    version = json.loads(done.stdout)["version"]
+    shown = json.loads(command("models", "show", version, "--json", *registry).stdout)
+    assert shown["offsets"] == {"shop.events:0": len(events)}
+
+
 def test_it_teaches_by_example(command: Any) -> None:
     done = command("train", "--help")
     assert done.returncode == 0
