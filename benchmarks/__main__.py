@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -16,13 +14,13 @@ import typer
 from rich.console import Console
 
 from benchmarks import freshness, memory, quality, scaling, tables, throughput
+from benchmarks.entry import enter
 from benchmarks.environment import describe
 from benchmarks.freshness import Rate
 from benchmarks.place import Servers, Vectors
 from benchmarks.stage import stage
 from benchmarks.workload import Sizes, cut
-from rillet.cli.main import fail
-from stream.errors import RilletError, SettingsError
+from stream.errors import SettingsError
 
 __all__ = ["app", "main"]
 
@@ -208,13 +206,8 @@ def _go(bench: Bench, parts: list[str], output: Path) -> None:
 
 
 def main() -> None:
-    """Run the command line; the only place where errors become exit codes."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        app(prog_name="python -m benchmarks")
-    except RilletError as error:
-        fail(error)
-        sys.exit(2)
+    """Run the command line."""
+    enter(app, "python -m benchmarks")
 
 
 if __name__ == "__main__":

@@ -128,14 +128,22 @@ class Watcher:
             pipe.getrange(self._keys.recs(user), 0, HEAD_BYTES)
         heads = pipe.execute()
         now = time.monotonic()
+        fresh = []
         for user, head in zip(users, heads, strict=True):
             reached, mine = event_time(head), waiting[user]
+            before = len(mine)
             while mine and schedule[mine[0]].time_ms <= reached:
                 number = mine.popleft()
                 delays[number] = now - begin - schedule[number].at_s
+            if len(mine) < before:
+                fresh.append(user)
             if not mine:
                 del waiting[user]
+        self._found(fresh, now - begin)
         return now
+
+    def _found(self, users: Sequence[str], at_s: float) -> None:
+        """Look further at the lists that were new in a look; here nobody does."""
 
     def close(self) -> None:
         """Disconnect."""

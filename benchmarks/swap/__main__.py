@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import sys
 import time
 from pathlib import Path
 from typing import Annotated, Final
@@ -13,12 +11,12 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
+from benchmarks.entry import enter
 from benchmarks.environment import describe
 from benchmarks.place import Servers
 from benchmarks.swap.run import Load, measure
 from benchmarks.swap.table import show
-from rillet.cli.main import fail
-from stream.errors import RilletError, SettingsError
+from stream.errors import SettingsError
 from stream.threads import one_thread_each
 
 __all__ = ["app", "main"]
@@ -95,14 +93,9 @@ def run(  # noqa: PLR0913 - the options are the interface
 
 
 def main() -> None:
-    """Run the command line; the only place where errors become exit codes."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Run the command line."""
     one_thread_each()
-    try:
-        app(prog_name="python -m benchmarks.swap")
-    except RilletError as error:
-        fail(error)
-        sys.exit(2)
+    enter(app, "python -m benchmarks.swap")
 
 
 if __name__ == "__main__":

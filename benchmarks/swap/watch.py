@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Self
 
-from benchmarks.watch import AT_ONCE, Due, Watcher
+from benchmarks.watch import Watcher
 from stream.settings import RedisSettings
 
 __all__ = ["ModelWatcher", "Scales", "model_of", "resident"]
@@ -62,23 +61,13 @@ class ModelWatcher(Watcher):
         super().__init__(settings)
         self._shown: list[tuple[float, str]] = []
 
-    def _look(
-        self,
-        schedule: Sequence[Due],
-        begin: float,
-        waiting: dict[str, deque[int]],
-        delays: list[float | None],
-    ) -> float:
-        """As before; then the end of each list that was new is read too."""
-        before = {user: len(waiting[user]) for user in list(waiting)[:AT_ONCE]}
-        now = super()._look(schedule, begin, waiting, delays)
-        fresh = [user for user, many in before.items() if len(waiting.get(user, ())) < many]
-        if fresh:
+    def _found(self, users: Sequence[str], at_s: float) -> None:
+        """Read the end of each list that was new."""
+        if users:
             pipe = self._redis.pipeline(transaction=False)
-            for user in fresh:
+            for user in users:
                 pipe.getrange(self._keys.recs(user), -TAIL_BYTES, -1)
-            self._shown += [(now - begin, model_of(tail)) for tail in pipe.execute()]
-        return now
+            self._shown += [(at_s, model_of(tail)) for tail in pipe.execute()]
 
     def shown(self) -> list[tuple[float, str]]:
         """Return of each list that was new when it was seen, and its model."""

@@ -1,0 +1,23 @@
+"""How a benchmark's command line is entered: the only place where errors become exit codes."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+import typer
+
+from rillet.cli.main import fail
+from stream.errors import RilletError
+
+__all__ = ["enter"]
+
+
+def enter(app: typer.Typer, name: str) -> None:
+    """Run a command line; what can be mended is told in two lines and ends with 2."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        app(prog_name=name)
+    except RilletError as error:
+        fail(error)
+        sys.exit(2)
