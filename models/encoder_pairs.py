@@ -29,6 +29,9 @@ PAST: Final = 5
 DECAY: Final = 0.6
 """Weight of each further one; both are those of the source ``content``."""
 
+MOST_ALIKE: Final = 10
+"""Questions that the first of several interactions of one time counts for, at the most."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
@@ -93,7 +96,7 @@ def pairs_of(
     rng
         Draws where windows begin; without it they are fixed.
     """
-    cut = windows(data, length, wanted, rng)
+    cut = windows(data, length, wanted, rng, MOST_ALIKE)
     found = []
     for at, after, share in zip(cut.at, cut.after, cut.share, strict=True):
         places = np.flatnonzero(share)

@@ -42,9 +42,6 @@ _ROW: Final = np.dtype(
 _NEVER: Final = (-1, -1)
 """When and what was asked by somebody who has not searched yet."""
 
-MOST_ALIKE: Final = 10
-"""Predictions that the first of several interactions of one time counts for, at the most."""
-
 
 @dataclass(frozen=True, slots=True)
 class Interactions:
@@ -210,12 +207,13 @@ def windows(
     length: int,
     wanted: NDArray[np.bool_],
     rng: np.random.Generator | None = None,
+    alike: int = 1,
 ) -> Windows:
     """Cut users' interactions into windows, so that each is predicted once.
 
     The first of n interactions of one time is predicted from earlier times alone, and so
     would be the others, had they come first: one of them, drawn with ``rng``, stands for
-    all, and counts n times, up to :data:`MOST_ALIKE`.
+    all, and counts n times, up to ``alike``.
 
     Parameters
     ----------
@@ -227,6 +225,8 @@ def windows(
         (E,) which interactions are to be predicted.
     rng
         Draws which that is, and where the windows begin; without it both are fixed.
+    alike
+        More of it teaches what begins a visit, at the cost of what goes on in it.
     """
     n, user = len(data), data.user
     begins = np.flatnonzero(np.r_[True, user[1:] != user[:-1]]) if n else np.zeros(0, np.int64)
@@ -245,7 +245,7 @@ def windows(
     shape = (int(window[-1]) + 1, length)
     at, after = np.full(shape, -1, np.int32), np.full(shape, -1, np.int32)
     share = np.zeros(shape, np.float32)
-    target, shares = _targets(data, rng)
+    target, shares = _targets(data, rng, alike)
     followed = target[inputs + 1]
     at[window, column], after[window, column] = inputs, followed
     share[window, column] = shares[inputs + 1] * wanted[followed]
@@ -258,7 +258,7 @@ def _changes(*columns: NDArray[np.integer]) -> NDArray[np.bool_]:
     return np.asarray(np.logical_or.reduce(changed), dtype=np.bool_)
 
 
-def _targets(data: Interactions, rng: np.random.Generator | None) -> tuple[I32, F32]:
+def _targets(data: Interactions, rng: np.random.Generator | None, alike: int) -> tuple[I32, F32]:
     """Return what stands for each interaction as a target, and how much it counts: (E,)."""
     n = len(data)
     starts = np.flatnonzero(np.r_[True, _changes(data.user, data.time)])
@@ -267,5 +267,5 @@ def _targets(data: Interactions, rng: np.random.Generator | None) -> tuple[I32, 
     if rng is not None:
         target[starts] += rng.integers(0, sizes).astype(np.int32)
     share = np.ones(n, dtype=np.float32)
-    share[starts] = np.minimum(sizes, MOST_ALIKE)
+    share[starts] = np.minimum(sizes, alike)
     return target, share

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from features.catalogue import Catalogue
 from features.contexts import QUERY_LIFE_MS
 from features.parts.base import Rules
-from models.interactions import MOST_ALIKE, Interactions, Recorder, windows
+from models.interactions import Interactions, Recorder, windows
 from stream.events import Event
 from stream.settings import Settings
 from tests.builders import (
@@ -253,12 +253,12 @@ def test_every_wanted_interaction_is_predicted_once_from_what_was_before(
         assert (np.diff(row[mine]) == 1).all()
 
 
-@given(gaps=histories, length=lengths, seed=draws)
+@given(gaps=histories, length=lengths, seed=draws, counted=st.sampled_from([1, 2, 10]))
 def test_one_of_several_of_one_time_stands_for_all(
-    gaps: Histories, length: int, seed: int | None
+    gaps: Histories, length: int, seed: int | None, counted: int
 ) -> None:
     known = spread(gaps)
-    cut = windows(known, length, np.ones(len(known), np.bool_), generator(seed))
+    cut = windows(known, length, np.ones(len(known), np.bool_), generator(seed), counted)
     there = cut.at >= 0
     for at, after, share in zip(cut.at[there], cut.after[there], cut.share[there], strict=True):
         followed = at + 1
@@ -266,7 +266,7 @@ def test_one_of_several_of_one_time_stands_for_all(
             (known.user == known.user[followed]) & (known.time == known.time[followed])
         )
         if followed == alike[0]:
-            assert share == min(len(alike), MOST_ALIKE)
+            assert share == min(len(alike), counted)
             assert after in alike
             assert seed is not None or after == followed
         else:
@@ -302,10 +302,10 @@ def test_the_one_that_stands_for_all_is_drawn_evenly() -> None:
 
 
 def test_a_share_has_a_bound() -> None:
-    many = 3 * MOST_ALIKE
-    known = columns([[0] * (1 + many)], times=[[NOON, *[NOON + 1] * many]])
-    cut = windows(known, 50, np.ones(1 + many, np.bool_))
-    assert cut.share.max() == MOST_ALIKE
+    known = columns([[0] * 31], times=[[NOON, *[NOON + 1] * 30]])
+    wanted = np.ones(31, np.bool_)
+    assert windows(known, 50, wanted).share.max() == 1
+    assert windows(known, 50, wanted, alike=10).share.max() == 10
 
 
 def test_users_of_one_interaction_give_no_window() -> None:
