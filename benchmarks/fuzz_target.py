@@ -45,12 +45,13 @@ SEEDS: Final = (
 )
 """One of each kind, and of each spelling of a time."""
 
-ODD: Final = (
-    None, True, 0, -1, 0.5, -0.0, 1e308, 2**53, 2**63, 2**64, -(2**63) - 1, 10**30, 253402300800000,
-    "", " ", "0", "1e400", "nan", "inf", "-0", "2021-13-45", "9999-12-31T23:59:59-14:00", "0001-01-01",
-    "*default*", "item", "\0", "\ud800", "\U0010ffff", "a" * 600, [], {}, [[]], [None], {"id": None},
-    [{"name": "n", "value": [1, "a", None]}], [{"name": 1}], {"event": "item"},
-)  # fmt: skip
+ODD: Final[tuple[Any, ...]] = (
+    *(None, True, 0, -1, 0.5, -0.0, 1e308, 2**53, 2**63, 2**64, -(2**63) - 1, 10**30),
+    *(253402300800000, "", " ", "0", "1e400", "nan", "inf", "-0", "2021-13-45"),
+    *("9999-12-31T23:59:59-14:00", "0001-01-01", "*default*", "item", "\0", "\ud800"),
+    *("\U0010ffff", "a" * 600, [], {}, [[]], [None], {"id": None}, {"event": "item"}),
+    *([{"name": "n", "value": [1, "a", None]}], [{"name": 1}]),
+)
 """Values that are at an edge of something."""
 
 
@@ -132,7 +133,7 @@ def main() -> None:
         decode,
         malformed,
         partition_key,
-        Millis.parse.__func__,
+        vars(Millis)["parse"].__func__,
         outgoing,
         dead_letter,
     ):
