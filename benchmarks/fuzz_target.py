@@ -121,7 +121,7 @@ def main() -> None:
     atheris: Any = importlib.import_module("atheris")  # has no types, and not every Python has it
 
     def mutate(raw: bytes, most: int, seed: int) -> bytes:
-        chance = random.Random(seed)  # noqa: S311 - repeatable, not secret
+        chance = random.Random(seed)
         if chance.random() < SHARE_OF_BYTES:
             return bytes(atheris.Mutate(raw, most))
         return mutated(raw or chance.choice(SEEDS), chance)[:most]
