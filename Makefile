@@ -73,7 +73,7 @@ lock: venv  ## write requirements*.lock anew after a change of pyproject.toml; A
 
 audit: venv  ## look the locked versions up among known vulnerabilities; needs the internet
 	$(BIN)/pip install -q -e '.[supply]'
-	$(BIN)/pip-audit --require-hashes --disable-pip -r requirements.lock -r requirements-torch.lock
+	$(BIN)/pip-audit --strict --require-hashes --disable-pip -r requirements.lock -r requirements-torch.lock
 
 fuzz: venv  ## random bytes through the decoder of events; FUZZ_S=600
 	$(BIN)/pip install -q -e '.[fuzz]'

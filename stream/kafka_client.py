@@ -53,6 +53,15 @@ _taken_in: Final[set[KafkaSettings]] = set()
 """With these settings a broker let us in: a process asks once."""
 
 
+class _Hidden(str):
+    """A password that the library, which logs its whole configuration, does not get to show."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'**********'"
+
+
 class _NoLogins(logging.Filter):
     """Keeps logins out of the library's log, which shows every request, and again as bytes."""
 
@@ -89,7 +98,7 @@ def connection(settings: KafkaSettings) -> dict[str, Any]:
         "security_protocol": settings.security_protocol,
         "sasl_mechanism": settings.sasl_mechanism,
         "sasl_plain_username": settings.sasl_username,
-        "sasl_plain_password": password.get_secret_value() if password else None,
+        "sasl_plain_password": _Hidden(password.get_secret_value()) if password else None,
         "ssl_context": context,
     }
     return {name: value for name, value in options.items() if value is not None}

@@ -76,7 +76,7 @@ def test_a_consumer_works_with_the_rights_that_are_documented(
     ours = {name: value for name, value in variables.items() if "KAFKA" not in name}
     variables.clear()
     variables.update(ours | as_variables(secure.settings("consumer")))
-    personalize = start("consume", "personalize")
+    personalize = start("consume", "personalize", "-vv")
     event = (
         b'{"event":"interaction","type":"click","timestamp":1795545000000,"user":"u","item":"i"}'
     )
@@ -85,8 +85,12 @@ def test_a_consumer_works_with_the_rights_that_are_documented(
     sink.flush()
     sink.close()
     eventually(lambda: store.get(store.keys.session("u")), personalize.said)
+    beats = eventually(lambda: list(store.scan("process")), personalize.said)
+    command = Path(f"/proc/{personalize.process.pid}/cmdline").read_text()
     assert personalize.end() == 0
-    assert secure.passwords["consumer"] not in personalize.said()
+    shown = f"{beats} {command} {personalize.said()}"
+    assert secure.passwords["consumer"] not in shown
+    assert "KafkaSSLTransport" in shown, "the library was to say all that it can"
 
 
 def as_variables(settings: KafkaSettings) -> dict[str, str]:
