@@ -14,7 +14,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 SHARED := -n auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-fast check format services services-stop services-status bench clean
+.PHONY: help venv demo test test-fast check format services services-stop services-status bench lock audit fuzz clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,18 @@ services-status:  ## show whether they run, and where
 
 bench: venv  ## measure speed, freshness and quality; prints tables, writes build/bench
 	$(SERVICES) run -- $(BIN)/python -m benchmarks
+
+lock: venv  ## write requirements*.lock anew after a change of pyproject.toml; ARGS=--upgrade for all
+	$(BIN)/pip install -q -e '.[supply]'
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python scripts/lock.py $(ARGS)
+
+audit: venv  ## look the locked versions up among known vulnerabilities; needs the internet
+	$(BIN)/pip install -q -e '.[supply]'
+	$(BIN)/pip-audit --strict --require-hashes --disable-pip -r requirements.lock -r requirements-torch.lock
+
+fuzz: venv  ## random bytes through the decoder of events; FUZZ_S=600
+	$(BIN)/pip install -q -e '.[fuzz]'
+	$(BIN)/python -m benchmarks.fuzz --seconds $(or $(FUZZ_S),60)
 
 clean:  ## stop the services and remove what was built; keeps .venv
 	$(SERVICES) stop

@@ -143,12 +143,12 @@ def partitions_of(settings: Settings) -> Mapping[str, int]:
     BrokerError
         Kafka cannot be reached, or lacks a topic.
     """
-    found = {state.name: state.partitions for state in describe(settings.kafka).topics}
-    missing = [name for name, partitions in found.items() if not partitions]
+    states = describe(settings.kafka).topics
+    missing = [f"{state.name} ({state.note})" for state in states if not state.partitions]
     if missing:
         where = f"Kafka at {settings.kafka.bootstrap}"
-        raise BrokerError(f"{where} has no topic {', '.join(missing)}", MAKE_TOPICS)
-    return found
+        raise BrokerError(f"{where} lacks a topic: {', '.join(missing)}", MAKE_TOPICS)
+    return {state.name: state.partitions for state in states}
 
 
 def _handler(

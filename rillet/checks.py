@@ -121,10 +121,13 @@ def _kafka(settings: Settings) -> Iterator[Line]:
 
 
 def _topics(settings: Settings) -> Iterator[Line]:
-    from stream.topics import describe
+    from stream.topics import HIDDEN, describe
 
     for topic in describe(_impatient(settings).kafka).topics:
-        if not topic.partitions:
+        if topic.note == HIDDEN:
+            mend = "grant Describe on it, if this role needs it; see docs/security-kafka.md"
+            yield FAIL, f"{topic.name} is {topic.note}", mend
+        elif not topic.partitions:
             yield FAIL, f"there is no topic {topic.name}", "rillet init --topics"
         else:
             yield OK, f"{topic.name}: {topic.partitions} partitions", ""

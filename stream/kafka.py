@@ -6,14 +6,12 @@ source must be polled every few minutes, and joins a group only in a poll.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import kafka.errors as kafka_errors  # type: ignore[import-untyped]
-from kafka.admin import KafkaAdminClient  # type: ignore[import-untyped]
 from kafka.consumer import KafkaConsumer  # type: ignore[import-untyped]
 from kafka.consumer.subscription_state import (  # type: ignore[import-untyped]
     ConsumerRebalanceListener,
@@ -25,9 +23,19 @@ from kafka.producer import KafkaProducer  # type: ignore[import-untyped]
 from kafka.structs import OffsetAndMetadata  # type: ignore[import-untyped]
 from kafka.structs import TopicPartition as Place
 
-from stream.errors import BrokerError, NotReadyError
+from stream.errors import BrokerError
+from stream.kafka_client import (
+    DENIED,
+    FOREIGN,
+    admin,
+    connection,
+    denied,
+    explained,
+    mend,
+    ours,
+)
+from stream.kafka_settings import KafkaSettings
 from stream.records import Listener, Outgoing, Record, TopicPartition
-from stream.settings import KafkaSettings
 
 __all__ = ["KafkaSink", "KafkaSource", "admin"]
 
@@ -45,13 +53,6 @@ _MOVED_ON: Final = (
 )
 """A commit that fails so comes from a member the group no longer counts in."""
 
-_SETTLING: Final = (
-    kafka_errors.CoordinatorNotAvailableError,
-    kafka_errors.CoordinatorLoadInProgressError,
-    kafka_errors.NotCoordinatorError,
-)
-"""What a Kafka that has just started answers, until its own topics are there."""
-
 _HOPELESS: Final = (
     kafka_errors.AuthorizationError,
     kafka_errors.SaslAuthenticationFailedError,
@@ -61,68 +62,13 @@ _HOPELESS: Final = (
 """Errors that no second poll will mend."""
 
 
-_FOREIGN: Final = (kafka_errors.KafkaError, AssertionError, ValueError)
-"""What kafka-python raises; its checks of arguments and settings are the last two."""
-
-
-def _connection(settings: KafkaSettings) -> dict[str, Any]:
-    password = settings.sasl_password
-    options: dict[str, Any] = {
-        "bootstrap_servers": [host.strip() for host in settings.bootstrap.split(",")],
-        "bootstrap_timeout_ms": int(settings.timeout_s * 1000),
-        "client_id": settings.group,
-        "security_protocol": settings.security_protocol,
-        "sasl_mechanism": settings.sasl_mechanism,
-        "sasl_plain_username": settings.sasl_username,
-        "sasl_plain_password": password.get_secret_value() if password else None,
-        "ssl_cafile": settings.ssl_cafile,
-    }
-    return {name: value for name, value in options.items() if value is not None}
-
-
-@contextlib.contextmanager
-def _explained(settings: KafkaSettings, what: str) -> Iterator[None]:
-    """Turn the client's errors into ours, at this one border."""
-    try:
-        yield
-    except _FOREIGN as error:
-        raise _ours(settings, what, error) from error
-
-
-def _ours(settings: KafkaSettings, what: str, error: Exception) -> BrokerError:
-    message = f"cannot {what} at Kafka {settings.bootstrap}: {_words(error)}"[:600]
-    if isinstance(error, _SETTLING):
-        return NotReadyError(message, "Kafka has just started: try again in a moment")
-    return BrokerError(message, _mend(error))
-
-
-def _words(error: Exception) -> str:
-    """Name an error once: kafka-python's own texts begin with the name, or are nothing else."""
-    name, text = type(error).__name__, str(error)
-    said = text.removeprefix(name).removeprefix(": ")
-    if isinstance(error, kafka_errors.KafkaTimeoutError) and said in ("", "None"):
-        return f"{name}: no answer in time"
-    return text if name in text else f"{name}: {text}"
-
-
-def _mend(error: Exception) -> str:
-    if isinstance(error, kafka_errors.UnknownTopicOrPartitionError):
-        return "`rillet init --topics` makes the topics"
-    if isinstance(
-        error, kafka_errors.AuthorizationError | kafka_errors.SaslAuthenticationFailedError
-    ):
-        return "check kafka.sasl_username, kafka.sasl_password and the topics' ACLs"
-    if isinstance(error, kafka_errors.MessageSizeTooLargeError):
-        return "raise kafka.max_record_bytes, and max.message.bytes of the topic"
-    if "update metadata" in str(error):
-        return "start Kafka, or set kafka.bootstrap; `rillet init --topics` makes the topics"
-    return "start Kafka, or set kafka.bootstrap"
-
-
 def _demand(settings: KafkaSettings, topics: Sequence[str]) -> None:
     """Say so where a topic is missing; a consumer of its own would wait for it forever."""
-    with admin(settings, f"look for {', '.join(topics)}") as client:
-        found = {one["name"] for one in client.describe_topics(list(topics)) if one["partitions"]}
+    with admin(settings, f"read {', '.join(topics)}", "Read") as client:
+        states = client.describe_topics(list(topics))
+        if hidden := {one["name"] for one in states if one["error_code"] == DENIED}:
+            raise denied(hidden)
+    found = {one["name"] for one in states if one["partitions"]}
     for topic in topics:
         if topic not in found:
             raise BrokerError(
@@ -170,8 +116,8 @@ class KafkaSource:
             "partition_assignment_strategy": [CooperativeStickyAssignor],
             "metrics_enabled": False,
         }
-        with _explained(settings, f"read {', '.join(topics)}"):
-            self._consumer = KafkaConsumer(**_connection(settings), **options)
+        with explained(settings, f"read {', '.join(topics)}", "Read"):
+            self._consumer = KafkaConsumer(**connection(settings), **options)
             self._consumer.subscribe(list(topics), listener=_Rebalance(self))
             # Asking for offsets waits until the topics are known. A member that joins before,
             # and leads the group, shares out nothing, and may not notice for minutes.
@@ -213,7 +159,9 @@ class KafkaSource:
         self._failing_since = self._failing_since or now
         patience = self._settings.timeout_s
         if isinstance(error, _HOPELESS) or now - self._failing_since > patience:
-            with _explained(self._settings, f"read as {self.group} {_places(self._next)}"):
+            with explained(
+                self._settings, f"read as {self.group} {_places(self._next)}".strip(), "Read"
+            ):
                 raise error
         log.warning("poll of %s: %s; trying again", self.group, error)
         time.sleep(0.1)  # an error that comes back at once must not burn a core
@@ -237,7 +185,7 @@ class KafkaSource:
 
     def seek(self, place: TopicPartition, offset: int) -> None:
         """Read ``offset`` next."""
-        with _explained(self._settings, f"seek {place} to {offset}"):
+        with explained(self._settings, f"seek {place} to {offset}"):
             self._consumer.seek(Place(*place), offset)
         self._next[place] = offset
 
@@ -255,14 +203,14 @@ class KafkaSource:
 
     def committed(self, place: TopicPartition) -> int | None:
         """Return the group's committed offset, None where there is none."""
-        with _explained(self._settings, f"ask for the position of {self.group} in {place}"):
+        with explained(self._settings, f"ask for the position of {self.group} in {place}", "Read"):
             offset = self._consumer.committed(Place(*place), timeout_ms=self._patience_ms)
         return None if offset is None else int(offset)
 
     def commit(self, positions: Mapping[TopicPartition, int]) -> bool:
         """Commit next-to-read offsets, synchronously; False where the group has moved on."""
         offsets = {Place(*place): OffsetAndMetadata(at, "", -1) for place, at in positions.items()}
-        with _explained(self._settings, f"commit {_places(positions)} of {self.group}"):
+        with explained(self._settings, f"commit {_places(positions)} of {self.group}", "Read"):
             try:
                 self._consumer.commit(offsets, timeout_ms=self._patience_ms)
             except _MOVED_ON as error:
@@ -279,7 +227,7 @@ class KafkaSource:
         return self._offset("end", self._consumer.end_offsets, place)
 
     def _offset(self, which: str, ask: Callable[..., Any], place: TopicPartition) -> int:
-        with _explained(self._settings, f"find the {which} of {place}"):
+        with explained(self._settings, f"find the {which} of {place}"):
             return int(ask([Place(*place)], timeout_ms=self._patience_ms)[Place(*place)])
 
     @property
@@ -297,7 +245,7 @@ class KafkaSource:
 
     def close(self) -> None:
         """Leave the group; nothing is committed by it."""
-        with _explained(self._settings, f"leave {self.group}"):
+        with explained(self._settings, f"leave {self.group}"):
             self._consumer.close(autocommit=False)
 
 
@@ -351,8 +299,8 @@ class KafkaSink:
             "allow_auto_create_topics": False,
             "metrics_enabled": False,
         }
-        with _explained(settings, "connect a producer"):
-            self._producer = KafkaProducer(**_connection(settings), **options)
+        with explained(settings, "connect a producer"):
+            self._producer = KafkaProducer(**connection(settings), **options)
 
     def send(self, record: Outgoing) -> None:
         """Hand a record over; what becomes of it :meth:`flush` tells."""
@@ -364,19 +312,25 @@ class KafkaSink:
                 partition=record.partition,
                 headers=list(record.headers),
             ).add_errback(self._note, record)
-        except _FOREIGN as error:
-            raise _ours(self._settings, f"send to {record.topic}", error) from error
+        except FOREIGN as error:
+            raise ours(self._settings, f"send to {record.topic}", error, "Write") from error
 
     def _note(self, record: Outgoing, error: Exception) -> None:
-        if self._failed is None:
+        if self._failed is not None:
+            return
+        if "AuthorizationFailed" in f"{type(error).__name__} {error}":
+            # An idempotent producer that may write nowhere is told of the cluster, in words.
+            what = f"send to {record.topic}"
+            self._failed = ours(self._settings, what, denied({record.topic}), "Write")
+        else:
             key = "" if record.key is None else f" (key {record.key[:60]!r})"
             message = f"Kafka refused a record for {record.topic}{key}: {error}"
-            self._failed = BrokerError(message, _mend(error))
-            self._failed.__cause__ = error
+            self._failed = BrokerError(message, mend(error))
+        self._failed.__cause__ = error
 
     def flush(self, timeout_s: float = DELIVERY_S) -> None:
         """Wait until everything sent is stored by all replicas in sync."""
-        with _explained(self._settings, "flush"):
+        with explained(self._settings, "flush", "Write"):
             self._producer.flush(timeout=timeout_s)
         failed, self._failed = self._failed, None
         if failed is not None:
@@ -384,16 +338,5 @@ class KafkaSink:
 
     def close(self) -> None:
         """Flush for a moment and end."""
-        with _explained(self._settings, "close a producer"):
+        with explained(self._settings, "close a producer"):
             self._producer.close(timeout=5)
-
-
-@contextlib.contextmanager
-def admin(settings: KafkaSettings, what: str) -> Iterator[Any]:
-    """Lend an admin client; its errors come out as ours, saying ``what`` failed."""
-    with _explained(settings, what):
-        client = KafkaAdminClient(**_connection(settings))
-        try:
-            yield client
-        finally:
-            client.close()

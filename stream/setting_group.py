@@ -10,4 +10,5 @@ __all__ = ["Group"]
 class Group(BaseModel):
     """A group of settings; unknown names are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # An input that is wrong may still be a password: no error, and no traceback, shows it.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)

@@ -18,6 +18,7 @@ from pydantic import SecretStr, ValidationError
 
 from stream.encoder_settings import EncoderTuningSettings
 from stream.errors import SettingsError
+from stream.kafka_settings import KafkaSettings
 from stream.setting_group import Group as _Group
 from stream.transformer_settings import TransformerSettings
 
@@ -44,33 +45,6 @@ FILE_VARIABLE: Final = "RILLET_SETTINGS"
 DEFAULT_FILE: Final = "rillet.toml"
 NOT_SETTINGS: Final = ("RILLET_SETTINGS", "RILLET_TEST_")
 """Variables with our prefix that are no settings: the file's path, the tests' servers."""
-
-
-class KafkaSettings(_Group):
-    """Where Kafka is and what the topics are called."""
-
-    bootstrap: str = Setting("127.0.0.1:9092", description="host:port, several by comma")
-    events: str = Setting("rillet.events", description="topic of what users do, keyed by user")
-    catalogue: str = Setting("rillet.catalogue", description="topic of items, keyed by item")
-    transitions: str = Setting("rillet.transitions", description="topic between consumers")
-    deadletters: str = Setting("rillet.deadletters", description="topic of bad records")
-    partitions: int = Setting(4, ge=1, description="partitions of topics that `init` creates")
-    replication: int = Setting(1, ge=1, description="replicas of topics that `init` creates")
-    group: str = Setting("rillet", description="prefix of the consumer groups' names")
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
-    sasl_username: str | None = None
-    sasl_password: SecretStr | None = None
-    ssl_cafile: str | None = None
-    linger_ms: int = Setting(2, ge=0, description="how long a record waits for company")
-    compression: Literal["lz4", "gzip", "zstd", "snappy", "none"] = "lz4"
-    max_record_bytes: int = Setting(
-        1_048_576, ge=1024, description="longer records are not sent; a broker has its own limit"
-    )
-    timeout_s: float = Setting(30, ge=1, description="after which a broker counts as absent")
-    session_s: float = Setting(
-        45, ge=6, description="silence after which the group gives a consumer's share away"
-    )
 
 
 class RedisSettings(_Group):
@@ -368,11 +342,13 @@ def _explain(error: ValidationError) -> str:
     lines = []
     for problem in error.errors():
         name = ".".join(str(part) for part in problem["loc"])
+        said = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             near = difflib.get_close_matches(name, _names(), n=1)
             lines.append(f"unknown setting {name}" + (f"; is {near[0]} meant?" if near else ""))
         else:
-            lines.append(f"{name}: {problem['msg']}")
+            # A rule that spans several settings names them itself.
+            lines.append(said if said.startswith(f"{name}.") else f"{name}: {said}")
     return "; ".join(lines)
 
 

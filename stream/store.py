@@ -164,8 +164,11 @@ class Store:
                 retry=Retry(NoBackoff(), 0),
                 health_check_interval=0,
             )
-        except (ValueError, redis.RedisError) as error:
-            raise StoreError(f"redis.url: {error}", "redis://host:port/db is the form") from error
+        except (ValueError, redis.RedisError):
+            # What the parser says may quote the part of a password that it took for a port.
+            message = "redis.url is no URL of a Redis"
+            mend = "redis://USER:PASSWORD@host:port/db is the form, with %2F for a / in a password"
+            raise StoreError(message, mend) from None
         self._guard = ""
 
     @property

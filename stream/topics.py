@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from stream.kafka import admin
+from stream.kafka_client import DENIED, admin, denied
+from stream.kafka_settings import KafkaSettings
 from stream.records import TopicPartition
-from stream.settings import KafkaSettings
 
 __all__ = ["Cluster", "Lag", "TopicState", "describe", "ensure_topics", "group_lag"]
 
 LATEST: Final = -1
 EARLIEST: Final = -2
 """The protocol's own numbers for a partition's two ends."""
+
+
+HIDDEN: Final = "hidden by the ACLs: Describe is needed"
+"""The note of a topic that may be there, and that we may not see."""
 
 
 class TopicState(NamedTuple):
@@ -49,8 +53,11 @@ def ensure_topics(settings: KafkaSettings) -> list[TopicState]:
 
     The catalogue is compacted: it keeps the newest state of every item for good.
     """
-    with admin(settings, "create topics") as client:
-        missing = [one.name for one in _states(client, _names(settings)) if not one.partitions]
+    with admin(settings, "create topics", "Create") as client:
+        found = _states(client, _names(settings))
+        if hidden := {one.name for one in found if one.note == HIDDEN}:
+            raise denied(hidden)
+        missing = [one.name for one in found if not one.partitions]
         wanted = {
             name: {
                 "num_partitions": settings.partitions,
@@ -77,7 +84,9 @@ def _noted(state: TopicState, partitions: int, created: bool) -> TopicState:
 def _states(client: Any, names: Sequence[str]) -> list[TopicState]:
     found = {topic["name"]: topic for topic in client.describe_topics(list(names))}
     counts = {name: len(found[name]["partitions"]) if name in found else 0 for name in names}
-    return [TopicState(name, n, "" if n else "missing") for name, n in counts.items()]
+    hidden = {name for name in found if found[name]["error_code"] == DENIED}
+    absent = {name: HIDDEN if name in hidden else "missing" for name in names}
+    return [TopicState(name, n, "" if n else absent[name]) for name, n in counts.items()]
 
 
 def describe(settings: KafkaSettings) -> Cluster:

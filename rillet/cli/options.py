@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from stream.errors import SettingsError
 from stream.settings import Settings, load_settings
 
 __all__ = ["AsJson", "RedisUrl", "SettingsFile", "Verbose", "opened"]
@@ -27,5 +28,11 @@ Verbose = Annotated[
 def opened(file: Path | None, redis: str = "", **overrides: Any) -> Settings:
     """Return the settings, with what the command line sets on top."""
     if redis:
+        if "@" in redis:
+            raise SettingsError(
+                "--redis with a password: everyone on this machine can read it in the list of "
+                "processes",
+                "set RILLET_REDIS__URL, or redis.url in the settings file",
+            )
         overrides["redis"] = {"url": redis}
     return load_settings(file, **overrides)

@@ -6,7 +6,7 @@ import kafka.errors as kafka_errors  # type: ignore[import-untyped]
 import pytest
 
 from stream.errors import NotReadyError
-from stream.kafka import _ours
+from stream.kafka_client import ours
 from stream.settings import KafkaSettings
 
 SETTINGS = KafkaSettings(bootstrap="k:9092")
@@ -23,12 +23,12 @@ SETTINGS = KafkaSettings(bootstrap="k:9092")
 )
 def test_an_error_is_named_once_with_what_was_wanted(error: Exception, words: str) -> None:
     assert (
-        str(_ours(SETTINGS, "read a topic", error))
+        str(ours(SETTINGS, "read a topic", error))
         == f"cannot read a topic at Kafka k:9092: {words}"
     )
 
 
 def test_a_kafka_that_has_just_started_is_not_away() -> None:
-    found = _ours(SETTINGS, "ask", kafka_errors.CoordinatorNotAvailableError())
+    found = ours(SETTINGS, "ask", kafka_errors.CoordinatorNotAvailableError())
     assert isinstance(found, NotReadyError)
     assert "try again" in found.mend
