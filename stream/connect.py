@@ -18,6 +18,7 @@ import redis
 from pydantic import SecretStr
 from redis.backoff import NoBackoff
 from redis.connection import parse_url
+from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
@@ -185,9 +186,9 @@ def _common(settings: RedisSettings) -> dict[str, Any]:
     return {
         "socket_timeout": settings.timeout_s,
         "socket_connect_timeout": settings.timeout_s,
-        # Nothing is asked that a role of least privilege may not answer: see docs/security.md.
-        "protocol": 2,
+        # Nothing is said at connecting that a role of least privilege may not say.
         "driver_info": None,
+        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
     }
 
 
