@@ -21,8 +21,6 @@ from redis.crc import key_slot
 from redis.exceptions import AskError, RedisClusterException, TryAgainError
 from redis.retry import Retry
 
-from stream.errors import StoreError
-
 __all__ = ["Cluster"]
 
 log = logging.getLogger(__name__)
@@ -63,11 +61,8 @@ class Cluster:
 
     def _made(self) -> RedisCluster:
         nodes = [ClusterNode(host, port) for host, port in self._hosts]
-        try:
-            # One try more: with it a node that is gone makes it ask where the slots are now.
-            return RedisCluster(startup_nodes=nodes, retry=Retry(NoBackoff(), 1), **self._options)
-        except TypeError:
-            raise StoreError("redis.url has an option that is not known") from None
+        # One try more: with it a node that is gone makes it ask where the slots are now.
+        return RedisCluster(startup_nodes=nodes, retry=Retry(NoBackoff(), 1), **self._options)
 
     def values(self, keys: Sequence[str]) -> list[Any]:
         """Return the values of the keys, in their order; MGET may not cross slots."""

@@ -126,17 +126,18 @@ def connect(settings: RedisSettings, url: str) -> Server | Cluster:
         place = _place(url)
     except ValueError:
         raise StoreError("redis.url is malformed", FORMS) from None
-    options = place.options | _common(settings) | _tls(settings, place)
+    options = _common(settings) | place.options | _tls(settings, place)
     for name, value in (("username", settings.username), ("password", _open(settings.password))):
         if value and not options.get(name):
             options[name] = value
+    client = _one_server(options)
     if place.many == "cluster":
         if options.pop("db", 0):
             raise StoreError("redis.url names a database; a cluster has only 0", "leave it out")
         return Cluster(place.hosts, options, place.shown)
     if place.many == "sentinel":
-        return Server(_by_sentinels(settings, place, options), place.shown)
-    return Server(_checked(redis.Redis(**_retried(options))), place.shown)
+        client = _by_sentinels(settings, place, options)
+    return Server(client, place.shown)
 
 
 def _place(url: str) -> _Place:
@@ -220,7 +221,17 @@ def _open(secret: SecretStr | None) -> str:
 def _retried(options: dict[str, Any]) -> dict[str, Any]:
     # Waiting is the store's, which lets the loop stay in its group meanwhile.
     named = {name: value for name, value in options.items() if name != "path"}
-    return named | {"retry": Retry(NoBackoff(), 0), "health_check_interval": 0}
+    return {"retry": Retry(NoBackoff(), 0), "health_check_interval": 0} | named
+
+
+def _one_server(options: dict[str, Any]) -> Any:
+    """Return a client; an option of the URL that is not known is told now, not when it connects."""
+    try:
+        client = redis.Redis(**_retried(options))
+        client.connection_pool.make_connection()
+    except TypeError:
+        raise StoreError("redis.url has an option that is not known", FORMS) from None
+    return client
 
 
 def _by_sentinels(settings: RedisSettings, place: _Place, options: dict[str, Any]) -> Any:
@@ -231,17 +242,5 @@ def _by_sentinels(settings: RedisSettings, place: _Place, options: dict[str, Any
     }
     asked["username"] = settings.sentinel_username
     asked["password"] = _open(settings.sentinel_password) or None
-    try:
-        sentinels = Sentinel(place.hosts, sentinel_kwargs=asked, **_retried(options))
-        return _checked(sentinels.master_for(place.master))
-    except TypeError:
-        raise StoreError("redis.url has an option that is not known", FORMS) from None
-
-
-def _checked(client: Any) -> Any:
-    """Make a connection without connecting it: an unknown option of the URL is told now."""
-    try:
-        client.connection_pool.make_connection()
-    except TypeError:
-        raise StoreError("redis.url has an option that is not known", FORMS) from None
-    return client
+    sentinels = Sentinel(place.hosts, sentinel_kwargs=asked, **_retried(options))
+    return sentinels.master_for(place.master)

