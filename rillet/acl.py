@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from stream.errors import SettingsError
-from stream.keys import SCHEMA, Keys
+from stream.keys import Keys
 
 __all__ = ["ROLES", "Role", "acl_lines", "new_passwords"]
 
@@ -30,9 +30,12 @@ LEASE: Final = ("evalsha", "script|load", "pexpire")
 
 
 class Role(NamedTuple):
-    """What one kind of program may do: commands, and kinds of keys (none: all of Rillet's)."""
+    """What one kind of program may do: commands, and kinds of keys (none: all of Rillet's).
 
-    commands: tuple[str, ...]
+    Without commands it is the administrator's, who may do everything.
+    """
+
+    commands: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
 
 
@@ -43,6 +46,7 @@ ROLES: Final = {
         (*READING, *WRITING, *LEASE), ("item", "vector", "model", "process", "lease")
     ),
     "rillet-operator": Role((*READING, "info", "dbsize")),
+    "admin": Role(),
 }
 
 
@@ -64,19 +68,21 @@ def acl_lines(prefix: str = "rillet", passwords: Mapping[str, str] | None = None
     """
     if any(c.isspace() for c in prefix):
         raise SettingsError("redis.prefix holds a blank: no ACL can name it", "choose another")
-    keys = Keys(prefix)
-    lines = ["user default off nopass sanitize-payload resetchannels -@all"]
+    lines = ["user default off nopass resetchannels -@all"]
     for name, role in ROLES.items():
-        password = (passwords or {}).get(name)
         words = ["user", name, "on"]
-        if password is not None:
-            words.append("#" + hashlib.sha256(password.encode()).hexdigest())
-        whole = keys.pattern("").removesuffix(":*") + "*"
-        words += ["resetchannels", *(f"~{keys.pattern(kind)}" for kind in role.kinds)]
-        words += [] if role.kinds else [f"~{whole}"]
-        words += ["-@all", *(f"+{name}" for name in sorted({*FINDING, *role.commands}))]
+        if passwords is not None and name in passwords:
+            words.append("#" + hashlib.sha256(passwords[name].encode()).hexdigest())
+        words += _rights(role, Keys(prefix)) if role.commands else ["~*", "&*", "+@all"]
         lines.append(" ".join(words))
     return "\n".join(lines) + "\n"
+
+
+def _rights(role: Role, keys: Keys) -> list[str]:
+    whole = keys.pattern("").removesuffix(":*") + "*"
+    names = [f"~{keys.pattern(kind)}" for kind in role.kinds] or [f"~{whole}"]
+    commands = [f"+{name}" for name in sorted({*FINDING, *role.commands})]
+    return ["resetchannels", *names, "-@all", *commands]
 
 
 def new_passwords() -> dict[str, str]:

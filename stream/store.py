@@ -320,7 +320,8 @@ class Store:
                 now = time.monotonic()
                 deadline = now + self._retry_s if deadline is None else deadline
                 if not _passes(error) or now >= deadline:
-                    raise self._error(verb, error, _mend(error)) from error
+                    mend = _mend(error, self.url.startswith("rediss"))
+                    raise self._error(verb, error, mend) from error
                 if delay >= FIRST_WAIT_S and delay < FIRST_WAIT_S * 2:
                     log.warning("Redis at %s is away (%s); waiting for it", self.url, error)
             if delay:
@@ -357,16 +358,16 @@ def _passes(error: redis.RedisError) -> bool:
     return isinstance(error, _GONE) or str(error).startswith(_PASSING)
 
 
-def _mend(error: redis.RedisError) -> str:
+def _mend(error: redis.RedisError, tls: bool) -> str:
     if isinstance(error, redis.OutOfMemoryError):
         return "Redis is full: raise its maxmemory, or lower redis.ttl_days"
     if isinstance(error, redis.exceptions.NoPermissionError):
         return "this user may not do that: see the roles in docs/security.md"
     if isinstance(error, redis.exceptions.AskError):
         return "this is a cluster: write redis+cluster:// in redis.url"
-    if "SSL" in str(error) or "certificate" in str(error).lower():
-        return "check redis.ssl_ca, redis.ssl_cert and redis.ssl_key, and that the server has TLS"
     if isinstance(error, redis.ConnectionError | redis.TimeoutError):
+        if tls:  # whom a server does not like it mostly hangs up on, without a word
+            return "start Redis, or set redis.url, redis.ssl_ca, redis.ssl_cert and redis.ssl_key"
         return "start Redis, or set redis.url"
     return ""
 

@@ -1,0 +1,285 @@
+"""Who is let in, and to what: users of least privilege, certificates, Sentinels that move on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from rillet import Client
+from rillet.acl import ROLES, acl_lines
+from rillet.simulate import World
+from stream.errors import RilletError, StoreError
+from stream.events import Identify
+from stream.settings import RedisSettings, load_settings
+from stream.store import Store
+from stream.writes import Plain
+from tests.builders import write_log
+from tests.integration.live import Rillet, Start, eventually, verify, worked_off
+from tests.integration.redis_servers import Certificates, RedisServer, cluster_of, until
+
+LIFE_MS = 600_000
+
+
+class Guarded:
+    """A server with the users that ``rillet init --acl`` made."""
+
+    def __init__(self, server: RedisServer, passwords: dict[str, str]) -> None:
+        self.server, self.passwords = server, passwords
+        self.url = f"redis://127.0.0.1:{server.port}/0"
+
+    def settings(self, role: str, **more: Any) -> dict[str, Any]:
+        return {"url": self.url, "username": role, "password": self.passwords[role], **more}
+
+    def refusals(self) -> list[Any]:
+        """What was refused since the last question, without what is refused on purpose."""
+        with self.server.client(username="admin", password=self.passwords["admin"]) as client:
+            found = client.acl_log()
+            client.acl_log_reset()
+        return [(one["username"], one["object"]) for one in found]
+
+
+class Ending:
+    """Ends servers with the test that started them."""
+
+    def __init__(self) -> None:
+        self._servers: list[RedisServer] = []
+
+    def __call__(self, *servers: RedisServer) -> RedisServer:
+        """Keep them in mind; return the first."""
+        self._servers += servers
+        return servers[0]
+
+    def end(self) -> None:
+        for server in self._servers:
+            server.end()
+
+
+@pytest.fixture
+def ending() -> Iterator[Ending]:
+    one = Ending()
+    yield one
+    one.end()
+
+
+@pytest.fixture
+def guarded(rillet: Rillet, tmp_path: Path, ending: Ending) -> Guarded:
+    file = tmp_path / "users.acl"
+    made = rillet("init", "--acl", str(file), "--json")
+    assert made.returncode == 0, made.stderr
+    passwords = json.loads(made.stdout)["passwords"]
+    assert not any(password in file.read_text() for password in passwords.values())
+    assert file.stat().st_mode & 0o077 == 0
+    return Guarded(ending(RedisServer(tmp_path / "redis", "--aclfile", str(file))), passwords)
+
+
+def test_the_reader_reads_lists_and_nothing_else(guarded: Guarded, unique: str) -> None:
+    admin = Store(RedisSettings(**guarded.settings("admin", prefix=unique)), retry_s=0)
+    recs, session = admin.keys.recs("u"), admin.keys.session("u")
+    admin.write_plain([Plain(recs, b'{"items": []}', LIFE_MS), Plain(session, b"{}", LIFE_MS)])
+    reader = Store(RedisSettings(**guarded.settings("rillet-reader", prefix=unique)), retry_s=0)
+    assert reader.get(recs) == b'{"items": []}'
+    forbidden = {
+        "see a session": lambda: reader.get(session),
+        "write": lambda: reader.write_plain([Plain(recs, b"x", LIFE_MS)]),
+        "delete": lambda: reader.write_plain([Plain(recs, None)]),
+        "see who there is": lambda: list(reader.scan("recs")),
+        "see the server": reader.health,
+        "take a lease": lambda: reader.lease("finetune", 60).take(),
+        "follow the feed": lambda: reader.read_changes("0-0"),
+    }
+    for what, action in forbidden.items():
+        with pytest.raises(StoreError, match="permission") as caught:
+            action()
+        assert "docs/security.md" in caught.value.mend, what
+        assert guarded.passwords["rillet-reader"] not in str(caught.value)
+    for verb in ("FLUSHALL", "CONFIG GET *", "KEYS *", "ACL LIST", "EVAL return(1) 0", "TTL x"):
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            reader._redis.execute_command(*verb.split())
+    settings = load_settings(redis=guarded.settings("rillet-reader", prefix=unique))
+    with Client(settings) as client, pytest.raises(RilletError, match="permission"):
+        client.session("u")
+    for store in (admin, reader):
+        store.close()
+
+
+def test_nobody_gets_in_without_a_password(guarded: Guarded) -> None:
+    for wrong in ({}, {"username": "rillet-reader", "password": "hunter2"}):
+        store = Store(RedisSettings(**{"url": guarded.url, **wrong}), retry_s=60)  # type: ignore[arg-type]
+        with pytest.raises(StoreError) as caught:  # at once: waiting would not help
+            store.get(store.keys.recs("u"))
+        assert "redis.password" in caught.value.mend
+        assert "hunter2" not in str(caught.value)
+        store.close()
+
+
+def test_each_role_can_do_its_whole_work_and_asks_for_no_more(
+    rillet: Rillet,
+    start: Start,
+    variables: dict[str, str],
+    guarded: Guarded,
+    tmp_path: Path,
+) -> None:
+    def become(role: str) -> None:
+        for name, value in guarded.settings(role).items():
+            variables[f"RILLET_REDIS__{name.upper()}"] = value
+
+    world = World(seed=22, users=25, items=240, days=2)
+    events = [one for one in world.events() if not isinstance(one, Identify)]
+    log = write_log(tmp_path / "log.jsonl", events)
+    variables["RILLET_ARCHIVE__URL"] = str(tmp_path / "archive")
+    variables["RILLET_TRAINING__REGISTRY"] = str(tmp_path / "models")
+    assert rillet("init", "--topics").returncode == 0
+    become("rillet-consumer")
+    up = start("up")
+    assert rillet("publish", str(log)).returncode == 0
+    become("rillet-operator")
+    eventually(lambda: worked_off(rillet), up.said)
+    found = verify(rillet, log)
+    assert [one for one in found.values() if one["wrong"]] == []
+    checked = rillet("doctor", "--only", "redis,catalogue,consumers")
+    assert "0 failures" in checked.stdout, checked.stdout + checked.stderr
+    become("rillet-reader")
+    assert rillet("recommend", "*default*", "--json").returncode == 0
+    become("rillet-trainer")
+    small = {"EPOCHS": "1", "LAYERS": "1", "DIM": "32"}
+    variables |= {f"RILLET_TRANSFORMER__{name}": value for name, value in small.items()}
+    trained = rillet("train", str(log))
+    assert trained.returncode in (0, 1), trained.stderr  # 1: the gate was not convinced
+    assert "permission" not in trained.stderr
+    assert up.end() == 0, up.said()
+    assert guarded.refusals() == []
+
+
+def test_the_trainer_holds_the_lease_and_announces_but_sees_no_user(
+    guarded: Guarded, unique: str
+) -> None:
+    settings = guarded.settings("rillet-trainer", prefix=unique)
+    store = Store(RedisSettings(**settings), retry_s=0)
+    lease = store.lease("finetune", 60)
+    assert lease.take()
+    assert lease.renew()
+    lease.give_up()
+    assert lease.take()
+    store.write_plain([Plain(store.keys.model("sequence"), b"{}", LIFE_MS)])
+    with pytest.raises(StoreError, match="permission"):
+        store.get(store.keys.session("u"))
+    with pytest.raises(StoreError, match="permission"):
+        store.write_plain([Plain(store.keys.recs("u"), b"{}", LIFE_MS)])
+    store.close()
+
+
+def test_the_users_work_on_a_cluster_too(
+    rillet: Rillet, unique: str, tmp_path: Path, ending: Ending
+) -> None:
+    file = tmp_path / "users.acl"
+    passwords = json.loads(rillet("init", "--acl", str(file), "--json").stdout)["passwords"]
+    servers = cluster_of(tmp_path / "cluster", 3, 0)
+    ending(*servers)
+    lines = [line.split()[1:] for line in file.read_text().splitlines() if "user rillet" in line]
+    for server in servers:
+        client = server.client()
+        for line in lines:
+            client.execute_command("ACL SETUSER", *line)
+        client.close()
+    url = f"redis+cluster://127.0.0.1:{servers[0].port}"
+
+    def store(role: str) -> Store:
+        pair = {"username": role, "password": passwords[role]}
+        return Store(RedisSettings(url=url, prefix=unique, **pair), retry_s=0)  # type: ignore[arg-type]
+
+    consumer, reader, operator = (store(f"rillet-{n}") for n in ("consumer", "reader", "operator"))
+    keys = [consumer.keys.recs(f"u{n}") for n in range(50)]
+    consumer.write_plain([Plain(key, b"{}", LIFE_MS) for key in keys])
+    assert reader.get_many(keys) == [b"{}"] * 50
+    assert operator.health().keys == 50
+    with pytest.raises(StoreError, match="permission"):
+        reader.write_plain([Plain(keys[0], b"x", LIFE_MS)])
+    stranger = Store(RedisSettings(url=f"redis+cluster://x:hunter2@{url[16:]}"), retry_s=60)  # type: ignore[arg-type]
+    with pytest.raises(StoreError) as caught:
+        stranger.get("x")
+    assert "redis.password" in caught.value.mend
+    assert "hunter2" not in str(caught.value)
+    for one in (consumer, reader, operator, stranger):
+        one.close()
+
+
+def test_tls_lets_in_whoever_has_a_certificate_and_trusts_only_its_ca(
+    tmp_path: Path, ending: Ending
+) -> None:
+    files = Certificates(tmp_path / "tls")
+    server = ending(RedisServer(tmp_path / "redis", certificates=files))
+    url = f"rediss://127.0.0.1:{server.port}/0"
+    trusted = {"ssl_ca": files.path("ca.crt")}
+    wrong: list[dict[str, str]] = [
+        {"url": url, **trusted},  # no certificate of one's own
+        {"url": url, **files.settings, "ssl_ca": files.path("other.crt")},
+        {"url": url, **trusted, "ssl_cert": files.path("other.crt")}
+        | {"ssl_key": files.path("other.key")},
+        {"url": url},  # the system's CAs did not sign it
+    ]
+    for settings in wrong:
+        store = Store(RedisSettings(**settings), retry_s=0)  # type: ignore[arg-type]
+        with pytest.raises(StoreError) as caught:
+            store.get("x")
+        assert "redis.ssl_ca" in caught.value.mend, caught.value
+        store.close()
+    plain = Store(RedisSettings(url=url.replace("rediss", "redis")), retry_s=0)  # type: ignore[arg-type]
+    with pytest.raises(StoreError):
+        plain.get("x")
+    plain.close()
+    store = Store(RedisSettings(url=url, **files.settings), retry_s=0)  # type: ignore[arg-type]
+    store.write_plain([Plain("x", b"y", LIFE_MS)])
+    assert (store.get("x"), store.url) == (b"y", url)
+    store.close()
+
+
+def test_the_command_line_works_over_tls(
+    rillet: Rillet, variables: dict[str, str], tmp_path: Path, ending: Ending
+) -> None:
+    files = Certificates(tmp_path / "tls")
+    server = ending(RedisServer(tmp_path / "redis", certificates=files))
+    url = f"rediss://127.0.0.1:{server.port}/0"
+    variables |= {f"RILLET_REDIS__{n.upper()}": value for n, value in files.settings.items()}
+    variables["RILLET_REDIS__URL"] = url
+    world = World(seed=23, users=10, items=240, days=1)
+    log = write_log(tmp_path / "log.jsonl", list(world.events()))
+    done = rillet("replay", str(log), "--redis", url, "--evaluate-from", "1")
+    assert done.returncode == 0, done.stderr
+    assert "ping" in rillet("doctor", "--only", "redis").stdout
+    assert rillet("recommend", "*default*").returncode == 0
+
+
+def test_a_master_that_dies_behind_sentinels_is_waited_for(tmp_path: Path, ending: Ending) -> None:
+    master = ending(RedisServer(tmp_path / "master"))
+    of_master = ("--replicaof", "127.0.0.1", str(master.port))
+    replica = ending(RedisServer(tmp_path / "replica", *of_master))
+    watch = f"sentinel monitor shop 127.0.0.1 {master.port} 1\n"
+    watch += "sentinel down-after-milliseconds shop 500\nsentinel failover-timeout shop 5000\n"
+    sentinel = ending(RedisServer(tmp_path / "sentinel", sentinel=watch))
+    there = replica.client()
+    until(lambda: there.info("replication")["master_link_status"] == "up", "no replication")
+    asked = sentinel.client()
+    until(lambda: asked.sentinel_slaves("shop"), "the Sentinel knows no replica")
+    url = f"redis+sentinel://127.0.0.1:1,127.0.0.1:{sentinel.port}/shop"
+    store = Store(RedisSettings(url=url), retry_s=60)  # type: ignore[arg-type]
+    store.write_plain([Plain("before", b"x", LIFE_MS)])
+    there_yet = master.client()
+    assert there_yet.wait(1, 5000) == 1
+    master.end()
+    store.write_plain([Plain("after", b"y", LIFE_MS)])
+    assert store.get_many(["before", "after"]) == [b"x", b"y"]
+    assert there.get("after") == "y"
+    store.close()
+
+
+def test_the_shipped_file_is_what_the_command_writes_without_passwords() -> None:
+    root = Path(__file__).resolve().parents[2]
+    shipped = (root / "deploy" / "redis" / "users.acl").read_text("utf-8")
+    assert shipped == acl_lines()
+    assert len(shipped.splitlines()) == len(ROLES) + 1
+    assert "nopass" not in shipped.split("\n", 1)[1]
