@@ -1,4 +1,4 @@
-"""Who is let in, and to what: users of least privilege, certificates, Sentinels that move on."""
+"""Who is let in and to what: users of least privilege, certificates, Sentinels that move on."""
 
 from __future__ import annotations
 
@@ -10,16 +10,20 @@ from typing import Any
 import pytest
 import redis
 
+from consumers.replay import Replay
+from consumers.training_input import catalogue_of
+from features.text import load_encoder
 from rillet import Client
 from rillet.acl import ROLES, acl_lines
-from rillet.simulate import World
+from rillet.verify import KINDS, compare
+from stream.announcement import Announced, announce
 from stream.errors import RilletError, StoreError
-from stream.events import Identify
-from stream.settings import RedisSettings, load_settings
+from stream.settings import RedisSettings, Settings, load_settings
 from stream.store import Store
 from stream.writes import Plain
 from tests.builders import write_log
-from tests.integration.live import Rillet, Start, eventually, verify, worked_off
+from tests.consumers.small_log import the_log
+from tests.integration.live import Rillet
 from tests.integration.redis_servers import Certificates, RedisServer, cluster_of, until
 
 LIFE_MS = 600_000
@@ -35,12 +39,11 @@ class Guarded:
     def settings(self, role: str, **more: Any) -> dict[str, Any]:
         return {"url": self.url, "username": role, "password": self.passwords[role], **more}
 
-    def refusals(self) -> list[Any]:
-        """What was refused since the last question, without what is refused on purpose."""
+    def refusals_are(self, expected: list[Any]) -> None:
+        """Hold what was refused to anybody against what was to be."""
         with self.server.client(username="admin", password=self.passwords["admin"]) as client:
-            found = client.acl_log()
-            client.acl_log_reset()
-        return [(one["username"], one["object"]) for one in found]
+            found = [(one["username"], one["object"]) for one in client.acl_log()]
+        assert found == expected
 
 
 class Ending:
@@ -117,42 +120,45 @@ def test_nobody_gets_in_without_a_password(guarded: Guarded) -> None:
         store.close()
 
 
-def test_each_role_can_do_its_whole_work_and_asks_for_no_more(
-    rillet: Rillet,
-    start: Start,
-    variables: dict[str, str],
-    guarded: Guarded,
-    tmp_path: Path,
-) -> None:
-    def become(role: str) -> None:
-        for name, value in guarded.settings(role).items():
-            variables[f"RILLET_REDIS__{name.upper()}"] = value
+def replayed(settings: Settings, log: Path) -> Store:
+    """Replay a log into the Redis of the settings; return it, open."""
+    store = Store(settings.redis, retry_s=0)
+    Replay(settings, store, load_encoder(settings.encoder)).run(log)
+    return store
 
-    world = World(seed=22, users=25, items=240, days=2)
-    events = [one for one in world.events() if not isinstance(one, Identify)]
-    log = write_log(tmp_path / "log.jsonl", events)
-    variables["RILLET_ARCHIVE__URL"] = str(tmp_path / "archive")
-    variables["RILLET_TRAINING__REGISTRY"] = str(tmp_path / "models")
-    assert rillet("init", "--topics").returncode == 0
-    become("rillet-consumer")
-    up = start("up")
-    assert rillet("publish", str(log)).returncode == 0
-    become("rillet-operator")
-    eventually(lambda: worked_off(rillet), up.said)
-    found = verify(rillet, log)
-    assert [one for one in found.values() if one["wrong"]] == []
-    checked = rillet("doctor", "--only", "redis,catalogue,consumers")
-    assert "0 failures" in checked.stdout, checked.stdout + checked.stderr
-    become("rillet-reader")
-    assert rillet("recommend", "*default*", "--json").returncode == 0
-    become("rillet-trainer")
-    small = {"EPOCHS": "1", "LAYERS": "1", "DIM": "32"}
-    variables |= {f"RILLET_TRANSFORMER__{name}": value for name, value in small.items()}
-    trained = rillet("train", str(log))
-    assert trained.returncode in (0, 1), trained.stderr  # 1: the gate was not convinced
-    assert "permission" not in trained.stderr
-    assert up.end() == 0, up.said()
-    assert guarded.refusals() == []
+
+def test_consumer_trainer_and_operator_can_do_their_work_and_ask_for_no_more(
+    guarded: Guarded, store: Store, unique: str, tmp_path: Path, ending: Ending
+) -> None:
+    """And a cluster, a plain server and a guarded one end in the same bytes."""
+
+    def settings(**redis: Any) -> Settings:
+        return load_settings(redis={"prefix": unique, **redis})
+
+    servers = cluster_of(tmp_path / "cluster", 3, 0)
+    ending(*servers)
+    log = write_log(tmp_path / "log.jsonl", the_log(visits=30))
+    plain = replayed(settings(url=store.settings.url), log)
+    others = {
+        "cluster": replayed(settings(url=f"redis+cluster://127.0.0.1:{servers[0].port}"), log),
+        "guarded": replayed(settings(**guarded.settings("rillet-consumer")), log),
+    }
+    guarded.refusals_are([])
+    operator = Store(settings(**guarded.settings("rillet-operator")).redis, retry_s=0)
+    others["as the operator sees it"] = operator
+    for name, other in others.items():
+        for kind in KINDS:
+            found = compare(other, plain, kind)
+            assert (found.wrong, found.equal > 0) == (0, True), (name, found)
+    trainer = settings(**guarded.settings("rillet-trainer"))
+    training = Store(trainer.redis, retry_s=0)
+    catalogue = catalogue_of(trainer, training, load_encoder(trainer.encoder))
+    assert len(catalogue) > 10
+    announce(training, "sequence", Announced("v1", "models", 1))
+    assert operator.health().keys > 50
+    guarded.refusals_are([])
+    for one in (plain, operator, training, *others.values()):
+        one.close()
 
 
 def test_the_trainer_holds_the_lease_and_announces_but_sees_no_user(
@@ -246,12 +252,9 @@ def test_the_command_line_works_over_tls(
     url = f"rediss://127.0.0.1:{server.port}/0"
     variables |= {f"RILLET_REDIS__{n.upper()}": value for n, value in files.settings.items()}
     variables["RILLET_REDIS__URL"] = url
-    world = World(seed=23, users=10, items=240, days=1)
-    log = write_log(tmp_path / "log.jsonl", list(world.events()))
-    done = rillet("replay", str(log), "--redis", url, "--evaluate-from", "1")
-    assert done.returncode == 0, done.stderr
-    assert "ping" in rillet("doctor", "--only", "redis").stdout
-    assert rillet("recommend", "*default*").returncode == 0
+    asked = rillet("doctor", "--only", "redis")
+    assert asked.returncode == 0, asked.stderr
+    assert url in asked.stdout.replace("\n", "")
 
 
 def test_a_master_that_dies_behind_sentinels_is_waited_for(tmp_path: Path, ending: Ending) -> None:
