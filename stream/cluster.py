@@ -12,12 +12,14 @@ import logging
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
+from itertools import count
 from typing import Any, Final
 
 import redis
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
-from redis.crc import key_slot
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.exceptions import AskError, RedisClusterException, TryAgainError
 from redis.retry import Retry
 
@@ -27,6 +29,9 @@ log = logging.getLogger(__name__)
 
 KEY_AT: Final = {"EVAL": 3, "EVALSHA": 3}
 """Where a command's key stands; second in all others."""
+
+TAGS: Final = 32
+"""Places over all slots of which one lies on each node: of up to so many of equal size."""
 
 _REFUSALS: Final = (redis.AuthenticationError, redis.exceptions.NoPermissionError)
 
@@ -143,6 +148,10 @@ class Cluster:
         cursor, keys = self.client.get_redis_connection(node).scan(cursor, match=match, count=1000)
         return (node.name, cursor) if cursor else None, keys
 
+    def tags(self) -> Sequence[str]:
+        """Return tags of which some lie on every node, also after slots have moved."""
+        return _spread_tags()
+
     def masters(self) -> list[Any]:
         """Return a client for each server that holds data."""
         return [self.client.get_redis_connection(node) for node in self.client.get_primaries()]
@@ -172,6 +181,19 @@ class Cluster:
         """Disconnect."""
         if self._client is not None:
             self._client.close()
+
+
+@cache
+def _spread_tags() -> tuple[str, ...]:
+    """Return the first number for each of the slots, at equal distances."""
+    step, found = REDIS_CLUSTER_HASH_SLOTS // TAGS, dict[int, str]()
+    for number in count():
+        slot = key_slot(b"%d" % number)
+        if slot % step == 0:
+            found.setdefault(slot, str(number))
+            if len(found) == TAGS:
+                break
+    return tuple(found[slot] for slot in sorted(found))
 
 
 def _as_one_server_would(error: RedisClusterException) -> redis.RedisError:

@@ -69,6 +69,10 @@ class Server:
         at, keys = self.client.scan(at or 0, match=match, count=1000)
         return at or None, keys
 
+    def tags(self) -> Sequence[str]:
+        """Return what spreads copies of a key over all nodes: nothing, there is one."""
+        return ()
+
     def masters(self) -> list[Any]:
         """Return a client for each server that holds data."""
         return [self.client]

@@ -232,6 +232,15 @@ class Store:
                 commands.append(("SET", one.key, one.value, "PX", one.ttl_ms))
         _answers(self._server.send(commands))
 
+    def position_keys(self, group: str, topic: str, partition: int) -> list[str]:
+        """Return the keys under which a position lies; the oldest of them is to be believed.
+
+        What a cluster's node loses in a failover must be lost together with the
+        position that stands for it: so each node has a copy.
+        """
+        tags = ("", *self._server.tags())
+        return [self.keys.position(group, topic, partition, tag) for tag in tags]
+
     def add_changes(self, entries: Sequence[bytes]) -> None:
         """Append to the feed of changed items; an entry may appear twice after an outage."""
         for chunk in _chunks(entries):

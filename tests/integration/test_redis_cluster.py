@@ -12,11 +12,14 @@ import pytest
 from redis.crc import key_slot
 
 from rillet.simulate import World
+from stream.checkpoint import Checkpoint, start_position
 from stream.events import Identify, Interaction, decode
 from stream.log import read_log
+from stream.memory import MemoryBroker
+from stream.records import Outgoing, TopicPartition
 from stream.settings import RedisSettings
 from stream.store import Store
-from stream.writes import Plain, Refused, Stamped, stamp_head
+from stream.writes import Plain, Refused, Stamped, Writes, stamp_head
 from tests.builders import write_log
 from tests.integration.live import Rillet, Start, eventually, verify, worked_off
 from tests.integration.redis_servers import RedisServer, cluster_of, until
@@ -92,6 +95,37 @@ def read_users(log: Path) -> Iterator[str]:
 
 def stamped(key: str, offset: int) -> Stamped:
     return Stamped(key, stamp_head(0, offset) + b"}}", 0, offset, LIFE_MS)
+
+
+def test_a_node_that_lost_its_last_writes_is_made_good_from_its_own_position(
+    cluster: list[RedisServer], unique: str
+) -> None:
+    store = Store(RedisSettings(url=url_of(cluster), prefix=unique))  # type: ignore[arg-type]
+    broker, place = MemoryBroker({"events": 1}), TopicPartition("events", 0)
+    for n in range(10):
+        broker.sink().send(Outgoing("events", b"%d" % n))
+    source = broker.source("group", ["events"])
+    source.poll(1, 0)
+    checkpoint = Checkpoint(source, broker.sink(), store)
+    checkpoint.commit(Writes(), {place: 4})
+    nodes = [server.client() for server in cluster]
+    held = [{key: node.get(key) for key in node.keys(f"{unique}:*")} for node in nodes]
+    checkpoint.commit(Writes(), {place: 8})
+    assert start_position(source, store, place) == 8
+    for before, node in zip(held, nodes, strict=True):
+        assert len(before) >= 10
+        for key, value in before.items():
+            node.set(key, value)
+        assert start_position(source, store, place) == 4
+        for key in before:
+            node.set(key, "8")
+        assert start_position(source, store, place) == 8
+        for key in before:
+            node.delete(key)
+        assert start_position(source, store, place) == 0
+        for key in before:
+            node.set(key, "8")
+    store.close()
 
 
 class Writer(threading.Thread):
