@@ -112,7 +112,7 @@ def test_the_reader_reads_lists_and_nothing_else(guarded: Guarded, unique: str) 
 
 def test_nobody_gets_in_without_a_password(guarded: Guarded) -> None:
     for wrong in ({}, {"username": "rillet-reader", "password": "hunter2"}):
-        store = Store(RedisSettings(**{"url": guarded.url, **wrong}), retry_s=60)  # type: ignore[arg-type]
+        store = Store(RedisSettings(**{"url": guarded.url, **wrong}), retry_s=60)
         with pytest.raises(StoreError) as caught:  # at once: waiting would not help
             store.get(store.keys.recs("u"))
         assert "redis.password" in caught.value.mend
@@ -196,7 +196,7 @@ def test_the_users_work_on_a_cluster_too(
 
     def store(role: str) -> Store:
         pair = {"username": role, "password": passwords[role]}
-        return Store(RedisSettings(url=url, prefix=unique, **pair), retry_s=0)  # type: ignore[arg-type]
+        return Store(RedisSettings(url=url, prefix=unique, **pair), retry_s=0)
 
     consumer, reader, operator = (store(f"rillet-{n}") for n in ("consumer", "reader", "operator"))
     keys = [consumer.keys.recs(f"u{n}") for n in range(50)]
@@ -205,7 +205,7 @@ def test_the_users_work_on_a_cluster_too(
     assert operator.health().keys == 50
     with pytest.raises(StoreError, match="permission"):
         reader.write_plain([Plain(keys[0], b"x", LIFE_MS)])
-    stranger = Store(RedisSettings(url=f"redis+cluster://x:hunter2@{url[16:]}"), retry_s=60)  # type: ignore[arg-type]
+    stranger = Store(RedisSettings(url=f"redis+cluster://x:hunter2@{url[16:]}"), retry_s=60)
     with pytest.raises(StoreError) as caught:
         stranger.get("x")
     assert "redis.password" in caught.value.mend
@@ -229,16 +229,16 @@ def test_tls_lets_in_whoever_has_a_certificate_and_trusts_only_its_ca(
         {"url": url},  # the system's CAs did not sign it
     ]
     for settings in wrong:
-        store = Store(RedisSettings(**settings), retry_s=0)  # type: ignore[arg-type]
+        store = Store(RedisSettings(**settings), retry_s=0)
         with pytest.raises(StoreError) as caught:
             store.get("x")
         assert "redis.ssl_ca" in caught.value.mend, caught.value
         store.close()
-    plain = Store(RedisSettings(url=url.replace("rediss", "redis")), retry_s=0)  # type: ignore[arg-type]
+    plain = Store(RedisSettings(url=url.replace("rediss", "redis")), retry_s=0)
     with pytest.raises(StoreError):
         plain.get("x")
     plain.close()
-    store = Store(RedisSettings(url=url, **files.settings), retry_s=0)  # type: ignore[arg-type]
+    store = Store(RedisSettings(url=url, **files.settings), retry_s=0)
     store.write_plain([Plain("x", b"y", LIFE_MS)])
     assert (store.get("x"), store.url) == (b"y", url)
     store.close()
@@ -269,7 +269,7 @@ def test_a_master_that_dies_behind_sentinels_is_waited_for(tmp_path: Path, endin
     asked = sentinel.client()
     until(lambda: asked.sentinel_slaves("shop"), "the Sentinel knows no replica")
     url = f"redis+sentinel://127.0.0.1:1,127.0.0.1:{sentinel.port}/shop"
-    store = Store(RedisSettings(url=url), retry_s=60)  # type: ignore[arg-type]
+    store = Store(RedisSettings(url=url), retry_s=60)
     store.write_plain([Plain("before", b"x", LIFE_MS)])
     there_yet = master.client()
     assert there_yet.wait(1, 5000) == 1
