@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,7 @@ def test_the_reader_reads_lists_and_nothing_else(guarded: Guarded, unique: str) 
     admin.write_plain([Plain(recs, b'{"items": []}', LIFE_MS), Plain(session, b"{}", LIFE_MS)])
     reader = Store(RedisSettings(**guarded.settings("rillet-reader", prefix=unique)), retry_s=0)
     assert reader.get(recs) == b'{"items": []}'
-    forbidden = {
+    forbidden: dict[str, Callable[[], object]] = {
         "see a session": lambda: reader.get(session),
         "write": lambda: reader.write_plain([Plain(recs, b"x", LIFE_MS)]),
         "delete": lambda: reader.write_plain([Plain(recs, None)]),
