@@ -144,7 +144,9 @@ def _redis(settings: Settings) -> Iterator[Line]:
     try:
         health = store.health()
         used = f"{health.used_bytes / 1e6:,.1f} MB in {health.keys:,} keys"
-        yield OK, f"{store.url}: {health.version}, ping {health.ping_ms:.2f} ms, {used}", ""
+        masters = f"{health.servers} masters, " if health.servers > 1 else ""
+        ping = f"ping {health.ping_ms:.2f} ms"
+        yield OK, f"{store.url}: {masters}{health.version}, {ping}, {used}", ""
         number = tuple(int(part) for part in health.version.split(".")[:2])
         if number < OLDEST_REDIS:
             yield FAIL, f"Redis {health.version} is too old", "6.2 or newer is needed"
@@ -154,9 +156,9 @@ def _redis(settings: Settings) -> Iterator[Line]:
         if health.policy not in ("", "noeviction"):
             mend = "set maxmemory-policy to noeviction; every key has a TTL of its own"
             yield WARN, f"maxmemory-policy {health.policy} may evict users' states", mend
-        if health.max_bytes and health.used_bytes > FULL * health.max_bytes:
+        if health.full > FULL:
             mend = "raise maxmemory, or lower redis.ttl_days"
-            yield WARN, f"Redis is {health.used_bytes / health.max_bytes:.0%} full", mend
+            yield WARN, f"Redis is {health.full:.0%} full", mend
         lives = f"users and statistics {settings.redis.ttl_days:g} days"
         yield OK, f"keys live: {lives}, items {settings.items.ttl_days:g} days after a write", ""
     finally:

@@ -96,7 +96,7 @@ class Checkpoint:
             self._store.write_plain(writes.plain)
             self._store.add_changes(writes.changes)
         with metrics.step("checkpoint.positions"):  # 4
-            self._store.write_plain([self._position(*item) for item in positions.items()])
+            self._store.write_plain([one for at in positions.items() for one in self._copies(*at)])
         self._at.update(positions)
         self._owed.update(positions)
         with metrics.step("checkpoint.commit"):  # 5
@@ -133,9 +133,9 @@ class Checkpoint:
                 self._sink.send(record)
             self._sink.flush()
 
-    def _position(self, place: TopicPartition, offset: int) -> Plain:
-        key = self._store.keys.position(self._source.group, place.topic, place.partition)
-        return Plain(key, b"%d" % offset, POSITION_TTL_MS)
+    def _copies(self, place: TopicPartition, offset: int) -> list[Plain]:
+        keys = self._store.position_keys(self._source.group, place.topic, place.partition)
+        return [Plain(key, b"%d" % offset, POSITION_TTL_MS) for key in keys]
 
 
 def start_position(source: Source, store: Store, place: TopicPartition) -> int:
@@ -151,8 +151,10 @@ def start_position(source: Source, store: Store, place: TopicPartition) -> int:
     """
     group = source.group
     committed = source.committed(place)
-    raw = store.get(store.keys.position(group, place.topic, place.partition))
-    written = int(raw) if raw is not None else None
+    raws = store.get_many(store.position_keys(group, place.topic, place.partition))
+    # A cluster's node without its copy has lost the states that lay beside it.
+    written = min((int(raw) for raw in raws if raw is not None), default=None)
+    written = None if None in raws else written
     beginning, end = source.beginning(place), source.end(place)
     if written is None:
         if committed is not None and committed > beginning:

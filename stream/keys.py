@@ -62,9 +62,13 @@ class Keys:
         """Return the key of one content vector (little-endian float16 bytes)."""
         return self._key("vector", f"{encoder}:{text_hash}")
 
-    def position(self, group: str, topic: str, partition: int) -> str:
-        """Return the key of a consumer group's next-to-read offset (integer)."""
-        return self._key("position", f"{group}:{topic}:{partition}")
+    def position(self, group: str, topic: str, partition: int, tag: str = "") -> str:
+        """Return the key of a consumer group's next-to-read offset (integer).
+
+        On a cluster a copy lies in the slot of each of several tags.
+        """
+        head = f"{{{tag}}}:" if tag else ""
+        return self._key("position", f"{head}{group}:{topic}:{partition}")
 
     def learner(self, partition: int) -> str:
         """Return the key of the blend learner's checkpoint of one partition (JSON)."""

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 from pydantic import Field as Setting
-from pydantic import SecretStr, ValidationError
+from pydantic import ValidationError
 
 from stream.encoder_settings import EncoderTuningSettings
 from stream.errors import SettingsError
 from stream.kafka_settings import KafkaSettings
+from stream.redis_settings import RedisSettings
 from stream.setting_group import Group as _Group
 from stream.transformer_settings import TransformerSettings
 
@@ -45,22 +46,6 @@ FILE_VARIABLE: Final = "RILLET_SETTINGS"
 DEFAULT_FILE: Final = "rillet.toml"
 NOT_SETTINGS: Final = ("RILLET_SETTINGS", "RILLET_TEST_")
 """Variables with our prefix that are no settings: the file's path, the tests' servers."""
-
-
-class RedisSettings(_Group):
-    """Where Redis is, what keys begin with, and how long they live."""
-
-    url: SecretStr = Setting(
-        SecretStr("redis://127.0.0.1:6379/0"),
-        description="redis://, rediss:// or unix:// URL; `embedded:DIR` starts one in DIR",
-    )
-    prefix: str = Setting("rillet", min_length=1, description="first part of every key")
-    ttl_days: float = Setting(90, gt=0, description="life of user and item keys after a write")
-    timeout_s: float = Setting(5, gt=0, description="socket timeout of one command")
-    retry_s: float = Setting(
-        300, gt=0, description="how long a consumer waits for a Redis that went away"
-    )
-    changes: int = Setting(100_000, ge=1, description="entries kept in the feed of changed items")
 
 
 class BatchSettings(_Group):

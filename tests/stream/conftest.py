@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -18,6 +19,12 @@ def redis_url() -> Iterator[str]:
     server = Store(RedisSettings(url=SecretStr("embedded:")))
     yield server.url
     server.close()
+
+
+@pytest.fixture
+def reach(redis_url: str) -> dict[str, Any]:
+    """Settings that reach the Redis of the test."""
+    return {"url": redis_url}
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -89,8 +90,8 @@ def test_a_forgotten_script_is_loaded_again(store: Store) -> None:
     assert store.write_stamped([stamped(key, 2), stamped(key, 1)]) == [Refused(key, 1, 2)]
 
 
-def test_scan_gives_names_and_values_of_one_kind(redis_url: str) -> None:
-    store = Store(RedisSettings(url=SecretStr(redis_url), prefix="odd*[x]?"))
+def test_scan_gives_names_and_values_of_one_kind(reach: dict[str, Any]) -> None:
+    store = Store(RedisSettings(**reach, prefix="odd*[x]?"))
     names = ["a", "sku:7", "ä b", "*", *(f"i{n}" for n in range(1500))]
     store.write_plain([Plain(store.keys.item(name), name.encode(), 60_000) for name in names])
     store.write_plain([Plain(store.keys.item_state("a"), b"other", 60_000)])
