@@ -18,6 +18,7 @@ from pydantic import SecretStr, ValidationError
 
 from stream.encoder_settings import EncoderTuningSettings
 from stream.errors import SettingsError
+from stream.privacy_settings import PrivacySettings
 from stream.setting_group import Group as _Group
 from stream.transformer_settings import TransformerSettings
 
@@ -274,6 +275,7 @@ class Settings(_Group):
 
     kafka: KafkaSettings = KafkaSettings()
     redis: RedisSettings = RedisSettings()
+    privacy: PrivacySettings = PrivacySettings()
     batch: BatchSettings = BatchSettings()
     session: SessionSettings = SessionSettings()
     neighbours: NeighboursSettings = NeighboursSettings()
