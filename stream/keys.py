@@ -70,6 +70,10 @@ class Keys:
         """Return the key of a forgotten user's tombstone (JSON); it holds a hash, not his id."""
         return self._key(*token_of(user).split(":"))
 
+    def replayed(self, letter: str) -> str:
+        """Return the key that says that a dead letter was published again (text)."""
+        return self._key("replayed", letter)
+
     def item(self, item: str) -> str:
         """Return the key of an item's card (JSON string)."""
         return self._key("item", item)
