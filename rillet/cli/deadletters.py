@@ -129,7 +129,7 @@ def show(
 
 
 @app.command()
-def replay(
+def replay(  # noqa: PLR0913 - each is a choice of the caller's
     *,
     where: _Where = [],  # noqa: B006
     every: Annotated[bool, typer.Option("--all", help="All of them, without --where.")] = False,

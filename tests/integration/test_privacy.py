@@ -1,0 +1,223 @@
+"""Forgetting, dead letters and silent logs with a real Kafka, a real Redis and real consumers."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rillet.client import Client
+from rillet.letter_erasure import erase_letters
+from stream.kafka import KafkaSink
+from stream.letters import letter_of
+from stream.pseudonyms import pseudonyms_of
+from stream.records import Outgoing
+from stream.scanning import Sought, in_archive, in_redis
+from stream.settings import Settings
+from stream.store import Store
+from stream.topics import read_topic
+from tests.integration.live import ALL, Rillet, Start, eventually, worked_off
+
+WHO, VISITOR, OTHER = "zanzibar-17", "cookie-99", "quetzal-4"
+MANY = (*ALL, "archive")
+
+
+def told(rillet: Rillet, *words: str, code: int = 0) -> Any:
+    done = rillet(*words, "--json")
+    assert done.returncode == code, done.stderr + done.stdout
+    return json.loads(done.stdout)
+
+
+def deed(user: str, item: str, at: int = 0, **more: Any) -> dict[str, Any]:
+    event = {"event": "interaction", "type": "view", "user": user, "item": item} | more
+    return event | ({"timestamp": at} if at else {})
+
+
+def dead(settings: Settings) -> list[str]:
+    found = read_topic(settings.kafka, settings.kafka.deadletters)
+    return sorted(letter_of(record).record.value.decode() for record in found)
+
+
+def test_a_user_is_forgotten_everywhere_and_no_log_names_him(
+    rillet: Rillet, start: Start, variables: dict[str, str], tmp_path: Path, settings: Settings
+) -> None:
+    variables["RILLET_ARCHIVE__URL"] = str(tmp_path / "archive")
+    variables["RILLET_ARCHIVE__MAX_S"] = "1"
+    assert rillet("init", "--topics").returncode == 0
+    running = [start("consume", name) for name in MANY]
+    now = time.time_ns() // 1_000_000
+    store = Store(settings.redis)
+    with Client(settings) as client, KafkaSinkOf(settings) as sink:
+        items = [{"id": name} for name in "abc"]
+        shown = {"event": "ranking", "id": "r1", "user": WHO, "items": items}
+        events = [deed(VISITOR, "a", now - 60_000), deed(OTHER, "b", now - 50_000)]
+        events.append({"event": "identify", "anonymous": VISITOR, "user": WHO})
+        client.publish([*events, deed(WHO, "b"), shown, deed(WHO, "a", ranking="r1")])
+        client.publish([{**shown, "user": OTHER, "id": "r2"}])
+        for user in (WHO, OTHER):
+            bad = json.dumps({"event": "interaction", "user": user, "timestamp": "noon"})
+            sink.send(Outgoing(settings.kafka.events, bad.encode(), key=user.encode()))
+        sink.send(Outgoing(settings.kafka.events, b"%s, broken" % WHO.encode(), key=None))
+        sink.flush()
+        client.flush()
+        eventually(lambda: worked_off(rillet, MANY), running[2].said)
+        url = variables["RILLET_ARCHIVE__URL"]
+        eventually(lambda: [*in_archive(url, Sought([WHO]))], running[3].said)
+        assert len(dead(settings)) == 3
+        assert len([*in_redis(store, Sought([WHO]))]) >= 3
+
+        report = told(rillet, "forget", WHO, "--verify", "--wait", "40")
+        assert (report["handled"], report["left"], report["problems"]) == (True, [], [])
+        assert (report["lists"], report["dead_letters"]) == (1, 2)
+        assert report["events"] >= 3
+        assert report["archive_rows"] >= 5
+        assert [*in_redis(store, Sought([WHO]))] == []
+        assert [*in_archive(url, Sought([WHO, VISITOR]))] == []
+        assert len(dead(settings)) == 1
+        assert OTHER in dead(settings)[0]
+        assert client.session(OTHER) is not None
+
+        client.publish(deed(WHO, "c", now - 1000))  # from before, and late
+        client.flush()
+        eventually(lambda: worked_off(rillet, MANY), running[2].said)
+        assert client.recommend(WHO).user == "*default*"
+        client.publish(deed(WHO, "c"))  # a new life
+        client.flush()
+        eventually(lambda: client.recommend(WHO).user == WHO, running[2].said)
+        session = client.session(WHO)
+        assert session is not None
+        assert (session.events, session.history.items) == (1, ["c"])
+    store.close()
+    for one in running:
+        assert one.end() == 0, one.said()
+        for name in (WHO, VISITOR, OTHER):
+            assert name not in one.said()
+
+
+class KafkaSinkOf:
+    """A sink that is closed at the end."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.sink = KafkaSink(settings.kafka)
+
+    def __enter__(self) -> KafkaSink:
+        return self.sink
+
+    def __exit__(self, *_: object) -> None:
+        self.sink.close()
+
+
+def test_dead_letters_are_listed_shown_and_replayed_once(
+    rillet: Rillet, start: Start, settings: Settings
+) -> None:
+    assert rillet("init", "--topics").returncode == 0
+    running = start("consume", "personalize")
+    now = time.time_ns() // 1_000_000
+    with KafkaSinkOf(settings) as sink:
+        soon = {"event": "search", "user": WHO, "query": "tea", "timestamp": now + 3_620_000}
+        for raw in (b"no json", json.dumps(soon).encode()):
+            sink.send(Outgoing(settings.kafka.events, raw, key=WHO.encode()))
+        sink.flush()
+    eventually(lambda: len(dead(settings)) == 2, running.said)
+    listed = told(rillet, "deadletters", "list")
+    assert [(one["reason"], one["count"]) for one in listed] == [("future", 1), ("malformed", 1)]
+    (line,) = rillet("deadletters", "show", "--where", "reason=future", "--json").stdout.split(
+        "\n"
+    )[:-1]
+    letter = json.loads(line)
+    assert (letter["key"], json.loads(letter["record"])) == (WHO, soon)
+    assert "no json" in rillet("deadletters", "show").stdout
+
+    def replay(*more: str) -> Any:
+        return told(rillet, "deadletters", "replay", "--all", *more)
+
+    eventually(lambda: time.time_ns() // 1_000_000 > now + 21_000, running.said)
+    assert replay("--dry-run")["sent"] == 1
+    done = replay()
+    assert (done["sent"], done["before"]) == (1, 0)
+    assert list(done["passed"].values()) == [1]
+    assert (replay()["sent"], replay()["before"]) == (0, 1)
+    with Client(settings) as client:
+        session = eventually(lambda: client.session(WHO), running.said)
+    assert (session.events, session.situation.query) == (1, "tea")
+    assert rillet("deadletters", "replay").returncode == 2
+    assert rillet("deadletters", "list", "--where", "colour=red").returncode == 2
+    state = told(rillet, "status")
+    assert state["processes"][0]["counters"] == {"dead.future": 1, "dead.malformed": 1, "events": 3}
+    assert running.end() == 0
+
+
+def test_letters_of_others_keep_their_headers_and_are_there_once(
+    rillet: Rillet, settings: Settings
+) -> None:
+    assert rillet("init", "--topics").returncode == 0
+    topic = settings.kafka.deadletters
+    with KafkaSinkOf(settings) as sink:
+        for at in range(40):
+            user = WHO if at % 4 == 0 else f"other-{at}"
+            raw = json.dumps({"user": user}).encode()
+            headers = (("reason", b"malformed"), ("topic", b"t"), ("partition", b"0"))
+            here = (*headers, ("offset", b"%d" % (at // 2 if at % 4 == 3 else at)))
+            sink.send(Outgoing(topic, raw, user.encode(), at % 2, here))
+        sink.flush()
+    names = {letter_of(one).name for one in read_topic(settings.kafka, topic)}
+    assert erase_letters(settings.kafka, [WHO]) == 10
+    left = [letter_of(one) for one in read_topic(settings.kafka, topic)]
+    assert not any(WHO in one.record.value.decode() for one in left)
+    assert len({one.name for one in left}) == len(left)
+    assert {one.name for one in left} <= names
+    assert erase_letters(settings.kafka, [WHO]) == 0
+
+
+def test_pseudonyms_are_rotated_and_readers_find_him_all_along(
+    rillet: Rillet,
+    start: Start,
+    variables: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    unique: str,
+) -> None:
+    from stream.settings import load_settings
+
+    first, second = "the first long secret", "the second long secret"
+    for place in (variables.__setitem__, monkeypatch.setenv):
+        place("RILLET_PRIVACY__KEY", first)
+    assert rillet("init", "--topics").returncode == 0
+    running = [start("consume", name) for name in ("catalogue", "personalize")]
+    settings = load_settings()
+    with Client(settings) as client:
+        client.publish([deed(WHO, "a"), deed(WHO, "b")])
+        client.flush()
+        eventually(lambda: (found := client.session(WHO)) and found.events == 2, running[1].said)
+    old = pseudonyms_of(settings.privacy).of(WHO)
+    for place in (variables.__setitem__, monkeypatch.setenv):
+        place("RILLET_PRIVACY__KEY", second)
+        place("RILLET_PRIVACY__OLD_KEY", first)
+    settings = load_settings()
+    users = tmp_path / "users.txt"
+    users.write_text(f"{WHO}\n")
+    with Client(settings) as client:
+        assert client.recommend(WHO).user == WHO
+        assert told(rillet, "privacy", "rotate", "--users", str(users)) == {"users": 1}
+        new = pseudonyms_of(settings.privacy).of(WHO)
+        store = Store(settings.redis)
+        eventually(lambda: store.get(store.keys.recs(new)), running[1].said)
+        assert store.get(store.keys.recs(old)) is None
+        session = client.session(WHO)
+        assert session is not None
+        assert session.history.items == ["a", "b"]
+        assert rillet("privacy", "id", WHO).stdout.split() == [new, old]
+        assert [*in_redis(store, Sought([WHO]))] == []
+        store.close()
+    assert read_keys(settings) <= {new, old}
+    for one in running:
+        assert one.end() == 0
+        for secret in (first, second, WHO):
+            assert secret not in one.said()
+
+
+def read_keys(settings: Settings) -> set[str]:
+    return {(one.key or b"").decode() for one in read_topic(settings.kafka, settings.kafka.events)}
