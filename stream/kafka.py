@@ -369,8 +369,8 @@ class KafkaSink:
 
     def _note(self, record: Outgoing, error: Exception) -> None:
         if self._failed is None:
-            key = "" if record.key is None else f" (key {record.key[:60]!r})"
-            message = f"Kafka refused a record for {record.topic}{key}: {error}"
+            size = f"{len(record.value)} bytes"  # and not its key, which names a user
+            message = f"Kafka refused a record for {record.topic} ({size}): {error}"
             self._failed = BrokerError(message, _mend(error))
             self._failed.__cause__ = error
 

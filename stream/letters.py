@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -173,11 +173,11 @@ def still_bad(letter: Letter, settings: Settings, now_ms: int) -> str:
     return ""
 
 
-def concerns(record: Record, users: Iterable[str]) -> bool:
+def concerns(record: Record, users: Collection[str]) -> bool:
     """Tell whether a dead letter's record is one of these users'.
 
-    By its key and by its fields ``user``, ``session`` and ``anonymous``; of what is
-    no JSON, by the ids standing in it as words.
+    By its key and by its fields ``user``, ``session`` and ``anonymous``; where these
+    name nobody, or it is no JSON, by the ids standing anywhere in it as words.
     """
     names = set(users)
     if record.key is not None and record.key.decode("utf-8", "replace") in names:
@@ -185,10 +185,15 @@ def concerns(record: Record, users: Iterable[str]) -> bool:
     try:
         fields = msgspec.json.decode(record.value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return any(_stands_in(name, record.value) for name in names)
-    if not isinstance(fields, dict):
-        return False
-    return any(str(fields.get(name)) in names for name in ("user", "session", "anonymous"))
+        fields = None
+    named: list[str] = []
+    if isinstance(fields, dict):
+        given = [fields.get(name) for name in ("user", "session", "anonymous")]
+        named = [str(one) for one in given if isinstance(one, str | int | float) and one != ""]
+        names.discard(str(fields.get("item")))  # an item that is called like him
+    if named:
+        return not set(users).isdisjoint(named)
+    return any(_stands_in(name, record.value) for name in names)
 
 
 def _stands_in(name: str, raw: bytes) -> bool:
@@ -196,14 +201,14 @@ def _stands_in(name: str, raw: bytes) -> bool:
     return re.search(rb"(?<![\w.-])" + word + rb"(?![\w.-])", raw) is not None
 
 
-def without(records: Iterable[Record], users: Iterable[str]) -> Iterator[Outgoing]:
+def without(records: Iterable[Record], users: Collection[str]) -> Iterator[Outgoing]:
     """Yield copies of the dead letters that are none of these users', one of each."""
-    names, seen = set(users), set()
+    seen: set[str] = set()
     for record in records:
         name = letter_of(record).name
         known = name in seen and not name.startswith(":")
         seen.add(name)
-        if not known and not concerns(record, names):
+        if not known and not concerns(record, users):
             yield Outgoing(
                 record.topic, record.value, record.key, record.partition, tuple(record.headers)
             )
