@@ -85,7 +85,8 @@ class Forgotten:
         names = coded.dictionary.to_pylist()
         known = np.array([*(number.get(_token(name), -1) for name in names), -1], np.int64)
         codes = pc.fill_null(coded.indices, len(names))
-        return known[codes.to_numpy(zero_copy_only=False)]
+        who: NDArray[np.int64] = known[codes.to_numpy(zero_copy_only=False)]
+        return who
 
     def dropped(self, place: TopicPartition, batch: RecordBatch) -> NDArray[np.bool_] | None:
         """Return which rows of a batch go; None where all stay.
