@@ -11,15 +11,19 @@ import pytest
 
 from rillet.client import Client
 from rillet.letter_erasure import erase_letters
+from rillet.replayed import replay_letters
 from stream.archive.reader import is_archive, read_archive
+from stream.deadletters import dead_letter
+from stream.errors import BrokerError
+from stream.events import BadRecord
 from stream.kafka import KafkaSink
 from stream.letters import letter_of
 from stream.pseudonyms import pseudonyms_of
-from stream.records import Outgoing
+from stream.records import Outgoing, Record
 from stream.scanning import Sought, in_archive, in_redis
 from stream.settings import Settings, load_settings
 from stream.store import Store
-from stream.topics import read_topic
+from stream.topics import ensure_topics, read_topic
 from tests.integration.live import Rillet, Start, eventually
 
 WHO, VISITOR, OTHER = "zanzibar-17", "cookie-99", "quetzal-4"
@@ -71,7 +75,7 @@ def test_a_user_is_forgotten_everywhere_and_no_log_names_him(
 ) -> None:
     url = variables["RILLET_ARCHIVE__URL"] = str(tmp_path / "archive")
     variables["RILLET_ARCHIVE__MAX_S"] = "1"
-    assert rillet("init", "--topics").returncode == 0
+    ensure_topics(settings.kafka)
     running = [start("consume", name) for name in ("personalize", "archive")]
     store = Store(settings.redis)
     with Client(settings) as client:
@@ -124,52 +128,69 @@ class KafkaSinkOf:
 
 
 def test_dead_letters_are_listed_shown_and_replayed_once(
-    rillet: Rillet, start: Start, variables: dict[str, str], settings: Settings
+    rillet: Rillet, settings: Settings
 ) -> None:
-    assert rillet("init", "--topics").returncode == 0
-    running = start("consume", "personalize")
-    now = time.time_ns() // 1_000_000
+    ensure_topics(settings.kafka)
+    topics = settings.kafka
+    tea = b'{"event":"search","user":"zanzibar-17","query":"tea","timestamp":1795545000000}'
     with KafkaSinkOf(settings) as sink:
-        soon = {"event": "search", "user": WHO, "query": "tea", "timestamp": now + 4_200_000}
-        for raw in (b"no json", json.dumps(soon).encode()):
-            sink.send(Outgoing(settings.kafka.events, raw, key=WHO.encode()))
+        for at, (reason, raw) in enumerate([("malformed", b"no json"), ("future", tea)]):
+            record = Record(topics.events, 0, at, WHO.encode(), raw)
+            bad = BadRecord(reason, "", "as it is", raw)
+            sink.send(dead_letter(bad, record, topics.deadletters))
         sink.flush()
-    eventually(lambda: len(dead(settings)) == 2, running.said)
     listed = told(rillet, "deadletters", "list")
     assert [(one["reason"], one["count"]) for one in listed] == [("future", 1), ("malformed", 1)]
-    (line,) = rillet("deadletters", "show", "--where", "reason=future", "--json").stdout.split(
-        "\n"
-    )[:-1]
-    letter = json.loads(line)
-    assert (letter["key"], json.loads(letter["record"])) == (WHO, soon)
-    assert "no json" in rillet("deadletters", "show").stdout
-
-    def replay(*more: str) -> Any:
-        return told(rillet, "deadletters", "replay", "--all", *more)
-
-    state = told(rillet, "status")
-    assert state["processes"][0]["counters"] == {"dead.future": 1, "dead.malformed": 1, "events": 2}
-    assert running.end() == 0
-    assert replay("--dry-run")["sent"] == 0
-    variables["RILLET_BATCH__FUTURE_S"] = "7200"  # what mends it
-    running = start("consume", "personalize")
-    assert replay("--dry-run")["sent"] == 1
-    done = replay()
-    assert (done["sent"], done["before"]) == (1, 0)
-    assert list(done["passed"].values()) == [1]
-    assert (replay()["sent"], replay()["before"]) == (0, 1)
-    with Client(settings) as client:
-        session = eventually(lambda: client.session(WHO), running.said)
-    assert (session.events, session.situation.query) == (1, "tea")
+    letter = told(rillet, "deadletters", "show", "--where", "reason=future")
+    assert (letter["key"], letter["record"], letter["offset"]) == (WHO, tea.decode(), 1)
+    replay = ("deadletters", "replay", "--all")
+    assert told(rillet, *replay, "--dry-run")["sent"] == 1
+    done = told(rillet, *replay)
+    assert (done["sent"], done["before"], list(done["passed"].values())) == (1, 0, [1])
+    done = told(rillet, *replay)
+    assert (done["sent"], done["before"]) == (0, 1)
+    (sent,) = read_topic(topics, topics.events)
+    assert (sent.key, sent.value) == (WHO.encode(), tea)
     assert rillet("deadletters", "replay").returncode == 2
-    assert rillet("deadletters", "list", "--where", "colour=red").returncode == 2
-    assert running.end() == 0
+
+
+def test_what_a_crash_left_in_doubt_is_named_and_not_sent_again(settings: Settings) -> None:
+    ensure_topics(settings.kafka)
+    raw = b'{"event":"search","user":"u","query":"tea","timestamp":1795545000000}'
+    record = Record(settings.kafka.events, 0, 5, b"u", raw)
+    out = dead_letter(BadRecord("future", "", "", raw), record, "dead")
+    letter = letter_of(Record("dead", 0, 0, out.key, out.value, 0, out.headers))
+    store = Store(settings.redis)
+    try:
+        with pytest.raises(BrokerError):
+            replay_letters([letter], settings, store, Failing())
+        with KafkaSinkOf(settings) as sink:
+            done = replay_letters([letter], settings, store, sink)
+            assert (done.sent, done.doubtful) == (0, 1)
+            assert replay_letters([letter], settings, store, sink, again=True).sent == 1
+        assert len(list(read_topic(settings.kafka, settings.kafka.events))) == 1
+        assert replay_letters([letter], settings, store, None).before == 1
+    finally:
+        store.close()
+
+
+class Failing:
+    """A sink that takes records and cannot say what became of them: a crash before the answer."""
+
+    def send(self, record: Outgoing) -> None:
+        pass
+
+    def flush(self, timeout_s: float = 0) -> None:
+        raise BrokerError("no answer")
+
+    def close(self) -> None:
+        pass
 
 
 def test_letters_of_others_keep_their_headers_and_are_there_once(
-    rillet: Rillet, settings: Settings
+    settings: Settings,
 ) -> None:
-    assert rillet("init", "--topics").returncode == 0
+    ensure_topics(settings.kafka)
     topic = settings.kafka.deadletters
     with KafkaSinkOf(settings) as sink:
         for at in range(40):
@@ -199,7 +220,7 @@ def test_pseudonyms_are_rotated_and_readers_find_him_all_along(
     first, second = "the first long secret", "the second long secret"
     for place in (variables.__setitem__, monkeypatch.setenv):
         place("RILLET_PRIVACY__KEY", first)
-    assert rillet("init", "--topics").returncode == 0
+    ensure_topics(settings.kafka)
     running = [start("consume", name) for name in ("personalize",)]
     settings = load_settings()
     with Client(settings) as client:
