@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from features.session import Session, decode_session, new_session
+from features.session import Session
+from features.tombstone import state_of
 from stream.keys import Keys
 from stream.store import Store
 
@@ -30,9 +31,11 @@ class KeptSessions:
         """Read the states that are not held, in one go; unknown users get an empty one."""
         wanted = list(dict.fromkeys(users))
         missing = [user for user in wanted if user not in self._held]
-        raws = self._store.get_many([self._keys.session(user) for user in missing])
-        for user, raw in zip(missing, raws, strict=True):
-            self._held[user] = decode_session(raw) if raw else new_session(user)
+        keys = [self._keys.session(user) for user in missing]
+        keys += [self._keys.forgotten(user) for user in missing]
+        raws = self._store.get_many(keys)
+        for at, user in enumerate(missing):
+            self._held[user] = state_of(user, raws[at], raws[at + len(missing)])
         for user in wanted:  # latest used last, so that trimming drops who was long away
             self._held[user] = self._held.pop(user)
 

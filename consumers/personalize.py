@@ -13,6 +13,7 @@ from consumers.view import LiveView
 from features.contexts import ask, meaning_of
 from features.parts.base import Rules
 from features.session import Session, admit, advance, bad_merge, encode_session, is_new
+from features.tombstone import SHELL_MS, encode_tombstone, is_shell
 from models.activity import ActivityWriter
 from models.answer import Answer, encode_answer
 from models.engine import Engine
@@ -107,6 +108,7 @@ class Personalize:
         self._settings, self._view, self._clock, self._observer = settings, view, clock, observer
         self._keys = Keys(settings.redis.prefix)
         self._ttl_ms = int(settings.redis.ttl_days * 86_400_000)
+        self._tombstone_ms = int(settings.privacy.tombstone_days * 86_400_000)
         self._rules = Rules(settings.session, settings.interactions)
         self._meaning = meaning_of(settings)
         self._sessions = KeptSessions(store, self._keys)
@@ -260,8 +262,12 @@ class Personalize:
     ) -> None:
         for user, session in touched.items():
             place = (session.as_of.partition, session.as_of.offset)
-            key, raw = self._keys.session(user), encode_session(session)
-            writes.stamped.append(Stamped(key, raw, *place, self._ttl_ms))
+            key, raw, life = self._keys.session(user), encode_session(session), self._ttl_ms
+            if is_shell(session):  # the tombstone first: what it stands for ends sooner
+                stone, life = encode_tombstone(session), SHELL_MS
+                buried = self._keys.forgotten(user)
+                writes.stamped.append(Stamped(buried, stone, *place, self._tombstone_ms))
+            writes.stamped.append(Stamped(key, raw, *place, life))
             if not session.events:
                 writes.plain.append(Plain(self._keys.recs(user), None))
         for answer in answers:

@@ -218,7 +218,9 @@ def admit(session: Session, event: Event, place: tuple[int, int], rules: Rules) 
         return None
     if isinstance(event, (Delete, Identify)):
         time = max(session.as_of.event_time, int(event.timestamp))
-        _empty(session, AsOf(*place, time), forgotten=int(event.timestamp))
+        # A second one that comes late takes nothing back of the first.
+        forgotten = max(session.forgotten, int(event.timestamp))
+        _empty(session, AsOf(*place, time), forgotten=forgotten)
         return None
     if event.timestamp <= session.forgotten or _duplicate(session, event):
         session.as_of = AsOf(*place, session.as_of.event_time)

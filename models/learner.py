@@ -196,6 +196,8 @@ class Learner:
         for name in list(self._of.get(user, ())):
             self.changed = True
             self._remove(name)
+        if self._watermark.forget(user) and self._open:
+            self.changed = True
 
     def _remove(self, name: str) -> OpenList:
         shown = self._open.pop(name)

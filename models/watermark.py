@@ -43,6 +43,13 @@ class Watermark:
         times = sorted(time for _, time in self._voices)
         self.now = max(self.now, times[(len(times) - 1) // 2])
 
+    def forget(self, user: str) -> bool:
+        """Let a user's voices be nobody's; tell whether there were any. The time stays."""
+        found = any(name == user for name, _ in self._voices)
+        named = [("" if name == user else name, time) for name, time in self._voices]
+        self._voices = deque(named, maxlen=VOICES)
+        return found
+
     def state(self) -> list[tuple[str, int]]:
         """Return the voices, for a new clock to begin with; ``now`` is kept beside them."""
         return list(self._voices)

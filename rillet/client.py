@@ -17,6 +17,7 @@ import msgspec
 from stream.errors import BadEventError, NothingYetError, RilletError
 from stream.events import BadRecord, Event, decode, encode
 from stream.keys import DEFAULT_USER
+from stream.pseudonyms import pseudonyms_of
 from stream.routing import outgoing
 from stream.settings import Settings, load_settings
 
@@ -103,8 +104,12 @@ class Client:
 
     def forget(self, user: str) -> None:
         """Have everything about a user dropped, and wait until Kafka has the order."""
-        self.publish({"event": "delete", "user": user})
+        self.publish([{"event": "delete", "user": name} for name in self._names(user)])
         self.flush()
+
+    def _names(self, user: str) -> list[str]:
+        """Return under which names a user may lie in Redis, the present one first."""
+        return pseudonyms_of(self.settings.privacy).all_of(user) if user != DEFAULT_USER else [user]
 
     def recommend(self, user: str, n: int = 10) -> Answer:
         """Return the user's list, cut to ``n`` items.
@@ -119,16 +124,16 @@ class Client:
         """
         from models.answer import decode_answer
 
-        keys = self._reading().keys
-        found = self._reading().get_many([keys.recs(user), keys.recs(DEFAULT_USER)])
-        raw = found[0] or found[1]
+        keys, names = self._reading().keys, [*self._names(user), DEFAULT_USER]
+        raw = next(filter(None, self._reading().get_many([keys.recs(one) for one in names])), None)
         if raw is None:
             raise NothingYetError(
                 f"there are no recommendations in {self._reading().url} yet",
                 "publish events and run `rillet up`; `rillet doctor` says what is missing",
             )
         answer = self._decoded("recommendations", decode_answer, raw)
-        return msgspec.structs.replace(answer, items=answer.items[:n])
+        whose = DEFAULT_USER if answer.user == DEFAULT_USER else user
+        return msgspec.structs.replace(answer, user=whose, items=answer.items[:n])
 
     def trending(self, n: int = 10) -> list[Listed]:
         """Return what everybody is shown of whom nothing is known, best first."""
@@ -138,8 +143,13 @@ class Client:
         """Return what is known of a user, None where that is nothing."""
         from features.session import decode_session
 
-        raw = self._reading().get(self._reading().keys.session(user))
-        return self._decoded("session", decode_session, raw) if raw else None
+        keys = [self._reading().keys.session(name) for name in self._names(user)]
+        raw = next(filter(None, self._reading().get_many(keys)), None)
+        if raw is None:
+            return None
+        session = self._decoded("session", decode_session, raw)
+        session.user = user
+        return session
 
     def item(self, item: str) -> ItemCard | None:
         """Return an item's card, None where there is none."""

@@ -37,7 +37,7 @@ from stream.kafka_client import (
 from stream.kafka_settings import KafkaSettings
 from stream.records import Listener, Outgoing, Record, TopicPartition
 
-__all__ = ["KafkaSink", "KafkaSource", "admin"]
+__all__ = ["KafkaSink", "KafkaSource", "admin", "body", "demand"]
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ _HOPELESS: Final = (
 """Errors that no second poll will mend."""
 
 
-def _demand(settings: KafkaSettings, topics: Sequence[str]) -> None:
+def demand(settings: KafkaSettings, topics: Sequence[str]) -> None:
     """Say so where a topic is missing; a consumer of its own would wait for it forever."""
     with admin(settings, f"read {', '.join(topics)}", "Read") as client:
         states = client.describe_topics(list(topics))
@@ -103,7 +103,7 @@ class KafkaSource:
         self._next: dict[TopicPartition, int] = {}
         self._failing_since: float | None = None
         session_ms = int(settings.session_s * 1000)
-        _demand(settings, topics)
+        demand(settings, topics)
         options = {
             "group_id": group,
             "enable_auto_commit": False,
@@ -149,7 +149,7 @@ class KafkaSource:
         records: list[Record] = []
         for place, batch in found.items():
             records += [
-                Record(one.topic, one.partition, one.offset, one.key, *_body(one)) for one in batch
+                Record(one.topic, one.partition, one.offset, one.key, *body(one)) for one in batch
             ]
             self._next[TopicPartition(*place)] = batch[-1].offset + 1
         return records
@@ -263,7 +263,8 @@ class _Rebalance(ConsumerRebalanceListener):  # type: ignore[misc]
         self._source._lose(lost)
 
 
-def _body(record: Any) -> tuple[bytes, int, tuple[tuple[str, bytes], ...]]:
+def body(record: Any) -> tuple[bytes, int, tuple[tuple[str, bytes], ...]]:
+    """Return a record's value, time in epoch milliseconds, and headers."""
     # A compacted topic's tombstone has no value; it is a record like others, of no bytes.
     return record.value or b"", record.timestamp, tuple(record.headers)
 
@@ -323,8 +324,8 @@ class KafkaSink:
             what = f"send to {record.topic}"
             self._failed = ours(self._settings, what, denied({record.topic}), "Write")
         else:
-            key = "" if record.key is None else f" (key {record.key[:60]!r})"
-            message = f"Kafka refused a record for {record.topic}{key}: {error}"
+            size = f"{len(record.value)} bytes"  # and not its key, which names a user
+            message = f"Kafka refused a record for {record.topic} ({size}): {error}"
             self._failed = BrokerError(message, mend(error))
         self._failed.__cause__ = error
 

@@ -7,16 +7,36 @@ the same keys work on Redis Cluster.
 
 from __future__ import annotations
 
+import hashlib
+import re
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["DEFAULT_USER", "SCHEMA", "Keys"]
+__all__ = ["DEFAULT_USER", "SCHEMA", "Keys", "token_of"]
 
 SCHEMA: Final = 1
 """Raised when the layout of any value changes in a way readers would notice."""
 
 DEFAULT_USER: Final = "*default*"
 """The name whose list is served to users nobody knows yet."""
+
+_TOKEN: Final = re.compile(r"forgotten:[0-9a-f]{32}")
+
+
+def token_of(user: str) -> str:
+    """Return what stays of a forgotten user's name: a hash. A token's own is itself.
+
+    Examples
+    --------
+    >>> token_of("alice")
+    'forgotten:2bd806c97f0e00af1a1fc3328fa763a9'
+    >>> token_of(token_of("alice")) == token_of("alice")
+    True
+    """
+    if _TOKEN.fullmatch(user):
+        return user
+    digest = hashlib.sha256(user.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"forgotten:{digest[:32]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +65,14 @@ class Keys:
     def session(self, user: str) -> str:
         """Return the key of a user's session state (JSON string)."""
         return self._key("session", user)
+
+    def forgotten(self, user: str) -> str:
+        """Return the key of a forgotten user's tombstone (JSON); it holds a hash, not his id."""
+        return self._key(*token_of(user).split(":"))
+
+    def replayed(self, letter: str) -> str:
+        """Return the key that says that a dead letter was published again (text)."""
+        return self._key("replayed", letter)
 
     def item(self, item: str) -> str:
         """Return the key of an item's card (JSON string)."""

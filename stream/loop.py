@@ -192,7 +192,9 @@ class Loop:
         metrics.count("events", len(records))
         if outcome.refused:
             metrics.count("refused", len(outcome.refused))
-            log.warning("%d writes came too late: %s", len(outcome.refused), outcome.refused[0])
+            late = outcome.refused[0]  # not its key, which names a user
+            words = "%d writes came too late: one of offset %d found %d"
+            log.warning(words, len(outcome.refused), late.offset, late.present)
         if outcome.kept:
             self.handler.committed()
         else:

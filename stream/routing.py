@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from stream.events import BadRecord, Delete, Event, Item, partition_key
+from stream.events import BadRecord, Delete, Event, Item, encode, partition_key
+from stream.pseudonyms import pseudonyms_of
 from stream.records import Outgoing
 from stream.settings import Settings
 
@@ -18,6 +19,7 @@ def outgoing(raw: bytes, event: Event | BadRecord, settings: Settings) -> Outgoi
     """Return the record that an application publishes for this event.
 
     A bad record goes to the events topic as it is, where the consumer sets it aside.
+    Where ``privacy.key`` is set, persons are named by pseudonyms from here on.
 
     Examples
     --------
@@ -29,5 +31,9 @@ def outgoing(raw: bytes, event: Event | BadRecord, settings: Settings) -> Outgoi
     """
     if isinstance(event, BadRecord):
         return Outgoing(settings.kafka.events, raw)
+    if settings.privacy.key is not None:
+        mapped = pseudonyms_of(settings.privacy).event(event)
+        if mapped is not event:
+            raw, event = encode(mapped), mapped
     topic = settings.kafka.catalogue if about_items(event) else settings.kafka.events
     return Outgoing(topic, raw, key=partition_key(event).encode())

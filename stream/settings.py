@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from stream.encoder_settings import EncoderTuningSettings
 from stream.errors import SettingsError
 from stream.kafka_settings import KafkaSettings
+from stream.privacy_settings import PrivacySettings
 from stream.redis_settings import RedisSettings
 from stream.setting_group import Group as _Group
 from stream.transformer_settings import TransformerSettings
@@ -233,6 +234,7 @@ class Settings(_Group):
 
     kafka: KafkaSettings = KafkaSettings()
     redis: RedisSettings = RedisSettings()
+    privacy: PrivacySettings = PrivacySettings()
     batch: BatchSettings = BatchSettings()
     session: SessionSettings = SessionSettings()
     neighbours: NeighboursSettings = NeighboursSettings()

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from stream.kafka_client import DENIED, admin, denied
-from stream.kafka_settings import KafkaSettings
-from stream.records import TopicPartition
+from kafka.consumer import KafkaConsumer  # type: ignore[import-untyped]
+from kafka.structs import TopicPartition as Place  # type: ignore[import-untyped]
 
-__all__ = ["Cluster", "Lag", "TopicState", "describe", "ensure_topics", "group_lag"]
+from stream.errors import BrokerError
+from stream.kafka import body, demand
+from stream.kafka_client import DENIED, admin, connection, denied, explained
+from stream.kafka_settings import KafkaSettings
+from stream.records import Record, TopicPartition
+
+__all__ = [
+    "Cluster",
+    "Lag",
+    "TopicState",
+    "delete_below",
+    "describe",
+    "ensure_topics",
+    "group_lag",
+    "read_topic",
+]
 
 LATEST: Final = -1
 EARLIEST: Final = -2
@@ -113,3 +127,50 @@ def group_lag(settings: KafkaSettings, group: str, topics: Sequence[str]) -> lis
         behind = end - max(first, committed if committed is not None else first)
         lags.append(Lag(place, committed, end, max(0, behind)))
     return lags
+
+
+def read_topic(settings: KafkaSettings, topic: str) -> Iterator[Record]:
+    """Yield all that a topic holds now, partition by partition in order, joining no group.
+
+    Raises
+    ------
+    BrokerError
+        Kafka cannot be reached, or lacks the topic.
+    """
+    demand(settings, [topic])
+    options = {"enable_auto_commit": False, "auto_offset_reset": "earliest"}
+    with explained(settings, f"read {topic}", "Read"):
+        consumer = KafkaConsumer(group_id=None, **options, **connection(settings))
+        try:
+            partitions = consumer.partitions_for_topic(topic) or ()
+            for place in sorted(Place(topic, number) for number in partitions):
+                yield from _read_partition(consumer, place, settings.timeout_s)
+        finally:
+            consumer.close()
+
+
+def _read_partition(consumer: Any, place: Any, patience_s: float) -> Iterator[Record]:
+    consumer.assign([place])
+    end = consumer.end_offsets([place])[place]
+    consumer.seek_to_beginning(place)
+    silent = 0.0
+    while consumer.position(place) < end:
+        found = consumer.poll(timeout_ms=500, max_records=1000).get(place, [])
+        silent = 0.0 if found else silent + 0.5
+        if silent > patience_s:
+            raise BrokerError(f"{place.topic}[{place.partition}] cannot be read to its end")
+        for one in found:
+            if one.offset < end:
+                yield Record(one.topic, one.partition, one.offset, one.key, *body(one))
+
+
+def delete_below(settings: KafkaSettings, ends: Mapping[TopicPartition, int]) -> None:
+    """Delete the records below these offsets, for good; the broker frees the disk by segments.
+
+    Raises
+    ------
+    BrokerError
+        Kafka cannot be reached, or refuses.
+    """
+    with admin(settings, "delete records", "Delete") as client:
+        client.delete_records({Place(*place): end for place, end in ends.items()})

@@ -236,6 +236,7 @@ def _emptied(settings: Settings, fresh: bool) -> Iterator[Store]:
             )
         if held:
             _drop(store)
+        _begin_anew(settings, store)
         yield store
     finally:
         store.close()
@@ -248,6 +249,16 @@ def _drop(store: Store) -> None:
         keys = [f"{store.keys.pattern(kind)[:-1]}{name}" for name, _ in store.scan(kind)]
         store.write_plain([Plain(key, None) for key in keys])
     store.write_plain([Plain(store.keys.changes(), None)])
+
+
+def _begin_anew(settings: Settings, store: Store) -> None:
+    """Keep who was forgotten forgotten; offsets begin anew with the log, and so do their stamps."""
+    from features.tombstone import unstamped
+    from stream.writes import Plain
+
+    life = int(settings.privacy.tombstone_days * 86_400_000)
+    stones = [(f"forgotten:{name}", raw) for name, raw in store.scan("forgotten")]
+    store.write_plain([Plain(store.keys.forgotten(t), unstamped(raw), life) for t, raw in stones])
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,11 @@ COMMANDS: Final[dict[str, Entry]] = {
         "rillet.cli.train_encoder:train_encoder", "Tune the text encoder, and promote it"
     ),
     "models": Entry("rillet.cli.models:app", "List, promote and prune trained models"),
+    "deadletters": Entry(
+        "rillet.cli.deadletters:app", "Look at bad records, and publish them again"
+    ),
+    "forget": Entry("rillet.cli.forget:forget", "Erase all that is known of a user"),
+    "privacy": Entry("rillet.cli.privacy:app", "Pseudonyms of users: what they are, a new key"),
     "status": Entry("rillet.cli.status:status", "Show what the running consumers do"),
 }
 """Every command, in the order of the help. To add one, add a line."""

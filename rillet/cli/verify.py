@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["verify"]
 
 PROBLEM: Final = 1
-BY_USER: Final = ("session", "recs")
+BY_USER: Final = ("session", "forgotten", "recs")
 
 
 def verify(

@@ -123,11 +123,20 @@ def prune(url: str, keep_days: int, *, dry: bool = False) -> Tidied:
         return _tidy(_Work(View(files), renew, keep_from=keep_from))
 
 
-def forget(url: str, user: str) -> Tidied:
-    """Remove all that a user did up to now, at once.
+def forget(url: str, user: str, until_ms: int | None = None) -> Tidied:
+    """Remove all that a user did, and the visitors who turned out to be him, at once.
 
     A mark stays behind, so that what a consumer still has in hand does not
-    bring him back; it goes with :func:`prune`.
+    bring him back; it holds a hash of his id, and goes with :func:`prune`.
+
+    Parameters
+    ----------
+    url
+        Where the archive lies.
+    user
+        Who is forgotten.
+    until_ms
+        Up to when, epoch milliseconds; now where None.
 
     Raises
     ------
@@ -138,8 +147,9 @@ def forget(url: str, user: str) -> Tidied:
     """
     files = Files(url)
     with _locked(files) as renew:
-        mark = Mark(user, files.clock.now_ms())
-        files.write(mark_path(user), msgspec.json.encode(mark))
+        until = files.clock.now_ms() if until_ms is None else until_ms
+        for token, time in View(files).linked_to(user, until).items():
+            files.write(mark_path(token), msgspec.json.encode(Mark(token, time)))
         return _tidy(_Work(View(files), renew))
 
 

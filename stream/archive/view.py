@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
 from collections.abc import Iterable, Iterator
@@ -16,6 +15,7 @@ from stream.archive.forgotten import ASKED, Forgotten, Link, links_in
 from stream.archive.spans import SPANS, Part, Span, parse_span, parts_of, place_of
 from stream.archive.table import read_table
 from stream.errors import LogError
+from stream.keys import token_of
 from stream.records import TopicPartition
 
 __all__ = ["FORGOTTEN", "Mark", "View", "mark_path", "marks_in", "no_archive"]
@@ -30,7 +30,7 @@ _MARK: Final = re.compile(rf"{FORGOTTEN}/[0-9a-f]+\.json")
 
 
 class Mark(Struct, frozen=True):
-    """Who was forgotten by hand, and up to when in epoch milliseconds."""
+    """Who was forgotten by hand, as a token, and up to when in epoch milliseconds."""
 
     user: str
     until: int
@@ -63,8 +63,8 @@ def no_archive(files: Files) -> LogError:
 
 
 def mark_path(user: str) -> str:
-    """Return where the mark of a forgotten user lies; names hold what file names may not."""
-    return f"{FORGOTTEN}/{hashlib.sha256(user.encode()).hexdigest()[:32]}.json"
+    """Return where the mark of a forgotten user lies; it does not name him."""
+    return f"{FORGOTTEN}/{token_of(user).partition(':')[2]}.json"
 
 
 class View:
@@ -132,9 +132,16 @@ class View:
                 for user, (time, offset) in span.forgotten.items():
                     forgotten.add(user, time, place, offset)
         for mark in marks_in(self.files, present).values():
-            forgotten.add(mark.user, mark.until)
+            forgotten.mark(mark.user, mark.until)
         self._follow(forgotten)
         return forgotten
+
+    def linked_to(self, user: str, until: int) -> dict[str, int]:
+        """Return a user and the visitors who turned out to be him, by token, and until when."""
+        forgotten = Forgotten()
+        forgotten.add(user, until)
+        self._follow(forgotten)
+        return forgotten.until()
 
     def _follow(self, forgotten: Forgotten) -> None:
         """Forget the visitors too who turned out to be forgotten users, and theirs in turn."""
@@ -148,11 +155,10 @@ class View:
                 forgotten.add(link.anonymous, link.time, link.place, link.offset)
 
     def _links(self, forgotten: Forgotten) -> Iterator[Link]:
-        columns = [*ASKED, "anonymous"]
         for place, parts in self.parts.items():
             for path in dict.fromkeys(part.file.path for part in parts if part.file.identifies):
                 try:
-                    for batch in read_table(self.files, path, columns):
+                    for batch in read_table(self.files, path, ASKED):
                         yield from links_in(forgotten, place, batch)
                 except FileNotFoundError:  # compacted meanwhile: whoever reads it will look again
                     continue

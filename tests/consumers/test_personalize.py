@@ -294,3 +294,40 @@ def test_the_most_experienced_sources_are_taken_over(make: Make, store: Store) -
     fresh = Engine(third.engine.settings, third.engine.world)
     KeptLearners(fresh.settings, store, fresh, None).begin([], 2)
     assert fresh.learned == old.engine.learned > young.engine.learned
+
+
+def test_who_was_forgotten_stays_so_when_his_emptied_state_is_gone(
+    make: Make, store: Store
+) -> None:
+    """Neither late events nor a consumer that came too late bring him back."""
+    before = [interaction("a", NOON, "ann"), interaction("b", NOON + 1, "ann")]
+    store.write(make().handle(records(before)))
+    old = store.get(store.keys.session("ann"))
+    store.write(make().handle(records([forget("ann", NOON + 5)], first=2)))
+    shell = store.get(store.keys.session("ann")) or b""
+    for left in (None, old):
+        store.write_plain([Plain(store.keys.session("ann"), left, 1000)])
+        store.write(make().handle(records([interaction("a", NOON + 4, "ann")], first=3)))
+        assert store.get(store.keys.session("ann")) == shell.replace(b'"offset":2', b'"offset":3')
+        assert store.get(store.keys.recs("ann")) is None
+    store.write_plain([Plain(store.keys.session("ann"), None)])
+    store.write(make().handle(records([interaction("c", NOON + 6, "ann")], first=4)))
+    again = msgspec.json.decode(store.get(store.keys.session("ann")) or b"")
+    assert (again["history"]["items"], again["events"], again["forgotten"]) == (["c"], 1, NOON + 5)
+    (stone,) = store.scan("forgotten")
+    assert "ann" not in stone[0]
+    assert b"ann" not in stone[1]
+
+
+def test_no_voice_of_a_forgotten_user_stays_in_a_checkpoint(make: Make, store: Store) -> None:
+    events: list[Event] = [
+        ranking(["a", "b"], NOON, "ann", id="r"),
+        ranking(["a", "b"], NOON + 1, "bob", id="r"),
+        interaction("a", NOON + 2, "ann"),
+    ]
+    store.write(make().handle(records(events)))
+    assert b"ann" in (store.get(store.keys.learner(0)) or b"")
+    store.write(make().handle(records([forget("ann", NOON + 5)], first=3)))
+    raw = store.get(store.keys.learner(0)) or b""
+    assert b"ann" not in raw
+    assert b"bob:r" in raw

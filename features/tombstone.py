@@ -1,0 +1,84 @@
+"""What stays of a user who was forgotten: a hash of his id, and up to when he is.
+
+A forgotten user's state is empty but for its stamp and the time of the
+forgetting. It is kept in two places: under his own key for an hour, so that a
+consumer that lost its partition and does not know it yet cannot put an older
+state there; and as a tombstone, whose key and value do not hold his id, for
+long. The one can be restored from the other, byte for byte, so that the fold
+goes on as if nothing had been taken away.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from features.card import AsOf
+from features.session import Session, decode_session, new_session
+
+__all__ = [
+    "SHELL_MS",
+    "Tombstone",
+    "decode_tombstone",
+    "encode_tombstone",
+    "is_shell",
+    "state_of",
+    "unstamped",
+]
+
+SHELL_MS: Final = 3_600_000
+"""How long an emptied state stays under the user's own key: longer than any consumer is paused."""
+
+
+class Tombstone(Struct, frozen=True):
+    """Stamp of the last event folded in, and the time up to which the user is forgotten."""
+
+    as_of: AsOf
+    forgotten: int
+
+
+_DECODER: Final = msgspec.json.Decoder(Tombstone)
+
+
+def is_shell(session: Session) -> bool:
+    """Tell whether nothing is known of a user but that he was forgotten, or handed over."""
+    return session.events == 0 and session.forgotten > 0
+
+
+def encode_tombstone(session: Session) -> bytes:
+    """Write what stays of a forgotten user.
+
+    Examples
+    --------
+    >>> encode_tombstone(Session(as_of=AsOf(0, 7, 1000), user="alice", forgotten=900))
+    b'{"as_of":{"partition":0,"offset":7,"event_time":1000},"forgotten":900}'
+    """
+    return msgspec.json.encode(Tombstone(session.as_of, session.forgotten))
+
+
+def decode_tombstone(raw: bytes) -> Tombstone:
+    """Read a tombstone; raises msgspec.MsgspecError where it is none."""
+    return _DECODER.decode(raw)
+
+
+def state_of(user: str, raw: bytes | None, stone: bytes | None) -> Session:
+    """Return a user's state by what is kept of him: a state, a tombstone, both or nothing.
+
+    A state that knows nothing of the forgetting was written by a consumer that
+    came too late: the tombstone counts.
+    """
+    session = decode_session(raw) if raw else None
+    if stone is not None:
+        tombstone = decode_tombstone(stone)
+        if session is None or session.forgotten < tombstone.forgotten:
+            return Session(as_of=tombstone.as_of, user=user, forgotten=tombstone.forgotten)
+    return session or new_session(user)
+
+
+def unstamped(stone: bytes) -> bytes:
+    """Return a tombstone for another stream of the same users, whose offsets begin anew."""
+    kept = decode_tombstone(stone)
+    as_of = AsOf(-1, -1, kept.as_of.event_time)
+    return msgspec.json.encode(Tombstone(as_of, kept.forgotten))

@@ -1,0 +1,129 @@
+"""Where a name stands in all of Redis and in all files of an archive: the proof of a forgetting."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+import msgspec
+
+from stream.archive.files import Files
+from stream.archive.table import read_table
+from stream.store import Store
+
+__all__ = ["Sought", "in_archive", "in_redis"]
+
+NAMED: Final = ("user", "anonymous", "raw")
+CHUNK: Final = 500
+
+
+class Sought:
+    """Finds ids that stand as whole names: between quotes, colons, or the ends.
+
+    Examples
+    --------
+    >>> sought = Sought(["u1"])
+    >>> [sought.stands_in(raw) for raw in (b'{"user":"u1"}', b"rillet:1:recs:u1", b'"u10"')]
+    [True, True, False]
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        spelt = {form for name in names for form in _spellings(name)}
+        either = b"|".join(re.escape(one) for one in sorted(spelt))
+        self._word = re.compile(rb'(?<![^":/])(?:' + either + rb')(?![^":/])')
+
+    def stands_in(self, raw: bytes) -> bool:
+        """Tell whether one of the names stands there."""
+        return self._word.search(raw) is not None
+
+
+def _spellings(name: str) -> set[bytes]:
+    plain = name.encode("utf-8", "surrogatepass")
+    ascii_ = "".join(f"\\u{ord(c):04x}" if 127 < ord(c) < 65536 else c for c in name)
+    quoted = msgspec.json.encode(name.encode("utf-8", "replace").decode())[1:-1]
+    return {plain, quoted, ascii_.encode("utf-8", "surrogatepass")}
+
+
+def in_redis(store: Store, sought: Sought) -> Iterator[str]:
+    """Yield the keys, of all under the prefix, in whose name or value one of the names stands."""
+    for kind in ("string", "stream", "hash", "list", "set", "zset"):
+        waiting: list[str] = []
+        for key in _keys(store, kind):
+            waiting.append(key)
+            if len(waiting) == CHUNK:
+                yield from _found(store, waiting, kind, sought)
+                waiting = []
+        yield from _found(store, waiting, kind, sought)
+
+
+def _found(store: Store, keys: list[str], kind: str, sought: Sought) -> Iterator[str]:
+    if not keys:
+        return
+    values = (
+        store.get_many(keys) if kind == "string" else [_whole(store, key, kind) for key in keys]
+    )
+    for key, value in zip(keys, values, strict=True):
+        if sought.stands_in(key.encode("utf-8", "surrogateescape")) or (
+            value is not None and sought.stands_in(value)
+        ):
+            yield key
+
+
+def _keys(store: Store, kind: str) -> Iterator[str]:
+    """Yield all keys of a type under the prefix, whatever their schema and kind."""
+    head = "".join(f"\\{c}" if c in "*?[]^\\" else c for c in store.keys.prefix)
+    for key in store._redis.scan_iter(match=f"{head}:*", count=1000, _type=kind):
+        yield key.decode("utf-8", "surrogateescape")
+
+
+def _whole(store: Store, key: str, kind: str) -> bytes:
+    """Return everything a value of another type holds, as text."""
+    ask = {
+        "stream": ("XRANGE", key, "-", "+"),
+        "hash": ("HGETALL", key),
+        "list": ("LRANGE", key, 0, -1),
+        "set": ("SMEMBERS", key),
+        "zset": ("ZRANGE", key, 0, -1),
+    }
+    return b":".join(_leaves(store._redis.execute_command(*ask[kind])))
+
+
+def _leaves(answer: Any) -> Iterator[bytes]:
+    """Yield every text in an answer, however deep it lies."""
+    if isinstance(answer, bytes):
+        yield answer
+    elif isinstance(answer, dict):
+        for pair in answer.items():
+            yield from _leaves(list(pair))
+    elif isinstance(answer, (list, tuple, set)):
+        for one in answer:
+            yield from _leaves(one)
+
+
+def in_archive(url: str, sought: Sought) -> Iterator[str]:
+    """Yield the files of an archive, those too that do not count, where one of the names stands.
+
+    Raises
+    ------
+    FolderError
+        Its filesystem cannot be reached or refuses.
+    """
+    files = Files(url)
+    for path in sorted(files.below()):
+        try:
+            if any(sought.stands_in(raw) for raw in _texts(files, path)):
+                yield path
+        except FileNotFoundError:  # compacted away at this moment
+            continue
+
+
+def _texts(files: Files, path: str) -> Iterator[bytes]:
+    if not path.endswith(".parquet"):
+        yield files.read(path) or b""
+        return
+    for batch in read_table(files, path, NAMED):
+        for name in NAMED:
+            for value in batch.column(name).to_pylist():
+                if value is not None:
+                    yield value if isinstance(value, bytes) else value.encode()

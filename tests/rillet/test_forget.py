@@ -1,0 +1,163 @@
+"""Forgetting without Kafka: an embedded Redis and a real archive, scanned for the id."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from consumers.replay import Replay
+from features.text import load_encoder
+from rillet.cli.engine import _emptied
+from rillet.client import Client
+from rillet.erasure import Erased, forget_directly, look_for, verify
+from stream.archive.table import row_of
+from stream.archive.writer import ArchiveWriter
+from stream.events import Event, encode
+from stream.privacy_settings import PrivacySettings
+from stream.pseudonyms import Pseudonyms
+from stream.records import Record, TopicPartition
+from stream.scanning import Sought, in_archive, in_redis
+from stream.settings import Settings
+from stream.store import Store
+from tests.builders import NOON, identify, interaction, item, ranking, write_log
+
+WHO, VISITOR = "zanzibar-17", "cookie-99"
+
+
+def the_events() -> list[Event]:
+    return [
+        item("a", NOON, title="grand kilim"),
+        item("b", NOON, title="hall runner"),
+        interaction("a", NOON + 1, VISITOR),
+        identify(VISITOR, WHO, NOON + 2),
+        interaction("b", NOON + 3, "bob"),
+        ranking(["a", "b"], NOON + 4, WHO, id="r1"),
+        interaction("a", NOON + 5, WHO, ranking="r1"),
+        ranking(["a", "b"], NOON + 6, "bob", id="r2"),
+    ]
+
+
+def replayed(settings: Settings, store: Store, log: Path) -> None:
+    Replay(settings, store, load_encoder(settings.encoder)).run(log)
+
+
+def archived(url: str, events: list[Event], first: int = 0) -> None:
+    rows = [
+        row_of(Record("rillet.events", 0, at, None, encode(event)), event)
+        for at, event in enumerate(events, first)
+    ]
+    place = TopicPartition("rillet.events", 0)
+    ArchiveWriter(url).write(place, first, first + len(rows), rows)
+
+
+def places(settings: Settings, store: Store, *names: str) -> list[str]:
+    found = [*in_redis(store, Sought(names))]
+    return found + [*in_archive(settings.archive.url, Sought(names))]
+
+
+def test_nothing_of_him_is_left_and_a_replay_of_the_log_brings_nothing_back(
+    tmp_path: Path,
+) -> None:
+    redis = {"url": f"embedded:{tmp_path / 'kept'}"}
+    archive = {"url": str(tmp_path / "archive")}
+    settings = Settings.model_validate({"redis": redis, "archive": archive})
+    log = write_log(tmp_path / "log.jsonl", the_events())
+    archived(archive["url"], the_events())
+    store = Store(settings.redis)
+    try:
+        replayed(settings, store, log)
+        assert len(places(settings, store, WHO)) == 3
+        done = Erased([WHO], NOON + 100)
+        look_for(store, done)
+        forget_directly(settings, store, done)
+        verify(settings, store, done)
+        assert (done.events, done.lists, done.archive_rows) == (3, 1, 4)
+        assert done.left == []
+        assert places(settings, store, WHO) == []
+        assert [key for key in in_archive(archive["url"], Sought([VISITOR]))] == []
+        assert store.get(store.keys.session("bob")) is not None
+        # The log again: all state is dropped but who was forgotten.
+        assert len(list(store.scan("forgotten"))) == 2
+        with _emptied(settings, fresh=True) as again:
+            replayed(settings, again, log)
+        assert places(settings, store, WHO) == [store.keys.session(WHO)]
+        state = json.loads(store.get(store.keys.session(WHO)) or b"")
+        assert (state["history"], state["forgotten"], "events" in state) == ({}, NOON + 100, False)
+        assert store.get(store.keys.recs(WHO)) is None
+        assert store.get(store.keys.recs("bob")) is not None
+        # What he did before and comes late stays out of the archive, what he does now does not.
+        archived(archive["url"], [interaction("b", NOON + 50, WHO)], first=8)
+        archived(archive["url"], [interaction("b", NOON + 200, WHO)], first=9)
+        done = Erased([WHO], NOON + 100)
+        forget_directly(settings, store, done)
+        assert done.archive_rows == 1
+        assert len([*in_archive(archive["url"], Sought([WHO]))]) == 1
+    finally:
+        store.close()
+
+
+def test_with_a_key_no_raw_id_gets_in_and_readers_find_him_all_the_same(tmp_path: Path) -> None:
+    redis = {"url": f"embedded:{tmp_path / 'kept'}"}
+    privacy = {"key": "a long enough secret"}
+    settings = Settings.model_validate({"redis": redis, "privacy": privacy})
+    assert "long enough" not in repr(settings)
+    store = Store(settings.redis)
+    try:
+        replayed(settings, store, write_log(tmp_path / "log.jsonl", the_events()))
+        assert [*in_redis(store, Sought([WHO, VISITOR, "bob"]))] == []
+        with Client(settings) as client:
+            assert client.recommend(WHO).user == WHO
+            session = client.session(WHO)
+            assert session is not None
+            assert (session.user, session.positives) == (WHO, 2)
+            other = {"key": "another, new secret", "old_key": "a long enough secret"}
+        changed = Settings.model_validate({"redis": redis, "privacy": other})
+        with Client(changed) as client:
+            assert client.recommend(WHO).user == WHO
+        replaced = Pseudonyms(PrivacySettings.model_validate(other)).all_of(WHO)
+        assert replaced[1] == Pseudonyms(settings.privacy).of(WHO)
+        assert replaced[0] != replaced[1]
+    finally:
+        store.close()
+
+
+@pytest.mark.parametrize(
+    ("raw", "stands"),
+    [
+        (b'{"user":"u1"}', True),
+        (b"rillet:1:open:0:u1:r7", True),
+        (b'{"open":{"u1:r7":[]}}', True),
+        (b'{"user":"u11"}', False),
+        (b"rillet:1:recs:xu1", False),
+    ],
+)
+def test_an_id_is_found_where_it_is_a_whole_name(raw: bytes, stands: bool) -> None:
+    assert Sought(["u1"]).stands_in(raw) is stands
+
+
+def test_ids_are_found_however_json_spells_them() -> None:
+    assert Sought(["zoë"]).stands_in(b'{"user":"zo\\u00eb"}')
+    assert Sought(['a"b']).stands_in(b'{"user":"a\\"b"}')
+
+
+def test_the_command_forgets_in_an_embedded_state(
+    tmp_path: Path, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    redis = {"url": "embedded:kept"}
+    settings = Settings.model_validate({"redis": redis})
+    store = Store(settings.redis)
+    try:
+        replayed(settings, store, write_log(tmp_path / "log.jsonl", the_events()))
+    finally:
+        store.close()
+    done = command("forget", WHO, "--redis", "embedded:kept", "--verify", "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["events"], report["left"], report["handled"]) == (3, [], True)
+    done = command("forget", WHO, "--redis", "embedded:kept", "--verify")
+    assert re.search(r"state +0 events", done.stdout)
