@@ -18,6 +18,7 @@ from stream import metrics
 from stream.checkpoint import Checkpoint, start_position
 from stream.cutting import Cutter
 from stream.errors import RilletError
+from stream.faults import reach
 from stream.records import Record, Sink, Source, TopicPartition
 from stream.settings import BatchSettings
 from stream.store import Store
@@ -178,6 +179,7 @@ class Loop:
 
     def _do(self, records: Sequence[Record]) -> None:
         positions = _following(records)
+        reach("polled")
         try:
             with metrics.step("handle"):
                 writes = self.handler.handle(records)
@@ -186,6 +188,7 @@ class Loop:
         except Exception:  # any bug of a handler: told with its records, then raised
             log.exception("%s failed on %s", self.handler.name, _span(records))
             raise
+        reach("handled")
         with metrics.step("checkpoint"):
             outcome = self._checkpoint.commit(writes, positions)
         self.events += len(records)
@@ -218,6 +221,7 @@ class Loop:
         gained = sorted(self._gained)
         self._held.update(gained)
         starts = {place: start_position(self.source, self.store, place) for place in gained}
+        reach("gained")
         self.handler.assigned(gained)
         for place, start in starts.items():
             self.source.seek(place, start)
