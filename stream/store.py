@@ -22,6 +22,7 @@ from redis.retry import Retry
 from stream.embedded import EmbeddedRedis
 from stream.errors import StoreError
 from stream.keys import Keys
+from stream.restarts import Restarts
 from stream.settings import RedisSettings
 from stream.writes import STAMP_BYTES, Plain, Refused, Stamped, Writes
 
@@ -147,6 +148,7 @@ class Store:
         self.settings = settings
         self.keys = Keys(settings.prefix)
         self.wait: Callable[[float], None] = time.sleep
+        self.restarts = Restarts(redis.ConnectionError)
         self._retry_s = settings.retry_s if retry_s is None else retry_s
         self._embedded: EmbeddedRedis | None = None
         url = settings.url.get_secret_value()
@@ -163,6 +165,7 @@ class Store:
                 # Waiting is done here, where the loop can stay in its group meanwhile.
                 retry=Retry(NoBackoff(), 0),
                 health_check_interval=0,
+                redis_connect_func=self.restarts.greet,
             )
         except (ValueError, redis.RedisError) as error:
             raise StoreError(f"redis.url: {error}", "redis://host:port/db is the form") from error
@@ -321,17 +324,11 @@ class Store:
 
         def ask() -> Health:
             info = self._redis.info()
+            version, policy = str(info["redis_version"]), str(info.get("maxmemory_policy", ""))
+            room = int(info["used_memory"]), int(info.get("maxmemory", 0))
             start = time.perf_counter()
-            size = self._redis.dbsize()
-            ping_ms = (time.perf_counter() - start) * 1000
-            return Health(
-                version=str(info["redis_version"]),
-                ping_ms=ping_ms,
-                keys=int(size),
-                used_bytes=int(info["used_memory"]),
-                max_bytes=int(info.get("maxmemory", 0)),
-                policy=str(info.get("maxmemory_policy", "")),
-            )
+            size = int(self._redis.dbsize())
+            return Health(version, (time.perf_counter() - start) * 1000, size, *room, policy)
 
         return self._patiently("ask", ask)
 
@@ -340,10 +337,13 @@ class Store:
         deadline, delay = None, 0.0
         while True:
             try:
-                return action()
+                answer = action()
+                self.restarts.tell()
+                return answer
             except redis.AuthenticationError as error:
                 raise self._error(verb, error, "check user and password in redis.url") from error
             except redis.RedisError as error:
+                self.restarts.tell()
                 now = time.monotonic()
                 deadline = now + self._retry_s if deadline is None else deadline
                 if not _passes(error) or now >= deadline:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import signal
 import sys
 import tempfile
 import threading
@@ -20,7 +21,7 @@ from stream.settings import Settings
 from tests.faults.oracle import Difference, Expected, differences, expect
 from tests.faults.scene import Scene, StuckError
 from tests.faults.schedule import draw
-from tests.faults.stage import Run, Stage, settings_for
+from tests.faults.stage import Run, Stage, make_small_encoder, settings_for
 
 SHOWN: Final = 5
 BASE_PORTS: Final = 6
@@ -36,6 +37,7 @@ class Outcome:
     first: list[str] = field(default_factory=list)
     history: list[str] = field(default_factory=list)
     kinds: list[str] = field(default_factory=list)
+    reached: Counter[str] = field(default_factory=Counter)
 
 
 class Logs:
@@ -60,16 +62,18 @@ def play(stage: Stage, logs: Logs, seed: int) -> Outcome:
     expected = logs[schedule.log]
     run = Run(stage, schedule, f"faults{seed}")
     scene = Scene(run, schedule, expected.lines, chance.choice)
+    found: list[Difference] = []
     try:
         scene.play()
-        found = list(differences(expected, run.store, run.folder / "archive", run.letters()))
+        found += differences(expected, run.store, run.folder / "archive", run.letters())
     except StuckError as error:
-        found = [Difference("lost", "the end of the run", "all is worked off", str(error))]
+        found.append(Difference("lost", "the end of the run", "all is worked off", str(error)))
     finally:
-        stage.proxy.flow()
         scene.kill()
-    found += [Difference("differing", "a process", "none dies of itself", c) for c in scene.crashed]
+        found += [Difference("differing", "a process", "no crash", c) for c in scene.crashed]
+        run.close(keep=bool(found))
     outcome.kinds = [f"{one.kind} {one.name}" for one in schedule.actions]
+    outcome.reached = scene.reached
     if found:
         outcome.ways.update(one.way for one in found)
         outcome.first = [
@@ -77,7 +81,6 @@ def play(stage: Stage, logs: Logs, seed: int) -> Outcome:
             for one in found[:SHOWN]
         ]
         outcome.history = scene.history
-    run.close(keep=bool(found))
     outcome.seconds = time.monotonic() - began
     return outcome
 
@@ -119,6 +122,11 @@ class Shared:
         with self._lock:
             return next(self._seeds)
 
+    def end(self) -> None:
+        """Have no more of them."""
+        with self._lock:
+            self._seeds = iter(())
+
 
 def arguments() -> argparse.Namespace:
     """Read the command line."""
@@ -141,6 +149,9 @@ def main() -> int:
     until = time.monotonic() + wanted.minutes * 60 if wanted.minutes else float("inf")
     jobs = min(wanted.jobs, wanted.schedules)
     stages: list[Stage] = []
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    make_small_encoder(folder)
     try:
         for job in range(jobs):
             first = wanted.port + job * BASE_PORTS
@@ -149,7 +160,11 @@ def main() -> int:
         logs = Logs(folder / "job0")
         with ThreadPoolExecutor(jobs) as pool:
             working = [pool.submit(work, stage, logs, seeds, until) for stage in stages]
-        outcomes = [outcome for one in working for outcome in one.result()]
+            try:
+                outcomes = [outcome for one in working for outcome in one.result()]
+            except BaseException:
+                seeds.end()
+                raise
     finally:
         for stage in stages:
             stage.close()

@@ -57,6 +57,8 @@ class Expected:
     ----------
     states
         Kind of value to its name to its bytes.
+    vectors
+        Names of the vectors that are there.
     learners
         Partition to what its learner counted: positives, examples by head, open lists.
     stamps
@@ -68,6 +70,7 @@ class Expected:
     """
 
     lines: list[bytes]
+    vectors: dict[str, bool] = field(default_factory=dict)
     states: dict[str, dict[str, bytes]] = field(default_factory=dict)
     learners: dict[int, dict[str, Any]] = field(default_factory=dict)
     stamps: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -91,6 +94,7 @@ def expect(seed: int, settings: Settings) -> Expected:
                 engine._turn(flush=False)
         engine._turn(flush=True)  # lists that wait for their clicks go on waiting, as in a live run
         found.states = {kind: _values(store, kind) for kind in STATES}
+        found.vectors = _names(store, "vector")
         found.learners, found.stamps = _learners(store), _stamps(store)
     finally:
         store.close()
@@ -125,6 +129,10 @@ def _without(names: tuple[str, ...], raw: bytes) -> bytes:
     for name in names:
         value.pop(name, None)
     return msgspec.json.encode(value)
+
+
+def _names(store: Store, kind: str) -> dict[str, bool]:
+    return {name: True for name, _ in store.scan(kind)}
 
 
 def _learners(store: Store) -> dict[int, dict[str, Any]]:
@@ -163,8 +171,9 @@ def differences(
     """
     for kind, values in expected.states.items():
         yield from _compare(kind, values, _values(store, kind), _by_counts)
+    yield from _compare("vector", expected.vectors, _names(store, "vector"), _never)
     yield from _compare("learner", expected.learners, _learners(store), _by_positives)
-    yield from _compare("recs", expected.stamps, _stamps(store), lambda a, b: "differing")
+    yield from _compare("recs", expected.stamps, _stamps(store), _never)
     found = _archived(archive)
     for row in expected.archived - found:
         yield Difference("lost", f"archive {row[:3]}", str(row[3]), "nothing")
@@ -205,6 +214,10 @@ def _compare(
             continue
         how: Kind = "lost" if there is None else "differing" if here is None else way(here, there)
         yield Difference(how, f"{kind} {name}", _text(here), _text(there))
+
+
+def _never(expected: object, found: object) -> Kind:
+    return "differing"
 
 
 def _by_counts(expected: bytes, found: bytes) -> Kind:

@@ -24,7 +24,7 @@ TICK_S: Final = 0.05
 AGAIN_S: Final = 0.3
 """After a process has died, another one is started so much later."""
 
-PATIENCE_S: Final = 90.0
+PATIENCE_S: Final = 45.0
 OLDER_S: Final = 1.3
 """What Redis loses when it loses its last seconds."""
 
@@ -106,7 +106,8 @@ class Scene:
             publisher.join()
 
     def kill(self) -> None:
-        """Kill whoever still lives."""
+        """Kill whoever still lives, and let everything flow."""
+        self.run.stage.proxy.flow()
         for player in self._players:
             player.child.send(signal.SIGKILL)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from features.text import load_encoder
 from rillet.simulate.vocabulary import SHELVES
 from stream.kafka import admin
 from stream.records import TopicPartition
@@ -23,7 +24,7 @@ from tests.faults.servers import Kafka, Redis, free_ports
 from tests.faults.shop import PARTITIONS
 from tests.tiny_encoder import make_encoder
 
-__all__ = ["Run", "Stage", "settings_for"]
+__all__ = ["Run", "Stage", "make_small_encoder", "settings_for"]
 
 TOPICS = ("events", "catalogue", "transitions", "deadletters")
 
@@ -37,7 +38,7 @@ def settings_for(folder: Path, run: str, kafka: str, redis: str, assignment: str
         "redis": {"url": redis, "prefix": run, "timeout_s": 2},
         "batch": {"max_records": 24, "wait_ms": 100},
         "archive": {"url": str(folder / run / "archive"), "max_rows": 20, "max_s": 0.5},
-        "encoder": {"model": str(folder / "encoder"), "cache_dir": str(folder / "cache")},
+        "encoder": {"model": str(folder.parent / "encoder"), "cache_dir": str(folder.parent / "c")},
         "training": {"registry": str(folder / "registry")},
     }
 
@@ -51,6 +52,14 @@ def variables_of(settings: dict[str, Any]) -> dict[str, str]:
         for name, value in values.items()
     }
     return clean | own | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+
+
+def make_small_encoder(folder: Path) -> None:
+    """Write the encoder of all runs that lie below a folder, and export it once for all."""
+    words = sorted({word.lower() for shelf in SHELVES for word in str(shelf).split()})
+    make_encoder(folder / "encoder", words)
+    given = settings_for(folder / "job", "none", "none", "embedded:", "range")
+    load_encoder(Settings.model_validate(given).encoder)
 
 
 class Stage:
@@ -69,9 +78,6 @@ class Stage:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self.ports = list(ports or free_ports(6))
-        words = sorted({noun.lower() for shelf in SHELVES for noun in str(shelf).split()})
-        if not (folder / "encoder").exists():
-            make_encoder(folder / "encoder", words)
         self.kafka = Kafka(folder / "kafka", self.ports[:4])
         self.proxy = Proxy(self.ports[3], self.ports[2])
         self.nursery = Nursery()

@@ -1,0 +1,74 @@
+"""Whether the Redis that answers is still the one that was written to.
+
+A Redis that was restarted, or took over in a failover, may have lost its last
+seconds. Who holds state in memory must know before anything else is read or
+written there: else what was lost stays lost, with newer values all around it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["Restarts"]
+
+log = logging.getLogger(__name__)
+
+
+class Restarts:
+    """Greets each new connection, and looks who is at its other end.
+
+    Parameters
+    ----------
+    error
+        Raised instead of the first command that would go to another server than before;
+        an error after which the command is tried again.
+
+    Attributes
+    ----------
+    hook
+        Called, in the thread of that command, before it is tried again.
+    """
+
+    def __init__(self, error: type[Exception]) -> None:
+        self.hook: Callable[[], None] = lambda: None
+        self._error = error
+        self._server: str | None = None
+        self._untold = False
+
+    def greet(self, connection: Any) -> None:
+        """Prepare a connection of redis-py, and ask the server for its name of this start.
+
+        Raises
+        ------
+        Exception
+            ``error``: the server is another one than before.
+        """
+        connection.on_connect()
+        connection.send_command("INFO", "server")
+        server = _run_id(connection.read_response())
+        before, self._server = self._server, server
+        if before is not None and server != before:
+            log.warning("Redis was restarted; it may have lost what was written last")
+            self._untold = True
+            raise self._error("Redis was restarted")
+
+    def tell(self) -> None:
+        """Call :attr:`hook` if there was a restart that it was not called for."""
+        if self._untold:
+            self._untold = False
+            self.hook()
+
+
+def _run_id(info: Any) -> str:
+    r"""Return the random name that a server gives itself at its start.
+
+    Examples
+    --------
+    >>> _run_id(b"# Server\r\nredis_version:7.0.15\r\nrun_id:5f2c\r\n")
+    '5f2c'
+    """
+    text = info.decode() if isinstance(info, bytes) else str(info)
+    found = [line for line in text.splitlines() if line.startswith("run_id:")]
+    return found[0].partition(":")[2] if found else ""
