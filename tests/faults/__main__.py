@@ -21,10 +21,10 @@ from stream.settings import Settings
 from tests.faults.oracle import Difference, Expected, differences, expect
 from tests.faults.scene import Scene, StuckError
 from tests.faults.schedule import draw
+from tests.faults.servers import free_ports
 from tests.faults.stage import Run, Stage, make_small_encoder, settings_for
 
 SHOWN: Final = 5
-BASE_PORTS: Final = 6
 
 
 @dataclass
@@ -135,10 +135,21 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="the first one's (default: 0)")
     parser.add_argument("--jobs", type=int, default=2, help="how many at a time (default: 2)")
     parser.add_argument("--minutes", type=float, default=0, help="begin none after; 0 = no end")
-    parser.add_argument("--port", type=int, default=0, help="first of six a job; 0 = any free ones")
+    parser.add_argument("--kafka-port", type=int, help="first of four a job; default: free ones")
+    parser.add_argument("--redis-port", type=int, help="first of two a job; default: free ones")
     parser.add_argument("--folder", type=Path, help="where runs with differences stay")
     parser.add_argument("--json", type=Path, help="write the outcomes there too")
     return parser.parse_args()
+
+
+def ports_of(job: int, wanted: argparse.Namespace) -> list[int]:
+    """Return the four ports around Kafka and the two around Redis of one job."""
+    ports = free_ports(6)
+    if wanted.kafka_port:
+        ports[:4] = range(wanted.kafka_port + 4 * job, wanted.kafka_port + 4 * job + 4)
+    if wanted.redis_port:
+        ports[4:] = range(wanted.redis_port + 2 * job, wanted.redis_port + 2 * job + 2)
+    return ports
 
 
 def main() -> int:
@@ -154,9 +165,7 @@ def main() -> int:
     make_small_encoder(folder)
     try:
         for job in range(jobs):
-            first = wanted.port + job * BASE_PORTS
-            ports = range(first, first + BASE_PORTS) if wanted.port else None
-            stages.append(Stage(folder / f"job{job}", ports))
+            stages.append(Stage(folder / f"job{job}", ports_of(job, wanted)))
         logs = Logs(folder / "job0")
         with ThreadPoolExecutor(jobs) as pool:
             working = [pool.submit(work, stage, logs, seeds, until) for stage in stages]

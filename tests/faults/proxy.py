@@ -24,7 +24,7 @@ class Proxy:
 
     def __init__(self, listens: int, target: int) -> None:
         self.target = target
-        self._listens = listens
+        self.port = listens
         self._left: int | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -36,7 +36,7 @@ class Proxy:
     async def _open(self) -> None:
         self._flows = asyncio.Event()
         self._flows.set()
-        self._server = await asyncio.start_server(self._accept, HOST, self._listens)
+        self._server = await asyncio.start_server(self._accept, HOST, self.port)
 
     def stall(self) -> None:
         """Let nothing through, and break nothing."""

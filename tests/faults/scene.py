@@ -25,6 +25,9 @@ AGAIN_S: Final = 0.3
 """After a process has died, another one is started so much later."""
 
 PATIENCE_S: Final = 45.0
+REFUSED: Final = 2
+"""Exit code of an error that Rillet raises on purpose."""
+
 OLDER_S: Final = 1.3
 """What Redis loses when it loses its last seconds."""
 
@@ -175,9 +178,9 @@ class Scene:
         self._note(f"{_who(player)} ended with {code}")
         if code == -signal.SIGKILL:
             self.reached["kill"] += 1
-        elif code == 2:
+        elif code == REFUSED:
             self._note(f"   it said: {_last_line(player.log)}")
-        elif code != 0:
+        elif code != 0 and not (player.ending and code == -signal.SIGTERM):  # just forked
             self.crashed.append(f"{_who(player)} ended with {code}: {_last_line(player.log)}")
 
     def _start(self, name: str, fault: str = "") -> Player:
@@ -264,9 +267,10 @@ class Scene:
                 raise StuckError(f"do not end: {', '.join(_who(one) for one in leaving)}")
             time.sleep(TICK_S)
         for player in leaving:
-            self._gone(player, player.child.poll() or 0)
-            if player.child.code:
-                self.crashed.append(f"{_who(player)} ended with {player.child.code} at the end")
+            code = player.child.poll() or 0
+            self._gone(player, code)
+            if code == REFUSED:  # an error at the very end, when nothing goes wrong any more
+                self.crashed.append(f"{_who(player)} does not end well: {_last_line(player.log)}")
 
 
 def _who(player: Player) -> str:

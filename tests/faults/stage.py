@@ -20,7 +20,7 @@ from stream.topics import LATEST, ensure_topics
 from tests.faults.nursery import Nursery
 from tests.faults.proxy import HOST, Proxy
 from tests.faults.schedule import Schedule
-from tests.faults.servers import Kafka, Redis, free_ports
+from tests.faults.servers import Kafka, Redis
 from tests.faults.shop import PARTITIONS
 from tests.tiny_encoder import make_encoder
 
@@ -70,14 +70,14 @@ class Stage:
     folder
         Everything that is written lies here.
     ports
-        Five ports: Kafka's door and its controller's, one behind the proxy, the proxy's,
-        and Redis', whose proxy takes any.
+        Kafka's door, its controller's, the door behind the proxy, the proxy's; Redis', and
+        that of the proxy before it.
     """
 
-    def __init__(self, folder: Path, ports: Sequence[int] | None = None) -> None:
+    def __init__(self, folder: Path, ports: Sequence[int]) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self.ports = list(ports or free_ports(6))
+        self.ports = list(ports)
         self.kafka = Kafka(folder / "kafka", self.ports[:4])
         self.proxy = Proxy(self.ports[3], self.ports[2])
         self.nursery = Nursery()
