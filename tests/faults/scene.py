@@ -248,7 +248,7 @@ class Scene:
         while True:
             asks = time.monotonic() + 0.4
             behind = {name: at for name, at in self.run.behind().items() if name in names}
-            if not behind:
+            if not behind and not self._asleep():  # who wakes may still do something
                 return
             if time.monotonic() > deadline:
                 raise StuckError(f"not worked off in {PATIENCE_S:.0f} s: {behind}")
@@ -264,7 +264,8 @@ class Scene:
         deadline = time.monotonic() + PATIENCE_S
         while any(one.child.poll() is None for one in leaving):
             if time.monotonic() > deadline:
-                raise StuckError(f"do not end: {', '.join(_who(one) for one in leaving)}")
+                late = [_who(one) for one in leaving if one.child.poll() is None]
+                raise StuckError(f"do not end in {PATIENCE_S:.0f} s: {', '.join(late)}")
             time.sleep(TICK_S)
         for player in leaving:
             code = player.child.poll() or 0

@@ -83,20 +83,22 @@ class Redis:
     def __init__(self, home: Path, port: int) -> None:
         home.mkdir(parents=True)
         self._home, self._port = home, port
+        self._process: Process | None = None
         self._data, self._older = home / "data", home / "older"
         self._data.mkdir()
         self.start()
 
     def start(self) -> None:
-        """Start it on the data that it left, or that was put back."""
+        """Start it on the data that it left, or that was put back; nothing where it runs."""
+        if self._process is not None and self._process.alive():
+            return  # two outages lay in one another
         command = [redis._binary(self._home), "--bind", HOST, "--port", str(self._port)]
         command += ["--dir", str(self._data), "--save", "", "--appendonly", "yes"]
         command += ["--appendfsync", "everysec", "--auto-aof-rewrite-percentage", "0"]
         log = self._home / "redis.log"
-        self._process = spawn(command, log)
-        pid = self._process.pid
+        process = self._process = spawn(command, log)
         await_health(
-            "Redis", self._process, log, lambda: redis.problem(self._port, pid), patience=30
+            "Redis", process, log, lambda: redis.problem(self._port, process.pid), patience=30
         )
 
     def keep(self) -> None:
@@ -107,6 +109,8 @@ class Redis:
 
     def stop(self, *, kill: bool) -> None:
         """End it, by SIGTERM, which writes everything, or as a crash would."""
+        if self._process is None:
+            return
         if kill:
             _kill(self._process)
         else:
