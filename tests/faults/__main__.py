@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -38,6 +39,7 @@ class Outcome:
     history: list[str] = field(default_factory=list)
     kinds: list[str] = field(default_factory=list)
     reached: Counter[str] = field(default_factory=Counter)
+    broken: str = ""
 
 
 class Logs:
@@ -91,13 +93,19 @@ def work(stage: Stage, logs: Logs, seeds: Iterator[int], until: float) -> list[O
     for seed in seeds:
         if time.monotonic() > until:
             break
-        outcomes.append(play(stage, logs, seed))
+        try:
+            outcomes.append(play(stage, logs, seed))
+        except Exception as error:  # of the harness: such a run says nothing of the engine
+            outcomes.append(Outcome(seed, broken="".join(traceback.format_exception(error))))
         tell(outcomes[-1])
     return outcomes
 
 
 def tell(outcome: Outcome) -> None:
     """Print how a schedule went: a line, or the first differences and what led to them."""
+    if outcome.broken:
+        print(f"seed {outcome.seed}: not judged\n{outcome.broken}", flush=True)
+        return
     what = ", ".join(outcome.kinds)
     verdict = ", ".join(f"{n} {way}" for way, n in outcome.ways.items()) or "equal"
     lines = [f"seed {outcome.seed}: {verdict} ({outcome.seconds:.0f} s; {what})"]
@@ -160,7 +168,7 @@ def main() -> int:
     until = time.monotonic() + wanted.minutes * 60 if wanted.minutes else float("inf")
     jobs = min(wanted.jobs, wanted.schedules)
     stages: list[Stage] = []
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     make_small_encoder(folder)
     try:
@@ -184,13 +192,17 @@ def main() -> int:
 
 def summary(outcomes: list[Outcome], folder: Path) -> int:
     """Print the last line; return the exit status."""
+    broken = [str(outcome.seed) for outcome in outcomes if outcome.broken]
+    if broken:
+        print(f"not judged, for the harness itself failed: seeds {', '.join(broken)}")
+    outcomes = [outcome for outcome in outcomes if not outcome.broken]
     bad = [outcome for outcome in outcomes if outcome.ways]
     if bad:
         print(f"what they left lies in {folder}; seeds {', '.join(str(one.seed) for one in bad)}")
     ways: Counter[str] = sum((one.ways for one in outcomes), Counter())
     counts = ", ".join(f"{way} {ways[way]}" for way in ("lost", "doubled", "differing"))
     print(f"schedules {len(outcomes)}, {counts}")
-    return 1 if bad else 0
+    return 1 if bad or broken else 0
 
 
 if __name__ == "__main__":
