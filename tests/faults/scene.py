@@ -122,7 +122,7 @@ class Scene:
             for number, line in enumerate(self.lines):
                 sink.send(record_of(line, self.run.direct))
                 time.sleep(max(0.0, began + number * pace - time.monotonic()))
-            sink.flush(PATIENCE_S * 2)
+            sink.flush()
             sink.close()
         except BaseException as error:  # told by the thread that waits for this one
             self._failed.append(error)
