@@ -10,13 +10,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-SAMPLE = 3
+SAMPLE = 2
 FIRST = 3
-"""Seeds 3 to 5: a death at `produced`, one at `states`, one at `plain`; a Redis that is restarted,
-one that loses its last seconds twice, pauses, and broken connections to both servers."""
+"""Deaths at `produced` and at `states`, a long pause, a Redis that is restarted and one that loses its
+last seconds, a connection cut in a write; shared out cooperatively, and by ranges."""
 
 
 @pytest.mark.integration
+@pytest.mark.timeout(300)
 def test_a_sample_of_schedules_ends_as_an_undisturbed_replay(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.faults", "--folder", str(tmp_path / "f")]
     done = subprocess.run(
@@ -25,7 +26,7 @@ def test_a_sample_of_schedules_ends_as_an_undisturbed_replay(tmp_path: Path) -> 
         capture_output=True,
         check=False,
         text=True,
-        timeout=115,
+        timeout=290,
     )
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
     assert done.stdout.splitlines()[-1] == f"schedules {SAMPLE}, lost 0, doubled 0, differing 0"
