@@ -12,8 +12,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 SAMPLE = 2
 FIRST = 3
-"""Deaths at `produced` and at `states`, a long pause, a Redis that is restarted and one that loses its
-last seconds, a connection cut in a write; shared out cooperatively, and by ranges."""
+"""Deaths at `produced` and at `states`, a long pause, a Redis that is restarted and one that loses
+its last seconds, a connection cut in a write; shared out cooperatively, and by ranges."""
 
 
 @pytest.mark.integration
