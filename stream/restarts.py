@@ -24,6 +24,9 @@ class Restarts:
     error
         Raised instead of the first command that would go to another server than before;
         an error after which the command is tried again.
+    many
+        Whether several servers answer, each at an address of its own, as in a cluster. Else
+        there is one, which may have another address after a failover.
 
     Attributes
     ----------
@@ -31,10 +34,10 @@ class Restarts:
         Called, in the thread of that command, before it is tried again.
     """
 
-    def __init__(self, error: type[Exception]) -> None:
+    def __init__(self, error: type[Exception], *, many: bool = False) -> None:
         self.hook: Callable[[], None] = lambda: None
-        self._error = error
-        self._server: str | None = None
+        self._error, self._many = error, many
+        self._servers: dict[str, str] = {}
         self._untold = False
 
     def greet(self, connection: Any) -> None:
@@ -48,8 +51,10 @@ class Restarts:
         connection.on_connect()
         connection.send_command("INFO", "server")
         server = _run_id(connection.read_response())
-        before, self._server = self._server, server
-        if before is not None and server != before:
+        place = f"{connection.host}:{connection.port}" if self._many else ""
+        before = self._servers.get(place, server)
+        self._servers[place] = server
+        if server != before:
             log.warning("Redis was restarted; it may have lost what was written last")
             self._untold = True
             raise self._error("Redis was restarted")
