@@ -24,6 +24,8 @@ class Restarts:
     error
         Raised instead of the first command that would go to another server than before;
         an error after which the command is tried again.
+    refused
+        What a server answers where this user may not ask for its name (INFO).
     many
         Whether several servers answer, each at an address of its own, as in a cluster. Else
         there is one, which may have another address after a failover.
@@ -34,9 +36,11 @@ class Restarts:
         Called, in the thread of that command, before it is tried again.
     """
 
-    def __init__(self, error: type[Exception], *, many: bool = False) -> None:
+    def __init__(
+        self, error: type[Exception], refused: type[Exception], *, many: bool = False
+    ) -> None:
         self.hook: Callable[[], None] = lambda: None
-        self._error, self._many = error, many
+        self._error, self._refused, self._many = error, refused, many
         self._servers: dict[str, str] = {}
         self._untold = False
 
@@ -50,7 +54,11 @@ class Restarts:
         """
         connection.on_connect()
         connection.send_command("INFO", "server")
-        server = _run_id(connection.read_response())
+        try:
+            server = _run_id(connection.read_response())
+        except self._refused as error:  # who only reads holds nothing that could be ahead
+            log.debug("restarts of Redis are not noticed: %s", error)
+            return
         place = f"{connection.host}:{connection.port}" if self._many else ""
         before = self._servers.get(place, server)
         self._servers[place] = server

@@ -148,7 +148,7 @@ class Store:
         self.settings = settings
         self.keys = Keys(settings.prefix)
         self.wait: Callable[[float], None] = time.sleep
-        self.restarts = Restarts(redis.ConnectionError)
+        self.restarts = Restarts(redis.ConnectionError, redis.ResponseError)
         self._retry_s = settings.retry_s if retry_s is None else retry_s
         self._embedded: EmbeddedRedis | None = None
         url = settings.url.get_secret_value()

@@ -54,3 +54,14 @@ def test_a_broken_connection_is_no_restart(store: Store, tmp_path: Path) -> None
     assert told == []
     other.close()
     server.close()
+
+
+def test_who_may_not_ask_is_served_all_the_same(store: Store, tmp_path: Path) -> None:
+    server, key = EmbeddedRedis(PROGRAM, str(tmp_path)), store.keys.recs("u")
+    store.write_plain([Plain(key, b"{}", LIFE_MS)])
+    store._redis.execute_command("ACL", "SETUSER", "reader", "on", ">word", "~*", "+get", "+mget")
+    url = SecretStr(f"unix://reader:word@{tmp_path}/redis.sock")
+    reader = Store(RedisSettings(url=url), retry_s=0)
+    assert reader.get(key) == b"{}"
+    reader.close()
+    server.close()
