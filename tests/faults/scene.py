@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -91,7 +92,7 @@ class Scene:
         publisher = threading.Thread(target=self._publish)
         publisher.start()
         for action in self.schedule.actions:
-            self._at(action.at, lambda action=action: self._act(action))
+            self._at(action.at, partial(self._act, action))
             if action.kind == "lose":
                 self._at(action.at - OLDER_S, self.run.redis.keep)
         try:

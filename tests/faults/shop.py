@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import Final
 
 from rillet.simulate import World
@@ -53,7 +54,7 @@ def _items_of(event: Event) -> list[str]:
     return [shown.id for shown in event.items[:3]] if isinstance(event, Ranking) else []
 
 
-def _troubled(events: list[Event], chance: random.Random) -> list[Event]:
+def _troubled(events: Sequence[Event], chance: random.Random) -> list[Event]:
     """Return the events with some doubled, delayed, forgotten and withdrawn."""
     found: list[tuple[float, int, Event]] = []
 

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from kafka.consumer import KafkaConsumer  # type: ignore[import-untyped]
+from kafka.structs import TopicPartition as Place  # type: ignore[import-untyped]
 from pydantic import SecretStr
 
 from features.text import load_encoder
@@ -154,9 +156,6 @@ class Run:
 
     def letters(self) -> set[tuple[int, int]]:
         """Return where each record lies that was set aside."""
-        from kafka import KafkaConsumer
-        from kafka import TopicPartition as Place
-
         consumer = KafkaConsumer(
             bootstrap_servers=self.stage.kafka.address,
             auto_offset_reset="earliest",
