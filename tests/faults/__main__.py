@@ -71,7 +71,11 @@ def play(stage: Stage, logs: Logs, seed: int) -> Outcome:
     except StuckError as error:
         found.append(Difference("lost", "the end of the run", "all is worked off", str(error)))
     finally:
-        scene.kill()
+        try:
+            scene.kill()
+        except BaseException:
+            run.close(keep=True)
+            raise
         found += [Difference("differing", "a process", "no crash", c) for c in scene.crashed]
         run.close(keep=bool(found))
     outcome.kinds = [f"{one.kind} {one.name}" for one in schedule.actions]

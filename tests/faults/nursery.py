@@ -71,6 +71,7 @@ class Nursery:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=ROOT,
+            start_new_session=True,  # a signal to the harness is not one to its processes
             env={**os.environ, **variables},
         )
 
