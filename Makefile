@@ -7,6 +7,9 @@ SERVICES := $(PYTHON) scripts/services.py
 DEMO := build/demo
 DEMO_USER ?= u00217
 
+SCHEDULES ?= 200
+SEED ?= 0
+
 # Small matrices gain nothing from threads, which would fight for the cores.
 export OPENBLAS_NUM_THREADS ?= 1
 
@@ -14,7 +17,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 SHARED := -n auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-fast check format services services-stop services-status bench lock audit fuzz clean
+.PHONY: help venv demo test test-fast check format services services-stop services-status bench faults lock audit fuzz clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +81,9 @@ audit: venv  ## look the locked versions up among known vulnerabilities; needs t
 fuzz: venv  ## random bytes through the decoder of events; FUZZ_S=600
 	$(BIN)/pip install -q -e '.[fuzz]'
 	$(BIN)/python -m benchmarks.fuzz --seconds $(or $(FUZZ_S),60)
+
+faults: venv  ## kill consumers and servers by seeded schedules, compare with a replay: SCHEDULES=N, SEED=N
+	$(BIN)/python -m tests.faults --schedules $(SCHEDULES) --seed $(SEED)
 
 clean:  ## stop the services and remove what was built; keeps .venv
 	$(SERVICES) stop

@@ -22,6 +22,7 @@ from stream.archive.writer import ArchiveWriter
 from stream.clock import Clock, SystemClock
 from stream.errors import CheckpointError, FolderError, StoreError
 from stream.events import BadRecord, Event, Merge, decode
+from stream.faults import reach
 from stream.records import Record, Source, TopicPartition
 from stream.routing import about_items
 from stream.settings import Settings
@@ -224,6 +225,7 @@ class Archive:
             held.take(record, kept)
             self.events += 1
             metrics.count("archived" if kept is not None else "left_out")
+            reach("archive-polled")
 
     def _belongs(self, record: Record, event: Event | BadRecord, latest: float) -> Row | None:
         """Return the row of an event; None for what others set aside, and for our own hand-overs.
@@ -261,6 +263,7 @@ class Archive:
             with metrics.step("checkpoint.archive"):
                 span = (place, held.start, held.following, held.rows)
                 self._patiently(partial(self.writer.write, *span), place)
+            reach("archive-span")
             log.debug("%s: %d to %d archived", place, held.start, held.following - 1)
             self._held[place] = _Held(held.following, held.following)
             self._owed[place] = held.following
@@ -269,6 +272,7 @@ class Archive:
                 # Where Kafka refuses, amid a rebalance, the archive knows the place all the same.
                 if self.source.commit(self._owed):
                     self._owed.clear()
+            reach("archive-committed")
 
     def _patiently(self, action: Callable[[], T], place: TopicPartition | None = None) -> T:
         """Do it; where the archive's filesystem fails, again and again until the patience ends."""

@@ -26,6 +26,8 @@ WRITING: Final = ("set", "del")
 # Redis asks for the right to what a script does, too: getrange and set, pexpire and del.
 STAMPED: Final = ("eval", "evalsha", "getrange")
 FEED: Final = ("xadd", "xrange", "xrevrange", "pexpire")
+# Whether it is still the server that was written to, and was not restarted meanwhile.
+NAME: Final = ("info",)
 LEASE: Final = ("evalsha", "script|load", "pexpire")
 
 
@@ -41,7 +43,7 @@ class Role(NamedTuple):
 
 ROLES: Final = {
     "rillet-reader": Role(("get", "mget"), ("recs",)),
-    "rillet-consumer": Role((*READING, *WRITING, *STAMPED, *FEED)),
+    "rillet-consumer": Role((*READING, *WRITING, *STAMPED, *FEED, *NAME)),
     "rillet-trainer": Role(
         (*READING, *WRITING, *LEASE), ("item", "vector", "model", "process", "lease")
     ),

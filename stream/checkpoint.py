@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 from stream import metrics
 from stream.errors import CheckpointError
+from stream.faults import reach
 from stream.records import Sink, Source, TopicPartition
 from stream.store import DAY_MS, Store
 from stream.writes import Plain, Refused, Writes
@@ -90,17 +91,23 @@ class Checkpoint:
         self._check_growth(positions)
         with metrics.step("checkpoint.produce"):  # 1
             self._produce(writes)
+        reach("produced")
         with metrics.step("checkpoint.state"):  # 2
             refused = self._store.write_stamped(writes.stamped)
+        reach("states")
         with metrics.step("checkpoint.recommendations"):  # 3
             self._store.write_plain(writes.plain)
+            reach("plain")
             self._store.add_changes(writes.changes)
+        reach("changes")
         with metrics.step("checkpoint.positions"):  # 4
             self._store.write_plain([one for at in positions.items() for one in self._copies(*at)])
+        reach("positions")
         self._at.update(positions)
         self._owed.update(positions)
         with metrics.step("checkpoint.commit"):  # 5
             kept = self.repay()
+        reach("committed")
         return Outcome(refused, kept)
 
     @property

@@ -24,6 +24,7 @@ from redis.sentinel import Sentinel
 
 from stream.cluster import Cluster
 from stream.errors import StoreError
+from stream.restarts import Restarts
 from stream.settings import RedisSettings
 
 __all__ = ["Server", "connect"]
@@ -110,7 +111,7 @@ class _Place:
         return f"{scheme}://{hosts}/{self.options.get('db', 0)}"
 
 
-def connect(settings: RedisSettings, url: str) -> Server | Cluster:
+def connect(settings: RedisSettings, url: str, restarts: Restarts) -> Server | Cluster:
     """Return the Redis at an URL, not connected yet.
 
     Parameters
@@ -119,6 +120,8 @@ def connect(settings: RedisSettings, url: str) -> Server | Cluster:
         User, password and certificates, where the URL does not say them.
     url
         In one of the forms of ``redis.url``, but for ``embedded:``.
+    restarts
+        Looks who is at the other end of each new connection.
 
     Raises
     ------
@@ -134,14 +137,17 @@ def connect(settings: RedisSettings, url: str) -> Server | Cluster:
     for name, value in (("username", settings.username), ("password", _open(settings.password))):
         if value and not options.get(name):
             options[name] = value
-    client = _one_server(options)
+    _check(options)
     if place.many == "cluster":
         if options.pop("db", 0):
             raise StoreError("redis.url names a database; a cluster has only 0", "leave it out")
-        return Cluster(place.hosts, options, place.shown)
+        restarts.many = True
+        # redis-py's cluster prepares the connection itself, and then calls this.
+        return Cluster(place.hosts, options | {"redis_connect_func": restarts.look}, place.shown)
+    options["redis_connect_func"] = restarts.greet
     if place.many == "sentinel":
-        client = _by_sentinels(settings, place, options)
-    return Server(client, place.shown)
+        return Server(_by_sentinels(settings, place, options), place.shown)
+    return Server(redis.Redis(**_retried(options)), place.shown)
 
 
 def _place(url: str) -> _Place:
@@ -228,21 +234,19 @@ def _retried(options: dict[str, Any]) -> dict[str, Any]:
     return {"retry": Retry(NoBackoff(), 0), "health_check_interval": 0} | named
 
 
-def _one_server(options: dict[str, Any]) -> Any:
-    """Return a client; an option of the URL that is not known is told now, not when it connects."""
+def _check(options: dict[str, Any]) -> None:
+    """Tell of an option of the URL that is not known now, not when it connects."""
     try:
-        client = redis.Redis(**_retried(options))
-        client.connection_pool.make_connection()
+        redis.Redis(**_retried(options)).connection_pool.make_connection()
     except TypeError:
         raise StoreError("redis.url has an option that is not known", FORMS) from None
-    return client
 
 
 def _by_sentinels(settings: RedisSettings, place: _Place, options: dict[str, Any]) -> Any:
     asked = {
         name: value
         for name, value in _retried(options).items()
-        if name not in ("username", "password", "db")
+        if name not in ("username", "password", "db", "redis_connect_func")
     }
     asked["username"] = settings.sentinel_username
     asked["password"] = _open(settings.sentinel_password) or None

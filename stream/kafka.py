@@ -19,6 +19,7 @@ from kafka.consumer.subscription_state import (  # type: ignore[import-untyped]
 from kafka.coordinator.assignors.cooperative_sticky import (  # type: ignore[import-untyped]
     CooperativeStickyAssignor,
 )
+from kafka.coordinator.assignors.range import RangePartitionAssignor  # type: ignore[import-untyped]
 from kafka.producer import KafkaProducer  # type: ignore[import-untyped]
 from kafka.structs import OffsetAndMetadata  # type: ignore[import-untyped]
 from kafka.structs import TopicPartition as Place
@@ -43,6 +44,8 @@ log = logging.getLogger(__name__)
 
 DELIVERY_S: Final = 120.0
 """How long a record is tried before it counts as refused: a broker's restart fits in."""
+
+_SHARING: Final = {"cooperative-sticky": CooperativeStickyAssignor, "range": RangePartitionAssignor}
 
 _MOVED_ON: Final = (
     kafka_errors.CommitFailedError,
@@ -112,8 +115,7 @@ class KafkaSource:
             "session_timeout_ms": session_ms,
             # Members learn from a heartbeat's answer that partitions are to move.
             "heartbeat_interval_ms": min(1000, session_ms // 3),
-            # What a member keeps in a rebalance it goes on reading, its memory warm.
-            "partition_assignment_strategy": [CooperativeStickyAssignor],
+            "partition_assignment_strategy": [_SHARING[settings.assignment]],
             "metrics_enabled": False,
         }
         with explained(settings, f"read {', '.join(topics)}", "Read"):

@@ -51,6 +51,10 @@ class KafkaSettings(Group):
     max_record_bytes: int = Setting(
         1_048_576, ge=1024, description="longer records are not sent; a broker has its own limit"
     )
+    assignment: Literal["cooperative-sticky", "range"] = Setting(
+        "cooperative-sticky",
+        description="how a group shares out partitions; the default lets each keep what it can",
+    )
     timeout_s: float = Setting(30, ge=1, description="after which a broker counts as absent")
     session_s: float = Setting(
         45, ge=6, description="silence after which the group gives a consumer's share away"

@@ -18,6 +18,7 @@ from stream import metrics
 from stream.checkpoint import Checkpoint, start_position
 from stream.cutting import Cutter
 from stream.errors import RilletError
+from stream.faults import reach
 from stream.records import Record, Sink, Source, TopicPartition
 from stream.settings import BatchSettings
 from stream.store import Store
@@ -98,8 +99,9 @@ class Loop:
         self._stop = threading.Event()
         self._thread = threading.get_ident()
         self._heart: metrics.Heart | None = None
+        self._behind = False
         source.listen(self._on_assigned, self._on_revoked)
-        store.wait = self._wait
+        store.wait, store.restarts.hook = self._wait, self._restarted
 
     def step(self, *, wait_ms: int | None = None, flush: bool = True) -> int:
         """Do one batch; return how many records it had.
@@ -113,6 +115,7 @@ class Loop:
             replay that is still being fed says False.
         """
         try:
+            self._demand_same_redis()
             records = self._next(self._batch.wait_ms if wait_ms is None else wait_ms, flush)
             if records:
                 self._do(records)
@@ -141,13 +144,20 @@ class Loop:
             while not stop.is_set():
                 self.step()
             if ended is not None:
-                ended()
+                self._end_well(ended)
         finally:
             self.close()
 
+    def _end_well(self, ended: Callable[[], None]) -> None:
+        try:
+            self._demand_same_redis()
+            ended()
+        except _GivenUp:  # what is in memory may be ahead of Redis; the next one reads it again
+            log.warning("Redis was restarted; what was learned since the last batch is not kept")
+
     def close(self) -> None:
         """Leave the group and close source and sink; the store stays open."""
-        self.store.wait = time.sleep
+        self.store.wait, self.store.restarts.hook = time.sleep, lambda: None
         try:
             self.sink.close()
         finally:
@@ -178,6 +188,7 @@ class Loop:
 
     def _do(self, records: Sequence[Record]) -> None:
         positions = _following(records)
+        reach("polled")
         try:
             with metrics.step("handle"):
                 writes = self.handler.handle(records)
@@ -186,6 +197,8 @@ class Loop:
         except Exception:  # any bug of a handler: told with its records, then raised
             log.exception("%s failed on %s", self.handler.name, _span(records))
             raise
+        reach("handled")
+        self._demand_same_redis()
         with metrics.step("checkpoint"):
             outcome = self._checkpoint.commit(writes, positions)
         self.events += len(records)
@@ -220,6 +233,7 @@ class Loop:
         gained = sorted(self._gained)
         self._held.update(gained)
         starts = {place: start_position(self.source, self.store, place) for place in gained}
+        reach("gained")
         self.handler.assigned(gained)
         for place, start in starts.items():
             self.source.seek(place, start)
@@ -239,6 +253,7 @@ class Loop:
 
     def _begin_again(self) -> None:
         """Give up the batch at hand: memory may be ahead of Redis, so all of it goes."""
+        self._behind = False
         self._lost.clear()
         self._drop(tuple(self._held))
         mine = self.source.assignment()
@@ -258,6 +273,20 @@ class Loop:
             if self._lost or self._stop.is_set():
                 raise _GivenUp
         self.source.resume(mine - self._gained)
+
+    def _restarted(self) -> None:
+        """Redis may have lost its last seconds: begin again from what it still has.
+
+        Otherwise positions that are written from here on would say that all before is there.
+        """
+        self._behind = True
+        if threading.get_ident() == self._thread:
+            raise _GivenUp
+
+    def _demand_same_redis(self) -> None:
+        """Give up where another thread has found that Redis was restarted."""
+        if self._behind:
+            raise _GivenUp
 
     def _beat(self, heart: metrics.Heart) -> None:
         places = {str(place): at for place, at in self._checkpoint.positions.items()}

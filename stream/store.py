@@ -24,6 +24,7 @@ from stream.embedded import EmbeddedRedis
 from stream.errors import StoreError
 from stream.health import Health, health_of
 from stream.keys import Keys
+from stream.restarts import Restarts
 from stream.settings import RedisSettings
 from stream.writes import STAMP_BYTES, Plain, Refused, Stamped, Writes
 
@@ -140,6 +141,7 @@ class Store:
         self.settings = settings
         self.keys = Keys(settings.prefix)
         self.wait: Callable[[float], None] = time.sleep
+        self.restarts = Restarts(redis.ConnectionError, redis.ResponseError)
         self._retry_s = settings.retry_s if retry_s is None else retry_s
         self._embedded: EmbeddedRedis | None = None
         url = settings.url.get_secret_value()
@@ -149,7 +151,7 @@ class Store:
             url = f"unix://{self._embedded.socket}"
             settings = settings.model_copy(update={"username": None, "password": None})
         try:
-            self._server = connect(settings, url)
+            self._server = connect(settings, url, self.restarts)
         except StoreError:
             self._end_embedded()
             raise
@@ -322,10 +324,13 @@ class Store:
         while True:
             try:
                 with self._server.following():
-                    return action()
+                    answer = action()
+                self.restarts.tell()
+                return answer
             except redis.AuthenticationError as error:
                 raise self._error(verb, error, "check redis.username and redis.password") from error
             except redis.RedisError as error:
+                self.restarts.tell()
                 now = time.monotonic()
                 deadline = now + self._retry_s if deadline is None else deadline
                 if not _passes(error) or now >= deadline:

@@ -15,6 +15,7 @@ import typer
 
 from rillet.cli.options import AsJson, SettingsFile, Verbose, opened
 from rillet.cli.progress import reading
+from stream import faults
 from stream.errors import SettingsError
 from stream.settings import Settings
 
@@ -236,6 +237,7 @@ def _consume(name: str, settings: Settings, verbose: int, until_eof: bool) -> No
     from consumers.wiring import configure_logs, run_consumer
 
     configure_logs(verbose)
+    faults.arm()
     stop = threading.Event()
 
     def end(_number: int, _frame: object) -> None:

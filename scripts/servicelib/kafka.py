@@ -62,10 +62,20 @@ share.coordinator.state.topic.min.isr=1
 """
 
 
-def start(home: Path, port: int, *, insist: bool) -> tuple[Process, int]:
+_PROXIED = """\
+listeners=BROKER://{host}:{port},CONTROLLER://{host}:{controller},PROXIED://{host}:{listens}
+advertised.listeners=BROKER://{host}:{port},PROXIED://{host}:{told}
+listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT
+"""
+
+
+def start(
+    home: Path, port: int, *, insist: bool, proxied: tuple[int, int] | None = None
+) -> tuple[Process, int]:
     """Start a broker and wait until it serves its own metadata; return its process and port.
 
-    Data that an earlier broker left in `home` is taken over.
+    Data that an earlier broker left in `home` is taken over. `proxied` is for a proxy before the
+    broker: the port on which it listens for it, and the proxy's own, which clients are told.
     """
     java = _java(home)
     classpath = f"{_FILES}:{_jars(home)}/*"
@@ -75,6 +85,12 @@ def start(home: Path, port: int, *, insist: bool) -> tuple[Process, int]:
     properties.write_text(
         _PROPERTIES.format(host=HOST, port=port, controller=controller, data=data)
     )
+    if proxied is not None:
+        listens, told = proxied
+        more = _PROXIED.format(
+            host=HOST, port=port, controller=controller, listens=listens, told=told
+        )
+        properties.write_text(properties.read_text() + more)
     if not (data / "meta.properties").exists():
         _format(java, classpath, properties, home / "format.log")
     log = home / "kafka.log"

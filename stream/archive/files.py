@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from stream.faults import reach
 from stream.folder import Folder
 
 __all__ = ["Files"]
@@ -98,7 +99,9 @@ class Files(Folder):
                     if self._local:
                         file.flush()
                         os.fsync(file.fileno())
+                reach("archive-written")
                 self._fs.mv(beside, path)
+                reach("archive-renamed")
                 if self._local:
                     _to_disk(above)
                     _to_disk(posixpath.dirname(above))

@@ -16,6 +16,7 @@ from stream.archive.spans import (
     place_of,
 )
 from stream.archive.table import Row, batch_of, write_table
+from stream.faults import reach
 from stream.records import TopicPartition
 
 __all__ = ["ArchiveWriter"]
@@ -75,6 +76,7 @@ class ArchiveWriter:
             path = data_name(place, day, start, end)
             file = write_table(self.files, path, place, [batch_of(place, mine)])
             written += [file] if file is not None else []
+        reach("archive-files")
         span = Span(
             topic=place.topic,
             partition=place.partition,

@@ -12,13 +12,15 @@ import pytest
 from stream.cluster import Cluster
 from stream.connect import connect
 from stream.errors import StoreError
+from stream.restarts import Restarts
 from stream.settings import RedisSettings, load_settings
 from stream.store import Store
 
 
 def told(url: str, **settings: Any) -> Any:
     """Return where an URL leads, not connected."""
-    return connect(RedisSettings(url=url, **settings), url)
+    restarts = Restarts(ConnectionError, ValueError)
+    return connect(RedisSettings(url=url, **settings), url, restarts)
 
 
 @pytest.mark.parametrize(
