@@ -18,6 +18,7 @@ from pydantic import SecretStr, ValidationError
 
 from stream.encoder_settings import EncoderTuningSettings
 from stream.errors import SettingsError
+from stream.limit_settings import LimitsSettings
 from stream.setting_group import Group as _Group
 from stream.transformer_settings import TransformerSettings
 
@@ -275,6 +276,7 @@ class Settings(_Group):
     kafka: KafkaSettings = KafkaSettings()
     redis: RedisSettings = RedisSettings()
     batch: BatchSettings = BatchSettings()
+    limits: LimitsSettings = LimitsSettings()
     session: SessionSettings = SessionSettings()
     neighbours: NeighboursSettings = NeighboursSettings()
     encoder: EncoderSettings = EncoderSettings()
