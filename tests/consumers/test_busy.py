@@ -20,7 +20,7 @@ from stream.records import Record, TopicPartition
 from stream.settings import Settings
 from stream.store import Store
 from stream.writes import Writes
-from tests.builders import MINUTE, NOON, interaction, item, ranking, search
+from tests.builders import MINUTE, NOON, interaction, ranking, search
 
 _prefixes = itertools.count()
 PLACE = TopicPartition(Settings().kafka.events, 0)
