@@ -40,8 +40,8 @@ OPEN_BYTES: Final = 1_500
 """Of an open list, and so many more for each of its items."""
 OPEN_ITEM_BYTES: Final = 220
 
-MODELS_BYTES: Final = 60_000
-MODELS_ITEM_BYTES: Final = 400
+MODELS_BYTES: Final = 117_000
+MODELS_ITEM_BYTES: Final = 306
 """What the sources of a process have learned: its size, and what each item adds."""
 
 LEARNER_BYTES: Final = 44_000

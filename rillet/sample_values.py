@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import random
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -43,7 +44,7 @@ ENCODER: Final = "all-MiniLM-L6-v2-9f6ec53b99df-int8-mean-96-r1"
 VISIT: Final = 6
 """Interactions of one visit."""
 
-ANCHORED: Final = 0.55
+ANCHORED: Final = 0.45
 """Share of the reasons that name an item of the user's past."""
 
 SECOND: Final = 0.9
@@ -95,18 +96,19 @@ class _Maker:
             words.append(self._name(self.chance.randint(3, 9)))
         return " ".join(words)[:chars]
 
-    def session(self) -> bytes:
-        """Fold as many events as a user has, by chance more or fewer."""
+    def session(self, level: float) -> bytes:
+        """Fold as many events as a user at this level has, 0 the fewest, 1 the most."""
         mean, session = self.shape.history, new_session(self.user())
-        many = max(1, self._about(mean))
+        many = max(1, _at(level, mean))
         shares = (self.shape.lists / max(mean, 1e-9), self.shape.searches / max(mean, 1e-9))
         time, offset = NOW_MS - int(self.shape.days * DAY_MS), self.chance.randrange(10**6)
         for n in range(many):
             if n % VISIT == 0:
-                visit = self._name(6)
+                common = {"user": session.user, "session": self._name(6)}
                 time += self.chance.randrange(int(self.shape.days * DAY_MS * VISIT / many) + 1)
             time += self.chance.randrange(60_000)
-            for event in self._deeds(session.user, time, visit, shares):
+            past = session.history.items
+            for event in self._deeds(common | {"timestamp": Millis(time)}, shares, past):
                 place, offset = (0, offset), offset + 1
                 moment = fold(session, event, place, self.rules)
                 assert moment is not None
@@ -115,9 +117,9 @@ class _Maker:
         return encode_session(session)
 
     def _deeds(
-        self, user: str, time: int, visit: str, shares: tuple[float, float]
+        self, common: dict[str, Any], shares: tuple[float, float], past: Sequence[str]
     ) -> Sequence[Event]:
-        common = {"timestamp": Millis(time), "user": user, "session": visit}
+        """Return an interaction, and by chance the list it came from and a search before."""
         deeds: list[Event] = []
         ranking = None
         if self.chance.random() < shares[0]:
@@ -128,7 +130,9 @@ class _Maker:
         name = self._name(self.shape.id_chars)
         if self.chance.random() < shares[1]:
             deeds.append(Search(query=self._words(12), **common))
-        deed = Interaction(item=self.item(), type=kind, ranking=ranking, id=name, **common)
+        again = past and self.chance.random() < self.shape.repeats
+        item = self.chance.choice(past) if again else self.item()
+        deed = Interaction(item=item, type=kind, ranking=ranking, id=name, **common)
         return [*deeds, deed]
 
     def answer(self) -> bytes:
@@ -169,11 +173,11 @@ class _Maker:
         card = fold_item(None, event, self.settings, partition=0, offset=10**5)
         return encode_card(msgspec.structs.replace(card, encoder=ENCODER))
 
-    def statistics(self) -> tuple[bytes, bytes]:
-        """Return an item's statistics: whole, and as readers get them."""
+    def statistics(self, level: float) -> tuple[bytes, bytes]:
+        """Return the statistics of an item at this level: whole, and as readers get them."""
         chance, item = self.chance, self.item()
-        followers = list({self.item() for _ in range(self._about(self.shape.successors))} - {item})
-        taken = min(ROWS, self._about(self.shape.users * self.shape.history / self.shape.items))
+        followers = list({self.item() for _ in range(_at(level, self.shape.successors))} - {item})
+        taken = min(ROWS, _at(level, self.shape.users * self.shape.history / self.shape.items))
         start = NOW_MS - int(self.shape.days * DAY_MS)
         times = sorted(chance.randrange(start, NOW_MS) for _ in range(taken))
         names = ["taken", *(["shown"] * 3), "clicked"]
@@ -197,9 +201,10 @@ class _Maker:
         public = msgspec.json.encode(view(state, self.settings.neighbours))
         return encode_item_state(state), public
 
-    def _about(self, mean: float) -> int:
-        """Draw a number with this mean: many have few, few have many."""
-        return round(self.chance.expovariate(1 / mean)) if mean > 0 else 0
+
+def _at(level: float, mean: float) -> int:
+    """Return a number at a level of those with this mean: many have few, few have many."""
+    return round(-mean * math.log1p(-level))
 
 
 def sample_values(shape: Shape, settings: Settings, *, many: int = 300, seed: int = 0) -> Values:
@@ -222,8 +227,10 @@ def sample_values(shape: Shape, settings: Settings, *, many: int = 300, seed: in
         By kind; content vectors are missing, which are all of one length.
     """
     maker = _Maker(shape, settings, seed)
-    sessions = [maker.session() for _ in range(many)]
-    statistics = [maker.statistics() for _ in range(many)]
+    # One of each level, not drawn: the few that have much weigh most.
+    levels = [(number + 0.5) / many for number in range(many)]
+    sessions = [maker.session(level) for level in levels]
+    statistics = [maker.statistics(level) for level in levels]
     by_kind = {
         "session": sessions,
         "recs": [maker.answer() for _ in range(many)],

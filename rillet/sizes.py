@@ -29,6 +29,8 @@ class Shape:
         Interactions, shown lists and searches of a user while his state lives.
     shown
         Items of a shown list.
+    repeats
+        Share of a user's interactions that are with an item he had before.
     successors
         Distinct items that were taken after an item.
     days
@@ -45,6 +47,7 @@ class Shape:
     lists: float = 5.0
     searches: float = 1.0
     shown: float = 10.0
+    repeats: float = 0.25
     successors: float = 60.0
     days: float = 30.0
     user_chars: int = 12
@@ -106,7 +109,7 @@ def shape_of(events: Iterable[Event | BadRecord], given: Shape) -> tuple[Shape, 
         Nobody does anything in the log.
     """
     sums = dict.fromkeys(("deeds", "lists", "shown", "searches", "bytes", "ids", "id_chars"), 0)
-    users: dict[str, None] = {}
+    users: dict[str, set[str]] = {}
     items: dict[str, tuple[int, int]] = {}
     first, last = 2**63, 0
     for event in events:
@@ -116,7 +119,9 @@ def shape_of(events: Iterable[Event | BadRecord], given: Shape) -> tuple[Shape, 
             items[event.item] = (title, max(0, sum(map(len, texts)) - title))
         elif isinstance(event, Ranking | Interaction | Search):
             _add(sums, event)
-            users[event.actor] = None
+            mine = users.setdefault(event.actor, set())
+            if isinstance(event, Interaction):
+                mine.add(event.item)
             first, last = min(first, event.timestamp), max(last, event.timestamp)
     if not users:
         raise SettingsError("nobody does anything in the log", "it must hold what users did")
@@ -127,6 +132,7 @@ def shape_of(events: Iterable[Event | BadRecord], given: Shape) -> tuple[Shape, 
         lists=sums["lists"] / many,
         searches=sums["searches"] / many,
         shown=sums["shown"] / max(1, sums["lists"]),
+        repeats=1 - sum(map(len, users.values())) / max(1, sums["deeds"]),
         days=max(1.0, (last - first) / 86_400_000),
         user_chars=round(sum(map(len, users)) / many),
         id_chars=round(sums["id_chars"] / max(1, sums["ids"])),
