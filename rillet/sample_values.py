@@ -111,8 +111,8 @@ class _Maker:
             for event in self._deeds(common | {"timestamp": Millis(time)}, shares, past):
                 place, offset = (0, offset), offset + 1
                 moment = fold(session, event, place, self.rules)
-                assert moment is not None
-                self.writer.add(session, event, moment, place)
+                if moment is not None:  # short ids meet again, as duplicates do
+                    self.writer.add(session, event, moment, place)
                 self.events.append(encode(event))
         return encode_session(session)
 
@@ -123,11 +123,11 @@ class _Maker:
         deeds: list[Event] = []
         ranking = None
         if self.chance.random() < shares[0]:
-            ranking = self._name(self.shape.id_chars)
+            ranking = self._name(self.shape.id_chars) or None
             shown = [ShownItem(self.item()) for _ in range(round(self.shape.shown))]
             deeds.append(Ranking(id=ranking, items=shown, **common))
         kind = self.chance.choice(TYPES)
-        name = self._name(self.shape.id_chars)
+        name = self._name(self.shape.id_chars) or None
         if self.chance.random() < shares[1]:
             deeds.append(Search(query=self._words(12), **common))
         again = past and self.chance.random() < self.shape.repeats

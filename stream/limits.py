@@ -23,6 +23,7 @@ __all__ = [
     "MAX_SHOWN",
     "MAX_TYPE",
     "MAX_VALUES",
+    "MAX_WORD",
     "cut_fields",
     "cut_list",
     "cut_text",
@@ -49,6 +50,9 @@ MAX_CHARS: Final = 1000
 
 MAX_VALUES: Final = 64
 """Values of a list in a field; the first ones stay."""
+
+MAX_WORD: Final = 100
+"""Characters of a text in a list; the first ones stay."""
 
 MAX_DEPTH: Final = 32
 """Objects and lists within one another."""
@@ -94,12 +98,12 @@ def cut_list(things: list[Any], most: int, name: str) -> list[Any]:
     return things[:most]
 
 
-def cut_text(text: str, name: str) -> str:
+def cut_text(text: str, name: str, most: int = MAX_CHARS) -> str:
     """Return the first characters of a text, and count under ``cut.NAME`` if there were more."""
-    if len(text) <= MAX_CHARS:
+    if len(text) <= most:
         return text
     metrics.count(f"cut.{name}")
-    return text[:MAX_CHARS]
+    return text[:most]
 
 
 def cut_fields(fields: list[Any]) -> list[Any]:
@@ -120,7 +124,9 @@ def cut_fields(fields: list[Any]) -> list[Any]:
             value = cut_text(value, "values")
         elif isinstance(value, list):
             values = cut_list(value, MAX_VALUES, "values")
-            value = [cut_text(one, "values") if isinstance(one, str) else one for one in values]
+            value = [
+                cut_text(one, "values", MAX_WORD) if isinstance(one, str) else one for one in values
+            ]
         same = value is field.value or value == field.value
         kept.append(field if same else msgspec.structs.replace(field, value=value))
     return kept

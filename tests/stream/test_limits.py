@@ -18,6 +18,7 @@ from stream.limits import (
     MAX_SHOWN,
     MAX_TYPE,
     MAX_VALUES,
+    MAX_WORD,
     is_too_deep,
 )
 
@@ -72,7 +73,7 @@ def test_fields_are_cut_in_number_name_text_and_list() -> None:
     fields = [
         {"name": "long", "value": "x" * (MAX_CHARS + 1)},
         {"name": "n" * (MAX_NAME + 1), "value": 1},
-        {"name": "many", "value": ["y" * (MAX_CHARS + 1), *range(MAX_VALUES)]},
+        {"name": "many", "value": ["y" * (MAX_WORD + 1), *range(MAX_VALUES)]},
         *({"name": f"f{n}", "value": True} for n in range(MAX_FIELDS)),
     ]
     event = read({"event": "user", "timestamp": 1, "user": "u"}, fields=fields)
@@ -80,7 +81,7 @@ def test_fields_are_cut_in_number_name_text_and_list() -> None:
     kept = {one.name: one.value for one in event.fields}
     assert len(kept) == MAX_FIELDS - 1  # the one without a name it could have
     assert kept["long"] == "x" * MAX_CHARS
-    assert kept["many"] == ["y" * MAX_CHARS, *map(float, range(MAX_VALUES - 1))]
+    assert kept["many"] == ["y" * MAX_WORD, *map(float, range(MAX_VALUES - 1))]
     assert kept["f0"] is True
     # too many fields, a name, and of values: two texts and a list
     assert metrics.counters() == {"cut.fields": 2, "cut.values": 3}
