@@ -11,8 +11,8 @@ from __future__ import annotations
 import gc
 import json
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -54,7 +54,7 @@ Say = Callable[[str], None]
 
 LIFE_MS: Final = 86_400_000
 CHUNK: Final = 5000
-SMALL: Final = Plan(seed=11, users=150, items=600, days=5.0)
+SMALL: Final = Plan(seed=11, users=80, items=300, days=5.0)
 """The shop whose replay gives the lists their form."""
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
@@ -63,14 +63,18 @@ app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptio
 class Shop:
     """A simulated shop, folded: the state of every user and item."""
 
-    def __init__(self, plan: Plan, settings: Settings) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.sessions: dict[str, Session] = {}
         self.items: dict[str, Item] = {}
         self.states: dict[str, ItemState] = {}
-        rules = Rules(settings.session, settings.interactions)
-        writer = ActivityWriter(settings.neighbours, "", 1)
-        for offset, event in enumerate(World(plan).events()):
+
+    def folding(self, events: Iterable[Event]) -> Iterator[Event]:
+        """Yield the events again, each folded in."""
+        rules = Rules(self.settings.session, self.settings.interactions)
+        writer = ActivityWriter(self.settings.neighbours, "", 1)
+        for offset, event in enumerate(events):
+            yield event
             if isinstance(event, Item):
                 self.items[event.item] = event
                 continue
@@ -161,13 +165,11 @@ def _fill(store: Store, shop: Shop, lists: list[Answer]) -> dict[str, int]:
     return counts
 
 
-def _predicted(plan: Plan, shop: Shop, settings: Settings) -> Estimate:
+def _predicted(usual: Shape, shop: Shop) -> Estimate:
     """Predict from the means of the shop's log, as ``rillet estimate --like`` does."""
-    successors = [len(state.next) for state in shop.states.values()]
-    shape = Shape(len(shop.sessions), len(shop.items), successors=float(np.mean(successors)))
-    events: Iterator[Event] = World(plan).events()
-    shape, _ = shape_of(events, shape)
-    return estimate(shape, Load(), settings)
+    successors = float(np.mean([len(state.next) for state in shop.states.values()]))
+    sizes = {"users": len(shop.sessions), "items": len(shop.items), "successors": successors}
+    return estimate(replace(usual, **sizes), Load(), shop.settings)
 
 
 def _compared(found: Estimate, before: int, store: Store) -> dict[str, Any]:
@@ -195,9 +197,10 @@ def run_once(plan: Plan, servers: Servers, folder: Path, say: Say) -> dict[str, 
     say("replaying a small shop, for the form of lists")
     lists = _forms(folder)
     say(f"folding a shop of {plan.users:,} users and {plan.items:,} items")
-    shop = Shop(plan, settings)
+    shop = Shop(settings)
+    usual, _ = shape_of(shop.folding(World(plan).events()), Shape(plan.users, plan.items))
     say(f"predicting from the means of {len(shop.sessions):,} users")
-    found = _predicted(plan, shop, settings)
+    found = _predicted(usual, shop)
     store = Store(settings.redis)
     try:
         before = store.health().used_bytes
