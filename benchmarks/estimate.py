@@ -168,7 +168,11 @@ def _fill(store: Store, shop: Shop, lists: list[Answer]) -> dict[str, int]:
 def _predicted(usual: Shape, shop: Shop) -> Estimate:
     """Predict from the means of the shop's log, as ``rillet estimate --like`` does."""
     successors = float(np.mean([len(state.next) for state in shop.states.values()]))
-    sizes = {"users": len(shop.sessions), "items": len(shop.items), "successors": successors}
+    sizes: dict[str, Any] = {
+        "users": len(shop.sessions),
+        "items": len(shop.items),
+        "successors": successors,
+    }
     return estimate(replace(usual, **sizes), Load(), shop.settings)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from rillet.sizes import Shape
 
 __all__ = ["estimate"]
-
-Count = Annotated[float, typer.Option(min=0)]
 
 
 def estimate(  # noqa: PLR0913 - the options are the interface
@@ -68,21 +66,19 @@ def estimate(  # noqa: PLR0913 - the options are the interface
     from stream.events import decode
     from stream.log import read_log
 
-    settings = opened(settings_file, **({"recommend": {"length": length}} if length else {}))
-    shape = Shape(
-        **{"users": number_of(users), "items": number_of(items), "history": history},
-        **{"lists": lists, "shown": shown, "successors": successors, "text_chars": text},
-    )
+    overrides: dict[str, Any] = {"recommend": {"length": length}} if length else {}
+    settings = opened(settings_file, **overrides)
+    usual: dict[str, Any] = {"history": history, "lists": lists, "shown": shown}
+    usual |= {"successors": successors, "text_chars": text}
+    shape = Shape(number_of(users), number_of(items), **usual)
     if shape.users < 1 or shape.items < 1:
         raise typer.BadParameter("there must be a user and an item")
     event_bytes = 0.0
     if like is not None:
         shape, event_bytes = shape_of((decode(raw) for _, raw in read_log(like)), shape)
-    load = Load(
-        **{"per_s": number_of(rate), "event_bytes": event_bytes, "keep_days": keep},
-        **{"replicas": replicas, "processes": processes},
-        partitions=settings.kafka.partitions,
-    )
+    flow: dict[str, Any] = {"event_bytes": event_bytes, "keep_days": keep, "replicas": replicas}
+    flow |= {"processes": processes, "partitions": settings.kafka.partitions}
+    load = Load(number_of(rate), **flow)
     found = compute(shape, load, settings)
     if as_json:
         typer.echo(json.dumps({"shape": asdict(shape), "load": asdict(load)} | found.as_dict()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 from rich.console import Console
 
@@ -12,15 +13,19 @@ from stream.metrics import Pulse
 
 
 def pulse(busy: dict[str, int]) -> Pulse:
-    return Pulse(
-        **{"name": "personalize", "host": "h", "pid": 1, "group": "g", "started_at": 0, "at": 0},
-        **{"events": 1, "events_per_s": 1.0, "lag": 0, "partitions": []},
-        **{"counters": {}, "steps": {}, "busy": busy},
-    )
+    said: dict[str, Any] = {"name": "personalize", "host": "h", "pid": 1, "group": "g"}
+    said |= {"started_at": 0, "at": 0, "events": 1, "events_per_s": 1.0, "lag": 0}
+    return Pulse(**said, partitions=[], counters={}, steps={}, busy=busy)
 
 
 def shown(busy: dict[str, int]) -> str:
-    nothing = {"deadletters": 0, "newest": None, "generated_at": None, "model": "", "blends": []}
+    nothing: dict[str, Any] = {
+        "deadletters": 0,
+        "newest": None,
+        "generated_at": None,
+        "model": "",
+        "blends": [],
+    }
     state = State(at=0, processes=[pulse(busy)], lag={}, kafka="", **nothing)
     console = Console(width=120, file=io.StringIO(), record=True)
     console.print(_screen(state))
