@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -115,6 +116,7 @@ class Personalize:
         self.learners = KeptLearners(settings, store, self.engine, observer)
         self.served: Served | None = None
         self._early = EARLY / max(1, view.event_partitions)
+        self._most = settings.limits.user_events_per_minute or sys.maxsize
         self._time = Watermark()
         self._default_at = 0
         self._default_short = False
@@ -186,6 +188,7 @@ class Personalize:
             self._settings.neighbours, topics.transitions, self._view.transition_partitions
         )
         touched: dict[str, Session] = {}
+        busy = 0  # of users that go too fast: remembered, but nobody's example
         # From batch to batch the time may turn back: the first one heard may have run ahead.
         self._time = Watermark(self._time.state())
         for record, event in events:
@@ -201,11 +204,21 @@ class Personalize:
             if moment is None:
                 metrics.count("skipped")
                 continue
-            lessons.note(session, event, moment, place)
-            activity.add(session, event, moment, place)
+            if session.pace.at(moment.time) < self._most:
+                lessons.note(session, event, moment, place)
+                activity.add(session, event, moment, place)
+            else:
+                busy += 1
             advance(session, event, moment, place, self._rules)
         writes.produced += activity.drain()
+        if busy:
+            metrics.count("busy", busy)
+            for session in filter(self._is_busy, touched.values()):
+                metrics.note_busy(session.user, session.pace.events)
         return touched
+
+    def _is_busy(self, session: Session) -> bool:
+        return session.pace.events > self._most
 
     def _hand_over(self, session: Session, event: Identify) -> list[Outgoing]:
         """Re-publish an anonymous session under the key of the user he turned out to be."""
@@ -221,7 +234,7 @@ class Personalize:
 
     def _answer(self, touched: Mapping[str, Session]) -> list[Answer]:
         """Return the fresh lists of everyone touched, and now and then the default list."""
-        known = [s for s in touched.values() if s.events]
+        known = sorted((s for s in touched.values() if s.events), key=self._is_busy)
         questions, users = [], []
         for session in known:
             now = session.as_of.event_time

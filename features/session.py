@@ -21,6 +21,7 @@ from features.parts.history import History
 from features.parts.ignored import Ignored
 from features.parts.impressions import Impressions
 from features.parts.owned import Owned
+from features.parts.pace import Pace
 from features.parts.situation import Situation
 from features.parts.windows import Windows
 from features.salvage import salvaged
@@ -88,12 +89,13 @@ class Session(Struct, omit_defaults=True):
     windows: Windows = msgspec.field(default_factory=Windows)
     situation: Situation = msgspec.field(default_factory=Situation)
     impressions: Impressions = msgspec.field(default_factory=Impressions)
+    pace: Pace = msgspec.field(default_factory=Pace)
     recent_ids: list[str] = []
     merged: dict[str, list[int]] = {}
     forgotten: Whole = 0
 
 
-PARTS: Final = ("history", "owned", "ignored", "windows", "situation", "impressions")
+PARTS: Final = ("history", "owned", "ignored", "windows", "situation", "impressions", "pace")
 """The features, in fold order; a new one is a field of Session and a name here."""
 
 _DECODER: Final = msgspec.json.Decoder(Session)

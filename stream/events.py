@@ -16,6 +16,17 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from stream.limits import (
+    MAX_DEPTH,
+    MAX_ID,
+    MAX_SHOWN,
+    MAX_TYPE,
+    cut_fields,
+    cut_list,
+    cut_text,
+    is_too_deep,
+)
+
 __all__ = [
     "MAX_TIME_MS",
     "BadRecord",
@@ -42,6 +53,9 @@ MAX_TIME_MS: Final = 253_402_300_799_999
 
 RESERVED_USER: Final = "*default*"
 """The name under which the list for unknown users is stored."""
+
+_IDS: Final = ("user", "item", "session", "anonymous", "id", "ranking")
+"""Whatever names something, by which it is found again."""
 
 _NUMERIC: Final = re.compile(r"-?\d+(\.\d*)?([eE][+-]?\d+)?")
 _PATH: Final = re.compile(r" - at `\$\.?([^`]*)`$")
@@ -250,11 +264,14 @@ def decode(raw: bytes, *, max_bytes: int = 1_048_576) -> Event | BadRecord:
     """
     if len(raw) > max_bytes:
         return BadRecord("oversize", "", f"{len(raw)} bytes, {max_bytes} are allowed", raw)
+    if is_too_deep(raw):
+        return BadRecord("oversize", "", f"nested deeper than {MAX_DEPTH}", raw)
     try:
         event: Event = _DECODER.decode(raw)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         return malformed(str(error), raw)
-    return _check(event, raw)
+    bad = _check(event, raw) or _oversize(event, raw)
+    return bad or _cut(event)
 
 
 def malformed(message: str, raw: bytes, under: str = "") -> BadRecord:
@@ -282,7 +299,7 @@ def malformed(message: str, raw: bytes, under: str = "") -> BadRecord:
     return BadRecord("malformed", field, message, raw)
 
 
-def _check(event: Event, raw: bytes) -> Event | BadRecord:
+def _check(event: Event, raw: bytes) -> BadRecord | None:
     """Refuse what the types cannot say: nameless and reserved ids."""
     if isinstance(event, _ByUser) and not event.actor:
         return BadRecord("malformed", "user", "neither `user` nor `session` is given", raw)
@@ -292,6 +309,37 @@ def _check(event: Event, raw: bytes) -> Event | BadRecord:
             return BadRecord("malformed", field, "an id may not be empty", raw)
         if name == RESERVED_USER:
             return BadRecord("reserved", field, f"{RESERVED_USER!r} is a reserved name", raw)
+    return None
+
+
+def _oversize(event: Event, raw: bytes) -> BadRecord | None:
+    """Refuse ids that are too long: cut, two of them could become one."""
+    if isinstance(event, Interaction) and len(event.type) > MAX_TYPE:
+        return BadRecord("oversize", "type", f"a type of {len(event.type)} characters", raw)
+    if len(raw) <= MAX_ID:
+        return None  # nothing in it can be too long
+    for field in _IDS:
+        name = getattr(event, field, None)
+        if name is not None and len(name) > MAX_ID:
+            return BadRecord("oversize", field, f"an id of {len(name)} characters", raw)
+    if isinstance(event, Ranking):
+        for at, shown in enumerate(event.items):
+            if len(shown.id) > MAX_ID:
+                message = f"an id of {len(shown.id)} characters"
+                return BadRecord("oversize", f"items[{at}].id", message, raw)
+    return None
+
+
+def _cut(event: Event) -> Event:
+    """Cut what is too long; an item's fields are cut by its card, as the settings say."""
+    if isinstance(event, Item):
+        return event
+    if event.fields and (fields := cut_fields(event.fields)) != event.fields:
+        event = msgspec.structs.replace(event, fields=fields)
+    if isinstance(event, Ranking) and len(event.items) > MAX_SHOWN:
+        return msgspec.structs.replace(event, items=cut_list(event.items, MAX_SHOWN, "items"))
+    if isinstance(event, Search) and (query := cut_text(event.query, "query")) != event.query:
+        return msgspec.structs.replace(event, query=query)
     return event
 
 

@@ -21,8 +21,10 @@ __all__ = [
     "Pulse",
     "Step",
     "StepFigures",
+    "busiest",
     "count",
     "counters",
+    "note_busy",
     "reset",
     "snapshot",
     "step",
@@ -40,6 +42,10 @@ _SCATTER: Final = 0x9E3779B1
 
 _CPU_EARLY: Final = 16
 """Runs at the beginning that are all measured."""
+
+_BUSY_KEPT: Final = 100
+_BUSY_SHOWN: Final = 10
+_BUSY_S: Final = 60.0
 
 
 class StepFigures(Struct, frozen=True):
@@ -135,6 +141,7 @@ def _middle_ns(bucket: int) -> float:
 
 _steps: dict[str, Step] = {}
 _counters: dict[str, int] = {}
+_busy: dict[str, tuple[int, float]] = {}
 
 
 def step(name: str) -> Step:
@@ -163,6 +170,23 @@ def counters() -> dict[str, int]:
     return dict(_counters)
 
 
+def note_busy(user: str, events: int) -> None:
+    """Note that a user goes too fast, and how many events he had in his newest minute."""
+    _busy.pop(user, None)
+    _busy[user] = (events, time.monotonic())
+    for first in list(_busy)[:-_BUSY_KEPT]:
+        del _busy[first]
+
+
+def busiest() -> dict[str, int]:
+    """Return who was noted as busy in the last minute, the fastest first, ten at the most."""
+    since = time.monotonic() - _BUSY_S
+    for user in [user for user, (_, at) in _busy.items() if at < since]:
+        del _busy[user]
+    found = sorted(((events, user) for user, (events, _) in _busy.items()), reverse=True)
+    return {user: events for events, user in found[:_BUSY_SHOWN]}
+
+
 def snapshot() -> dict[str, StepFigures]:
     """Return the figures of all steps."""
     return {name: one.figures() for name, one in _steps.items()}
@@ -172,12 +196,14 @@ def reset() -> None:
     """Forget everything: for the begin of a benchmark or a test."""
     _steps.clear()
     _counters.clear()
+    _busy.clear()
 
 
 class Pulse(Struct, frozen=True):
     """What a running consumer says of itself under ``keys.heartbeat(name)``.
 
-    Times are epoch milliseconds; ``events_per_s`` is since the pulse before.
+    Times are epoch milliseconds; ``events_per_s`` is since the pulse before;
+    ``busy`` has users that go too fast, with their events in a minute.
     """
 
     name: str
@@ -192,6 +218,7 @@ class Pulse(Struct, frozen=True):
     partitions: list[str]
     counters: dict[str, int]
     steps: dict[str, StepFigures]
+    busy: dict[str, int] = {}
 
 
 class Heart:
@@ -245,6 +272,7 @@ class Heart:
             partitions=[f"{name}@{offset}" for name, offset in sorted(partitions.items())],
             counters=counters(),
             steps=snapshot(),
+            busy=busiest(),
         )
         return msgspec.json.encode(pulse)
 

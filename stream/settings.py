@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from stream.encoder_settings import EncoderTuningSettings
 from stream.errors import SettingsError
 from stream.kafka_settings import KafkaSettings
+from stream.limit_settings import LimitsSettings
 from stream.privacy_settings import PrivacySettings
 from stream.redis_settings import RedisSettings
 from stream.setting_group import Group as _Group
@@ -236,6 +237,7 @@ class Settings(_Group):
     redis: RedisSettings = RedisSettings()
     privacy: PrivacySettings = PrivacySettings()
     batch: BatchSettings = BatchSettings()
+    limits: LimitsSettings = LimitsSettings()
     session: SessionSettings = SessionSettings()
     neighbours: NeighboursSettings = NeighboursSettings()
     encoder: EncoderSettings = EncoderSettings()

@@ -10,6 +10,8 @@ from stream.events import Event, Interaction, Ranking, Search
 __all__ = ["KEPT_DAYS", "Windows"]
 
 KEPT_DAYS: Final = 30
+MAX_NAMES: Final = 64
+"""Names counted of a user; of more the first to come stay."""
 
 
 class Windows(Part):
@@ -19,7 +21,8 @@ class Windows(Part):
     ----------
     days
         Name to {day since the epoch (as text): count}. Names are the types of
-        interaction, ``shown`` (items in lists), ``taken`` (positives) and ``search``.
+        interaction, ``shown`` (items in lists), ``taken`` (positives) and ``search``;
+        at most 64 of them.
     totals
         Name to the count over all time.
 
@@ -47,6 +50,8 @@ class Windows(Part):
             self._add("search", 1, moment)
 
     def _add(self, name: str, count: int, moment: Moment) -> None:
+        if name not in self.totals and len(self.totals) >= MAX_NAMES:
+            return
         self.totals[name] = self.totals.get(name, 0) + count
         days = self.days.setdefault(name, {})
         day = moment.time // DAY_MS

@@ -50,6 +50,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "consume": Entry("rillet.cli.live:consume", "Run one consumer"),
     "up": Entry("rillet.cli.live:up", "Run all consumers"),
     "doctor": Entry("rillet.cli.health:doctor", "Check everything, and say how to mend it"),
+    "estimate": Entry("rillet.cli.estimate:estimate", "Predict memory and disk for a size"),
     "archive": Entry("rillet.cli.archive:app", "Look after the archive of the stream"),
     "train": Entry("rillet.cli.train:train", "Train the next Transformer, and promote it"),
     "train-encoder": Entry(

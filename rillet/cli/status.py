@@ -131,6 +131,9 @@ def _facts(state: State) -> Table:
         table.add_row(f"lag of {name}", f"{lag:,}")
     if state.deadletters is not None:
         table.add_row("dead letters", f"{state.deadletters:,}{_reasons(state)}")
+    for pulse in state.processes:
+        for user, events in pulse.busy.items():
+            table.add_row("[yellow]too fast[/]", f"{escape(user)}: {events:,} events in a minute")
     if state.newest is not None:
         moment = dt.datetime.fromtimestamp(state.newest / 1000, dt.UTC)
         age = ago(state.at - state.newest)

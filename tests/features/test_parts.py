@@ -4,7 +4,7 @@ import pytest
 
 from features.parts.base import Rules
 from features.parts.situation import MAX_PROFILE
-from features.parts.windows import KEPT_DAYS
+from features.parts.windows import KEPT_DAYS, MAX_NAMES
 from stream.events import Event, Field
 from stream.settings import Settings
 from tests.builders import (
@@ -168,3 +168,19 @@ def test_profile_keeps_known_fields_up_to_date_when_it_is_full() -> None:
     assert "extra" not in found
     assert "f1" not in found
     assert len(found) == MAX_PROFILE - 1
+
+
+def test_windows_count_no_more_names_than_they_have_room_for() -> None:
+    events = [interaction("a", type=f"type{n}") for n in range(3 * MAX_NAMES)]
+    windows = folded([*events, interaction("a", type="type0")]).windows
+    assert len(windows.totals) == len(windows.days) == MAX_NAMES
+    assert windows.totals["type0"] == 2
+
+
+def test_pace_counts_within_a_minute_and_late_events_with_it() -> None:
+    first = folded([interaction("a", NOON + n) for n in range(5)])
+    assert (first.pace.at(NOON + 59_999), first.pace.at(NOON + 60_000)) == (5, 0)
+    late = folded([interaction("a", NOON - 10**8)], state=first, first=5)
+    assert (late.pace.minute, late.pace.events) == (NOON // 60_000, 6)
+    fresh = folded([search("tea", NOON + 60_000)], state=late, first=6)
+    assert (fresh.pace.minute, fresh.pace.events) == (NOON // 60_000 + 1, 1)
