@@ -1,26 +1,43 @@
-"""Processor time an event as the catalogue grows: the engine over a log, without Kafka."""
+"""How the engine scales: with the catalogue, and with the number of processes.
+
+    scripts/services.py run -- python -m benchmarks.scaling --json build/scaling.json
+
+replays one shop with ever more items in one process, without Kafka, and has 1, 2 and 4
+`personalize` processes work off another over a real Kafka and Redis: whether they end in what a
+replay by a single process ends in (`rillet verify`), what processor time an event costs them, and
+how long users wait for a list while a process joins, leaves and is killed.
+"""
 
 from __future__ import annotations
 
+import json
 import statistics
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import numpy as np
+import typer
+from rich.console import Console
 
-from benchmarks.place import embedded
+from benchmarks import fleet
+from benchmarks.entry import enter
+from benchmarks.environment import describe
+from benchmarks.fleet import Pace
+from benchmarks.place import Servers, embedded
 from benchmarks.workload import Sizes, cut
 from consumers.replay import Replay, Replayed
 from features.text import TextEncoder, load_encoder
+from stream.errors import SettingsError
 from stream.events import Event, Field, Item, encode
 from stream.log import LogWriter
 from stream.settings import Settings
 
-__all__ = ["HOW", "bare", "measure"]
+__all__ = ["HOW", "app", "bare", "main", "measure"]
 
 Say = Callable[[str], None]
 
@@ -103,3 +120,91 @@ def _row(items: int, runs: Sequence[Replayed]) -> dict[str, Any]:
         "cpu_us_per_event_rounds": [round(one, 1) for one in cpu],
         "events_per_s": round(statistics.median(run.events / run.wall_s for run in runs), 1),
     }
+
+
+app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+
+
+@app.command()
+def run(  # noqa: PLR0913 - the options are the interface
+    *,
+    processes: Annotated[str, typer.Option(help="How many, by commas.")] = "1,2,4",
+    partitions: Annotated[int, typer.Option(min=1, help="Of the events topic.")] = 8,
+    events: Annotated[int, typer.Option(min=100, help="Worked off by each.")] = 6000,
+    per_s: Annotated[int, typer.Option(min=1, help="Events a second while they come and go.")] = 50,
+    between_s: Annotated[float, typer.Option(min=12, help="Seconds between disturbances.")] = 25.0,
+    catalogues: Annotated[str, typer.Option(help="Items, by commas; empty leaves it out.")] = "",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures.")] = None,
+    kafka: Annotated[str, typer.Option(envvar="RILLET_TEST_KAFKA", help="host:port")] = "",
+    redis: Annotated[str, typer.Option(envvar="RILLET_TEST_REDIS", help="redis:// URL")] = "",
+) -> None:
+    """Measure how the engine scales; print tables, and write JSON.
+
+    Processor time counts here, not the clock: processes that share too few
+    processors are slow together, and cost what they cost. The time in which an
+    idle process polls is told apart.
+
+    [bold]Examples[/bold]
+
+      scripts/services.py run -- python -m benchmarks.scaling --json build/scaling.json
+
+      scripts/services.py run -- python -m benchmarks.scaling --catalogues 1000,10000
+    """
+    counts = tuple(int(one) for one in processes.split(","))
+    if not (kafka and redis):
+        message = "a real Kafka and a real Redis must be named"
+        raise SettingsError(message, "scripts/services.py run -- python -m benchmarks.scaling")
+    if max(counts) > partitions:
+        raise SettingsError(f"{max(counts)} processes, {partitions} partitions: some have none")
+    notes, begun = Console(stderr=True, highlight=False), time.monotonic()
+
+    def say(text: str) -> None:
+        notes.print(f"[dim]{time.monotonic() - begun:6.0f} s  {text}[/]")
+
+    found: dict[str, Any] = {"environment": describe()}
+    sizes = Sizes(users=600, items=1500)
+    pace = Pace(counts, partitions, events, per_s, between_s)
+    found["processes"] = fleet.measure(Servers(kafka, redis), sizes.world(), pace, say)
+    if catalogues:
+        grown = tuple(int(one) for one in catalogues.split(","))
+        small = replace(Sizes(), warm=2000, events=1000, rounds=3)
+        found["catalogues"] = measure(small, grown, say)["catalogues"]
+    if json_file is not None:
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        json_file.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+    _print(found, Console(highlight=False))
+
+
+def _print(found: dict[str, Any], out: Console) -> None:
+    its = found["processes"]
+    first = its["rows"][0]["cpu_us_per_event_without_idle"]
+    out.print(
+        "processes  events/s  CPU us/event  without idling          states  items' statistics"
+    )
+    for row in its["rows"]:
+        kinds = {one["kind"]: one for one in row["verify"]}
+        cells = [f"{kinds[k]['equal']} = {kinds[k]['wrong']} /=" for k in ("session", "itemstate")]
+        cpu = row["cpu_us_per_event_without_idle"]
+        ratio = f"{cpu:,.0f} ({cpu / first:.2f} x)"
+        out.print(
+            f"{row['processes']:>9}{row['events_per_s']:>10,.0f}{row['cpu_us_per_event']:>14,.0f}"
+            f"{ratio:>16}{cells[0]:>16}{cells[1]:>19}"
+        )
+    out.print(f"\nwaiting for a list, seconds (session {its['pauses']['session_s']:g} s)")
+    for name, row in its["pauses"]["moments"].items():
+        out.print(
+            f"{name:<28}{row['events']:>7} events  p50 {row['p50_s']:.3f}  "
+            f"longest {row['longest_s']:.2f}  over a second {row['over_1s']:.1%}"
+        )
+    out.print(f"events without a list: {its['pauses']['unseen']}")
+    for row in found.get("catalogues", ()):
+        out.print(f"{row['items']:>8,} items {row['cpu_us_per_event']:>8,.0f} CPU us/event")
+
+
+def main() -> None:
+    """Run the command line."""
+    enter(app, "python -m benchmarks.scaling")
+
+
+if __name__ == "__main__":
+    main()
