@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+import redis
 
 from benchmarks.live import variables
 from benchmarks.openloop import Plan
@@ -26,7 +27,7 @@ from benchmarks.worker import Worker
 from consumers.wiring import group_of
 from rillet import Client
 from rillet.simulate import World
-from stream.errors import RilletError
+from stream.errors import BrokerError, RilletError
 from stream.events import Delete, Event, Identify, Item, encode
 from stream.log import LogWriter
 from stream.metrics import Pulse
@@ -81,6 +82,7 @@ class Fleet:
     folder: Path
     more: dict[str, str] = field(default_factory=dict)
     running: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    neighbours: subprocess.Popen[bytes] = field(init=False)
 
     def start(self, name: str) -> subprocess.Popen[bytes]:
         """Start a consumer."""
@@ -134,7 +136,10 @@ class Fleet:
             "neighbours": kafka.transitions,
         }
         group = group_of(name, self.place.settings)
-        return not any(one.lag for one in group_lag(kafka, group, [topics[name]]))
+        try:
+            return not any(one.lag for one in group_lag(kafka, group, [topics[name]]))
+        except BrokerError:  # a Kafka that has just started has no coordinator yet
+            return False
 
     def wait(self, what: Callable[[], bool]) -> None:
         """Wait until something is so.
@@ -169,34 +174,33 @@ def fleet(servers: Servers, items: Sequence[Event], known: Vectors, pace: Pace) 
             one.wait(lambda: one.worked_off("catalogue"))
             one.stop(catalogue)
             shelve(place.store, known)
-            one.start("neighbours")
+            one.neighbours = one.start("neighbours")
             yield one
         finally:
             one.stop_all()
 
 
-def measure(servers: Servers, world: World, pace: Pace, say: Say) -> dict[str, Any]:
+def measure(
+    servers: Servers, items: Sequence[Item], world: World, pace: Pace, say: Say
+) -> dict[str, Any]:
     """Work off the same log with ever more processes; then let processes come and go.
 
     Parameters
     ----------
     servers
         Where Kafka and Redis are.
+    items
+        The catalogue.
     world
-        Whose log it is.
+        Whose log it is, but for its items.
     pace
         How much and how fast.
     say
         Told what is going on.
     """
-    items: list[Event] = []
-    deeds: list[Event] = []
-    for event in world.events():
-        if isinstance(event, Item):
-            items.append(event)
-        elif not isinstance(event, (Identify, Delete)):
-            deeds.append(event)
-    items.sort(key=lambda one: one.item if isinstance(one, Item) else "")
+    others = (Item, Identify, Delete)  # what is handed over comes back when it may
+    deeds = [event for event in world.events() if not isinstance(event, others)]
+    items = sorted(items, key=lambda one: one.item)
     known: Vectors = {}
     rows = []
     for count in pace.processes:
@@ -219,24 +223,44 @@ def _worked(
     first = [_cpu_s(process) for process in mine]
     time.sleep(IDLE_S)
     idle = sum(_cpu_s(process) for process in mine) - sum(first)
-    before, begun = [_cpu_s(process) for process in mine], time.monotonic()
+    meters: dict[str, Callable[[], float]] = {
+        "cpu": lambda: sum(_cpu_s(process) for process in mine),
+        "neighbours_cpu": lambda: _cpu_s(one.neighbours),
+        "redis_cpu": lambda: _redis_cpu_s(one.place),
+    }
+    before, begun = {name: read() for name, read in meters.items()}, time.monotonic()
     one.place.publish(deeds)
     one.wait(lambda: one.worked_off(PERSONALIZE))
     wall = time.monotonic() - begun
-    spent = [_cpu_s(process) - earlier for process, earlier in zip(mine, before, strict=True)]
-    waiting = idle / IDLE_S * wall
+    spent = {"cpu": meters["cpu"]() - before["cpu"]}
+    memory = max(_rss_mib(process) for process in mine)
     one.wait(lambda: one.worked_off("neighbours"))
+    spent |= {name: read() - before[name] for name, read in meters.items() if name not in spent}
+    spent["cpu_without_idle"] = spent["cpu"] - idle / IDLE_S * wall
     return {
         "processes": count,
         "events": len(deeds),
         "wall_s": round(wall, 2),
         "events_per_s": round(len(deeds) / wall, 1),
-        "cpu_us_per_event": round((sum(spent)) / len(deeds) * 1e6, 1),
         "idle_cpu_ms_per_s": round(idle / IDLE_S / count * 1e3, 2),
-        "cpu_us_per_event_without_idle": round((sum(spent) - waiting) / len(deeds) * 1e6, 1),
-        "cpu_s_of_each": [round(seconds, 2) for seconds in spent],
+        "rss_mib": round(memory, 1),
+        **{f"{name}_us_per_event": round(s / len(deeds) * 1e6, 1) for name, s in spent.items()},
         "verify": _verified(one, [*items, *deeds]),
     }
+
+
+def _redis_cpu_s(place: Place) -> float:
+    """Return the processor time that the Redis server has had, in seconds."""
+    client: Any = redis.Redis.from_url(place.settings.redis.url.get_secret_value())
+    with client:
+        spent = client.info("cpu")
+    return float(spent["used_cpu_user"] + spent["used_cpu_sys"])
+
+
+def _rss_mib(process: subprocess.Popen[bytes]) -> float:
+    """Return the memory that a process has, in MiB."""
+    pages = int(Path(f"/proc/{process.pid}/statm").read_text("ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def _cpu_s(process: subprocess.Popen[bytes]) -> float:

@@ -23,6 +23,7 @@ from typing import Annotated, Any, Final
 import numpy as np
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from benchmarks import fleet
 from benchmarks.entry import enter
@@ -131,6 +132,7 @@ def run(  # noqa: PLR0913 - the options are the interface
     processes: Annotated[str, typer.Option(help="How many, by commas.")] = "1,2,4",
     partitions: Annotated[int, typer.Option(min=1, help="Of the events topic.")] = 8,
     events: Annotated[int, typer.Option(min=100, help="Worked off by each.")] = 6000,
+    items: Annotated[int, typer.Option(min=240, help="Of the shop.")] = 1000,
     per_s: Annotated[int, typer.Option(min=1, help="Events a second while they come and go.")] = 50,
     between_s: Annotated[float, typer.Option(min=12, help="Seconds between disturbances.")] = 25.0,
     catalogues: Annotated[str, typer.Option(help="Items, by commas; empty leaves it out.")] = "",
@@ -162,9 +164,10 @@ def run(  # noqa: PLR0913 - the options are the interface
         notes.print(f"[dim]{time.monotonic() - begun:6.0f} s  {text}[/]")
 
     found: dict[str, Any] = {"environment": describe()}
-    sizes = Sizes(users=600, items=1500)
+    world = Sizes(users=600, items=items).world()
+    plain = [bare(one, at) for at, one in enumerate(e for e in world.events() if type(e) is Item)]
     pace = Pace(counts, partitions, events, per_s, between_s)
-    found["processes"] = fleet.measure(Servers(kafka, redis), sizes.world(), pace, say)
+    found["processes"] = fleet.measure(Servers(kafka, redis), plain, world, pace, say)
     if catalogues:
         grown = tuple(int(one) for one in catalogues.split(","))
         small = replace(Sizes(), warm=2000, events=1000, rounds=3)
@@ -177,19 +180,25 @@ def run(  # noqa: PLR0913 - the options are the interface
 
 def _print(found: dict[str, Any], out: Console) -> None:
     its = found["processes"]
-    first = its["rows"][0]["cpu_us_per_event_without_idle"]
-    out.print(
-        "processes  events/s  CPU us/event  without idling          states  items' statistics"
-    )
+    first = its["rows"][0]["cpu_without_idle_us_per_event"]
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("", "events/s", "CPU us/event", "without idling", "neighbours", "Redis", "MiB"):
+        table.add_column(name, justify="right")
+    table.add_column("like one process / not")
     for row in its["rows"]:
-        kinds = {one["kind"]: one for one in row["verify"]}
-        cells = [f"{kinds[k]['equal']} = {kinds[k]['wrong']} /=" for k in ("session", "itemstate")]
-        cpu = row["cpu_us_per_event_without_idle"]
-        ratio = f"{cpu:,.0f} ({cpu / first:.2f} x)"
-        out.print(
-            f"{row['processes']:>9}{row['events_per_s']:>10,.0f}{row['cpu_us_per_event']:>14,.0f}"
-            f"{ratio:>16}{cells[0]:>16}{cells[1]:>19}"
+        kinds = [one for one in row["verify"] if one["kind"] in ("session", "itemstate")]
+        cpu = row["cpu_without_idle_us_per_event"]
+        table.add_row(
+            str(row["processes"]),
+            f"{row['events_per_s']:,.0f}",
+            f"{row['cpu_us_per_event']:,.0f}",
+            f"{cpu:,.0f} ({cpu / first:.2f} x)",
+            f"{row['neighbours_cpu_us_per_event']:,.0f}",
+            f"{row['redis_cpu_us_per_event']:,.0f}",
+            f"{row['rss_mib']:,.0f}",
+            ", ".join(f"{one['kind']} {one['equal']:,} / {one['wrong']}" for one in kinds),
         )
+    out.print(table)
     out.print(f"\nwaiting for a list, seconds (session {its['pauses']['session_s']:g} s)")
     for name, row in its["pauses"]["moments"].items():
         out.print(

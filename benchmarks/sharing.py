@@ -5,9 +5,9 @@
 
 A replay with several `personalize` processes' consumers in one: the partitions of the events
 topic are dealt out among them as Kafka does, each has an engine, sources and weights of its own,
-and what they share goes through Redis (an embedded one). They take turns, each with a batch of
-its own users' events, as processes do that have all they can do; so a process knows what the
-others learned up to the batch before, and the same log gives the same figures every time. Every
+and what they share goes through Redis (an embedded one). They take turns: a round is so many events
+of the log, of which each handles its own users' as one batch; so a process knows what the others
+learned up to the round before, and the same log gives the same figures every time. Every
 prediction is measured before anything is learned from it, by whichever process makes it.
 """
 
@@ -113,7 +113,7 @@ class Crowd:
             events += 1
             about_items = record.topic == self._own.kafka.catalogue
             items, waiting = items + about_items, waiting + (not about_items)
-            most = self._own.batch.max_records * self.processes
+            most = self._own.batch.max_records
             if waiting >= most or items >= ITEMS_AT_ONCE:
                 self._turn()
                 waiting = items = 0
@@ -140,7 +140,8 @@ def measure(settings: Settings, encoder: TextEncoder, given: argparse.Namespace)
         ``runs``: of each its processes, whether they shared, HR@10 and NDCG@10 of the blend by
         what a question knows of its user, and the same of each source alone.
     """
-    plans = [(count, share) for count in given.processes for share in (True, False)]
+    kinds = (True,) if given.only_shared else (True, False)
+    plans = [(count, share) for count in given.processes for share in kinds]
     runs = []
     for count, share in plans:
         if count == 1 and not share:  # nobody to share with
@@ -190,7 +191,10 @@ def main() -> None:
     parser.add_argument("--partitions", type=int, default=8, help="of the events topic")
     parser.add_argument("--limit", type=int, default=0, help="only the first so many events")
     parser.add_argument("--share", type=float, default=1.0, help="measure this share, drawn")
-    parser.add_argument("--batch", type=int, default=256, help="most records of a batch")
+    parser.add_argument(
+        "--batch", type=int, default=256, help="events of a round, of all processes"
+    )
+    parser.add_argument("--only-shared", action="store_true", help="without those that do not")
     parser.add_argument("--json", metavar="FILE", help="write the figures as JSON")
     given = parser.parse_args()
     if max(given.processes) > given.partitions:
