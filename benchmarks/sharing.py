@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 from contextlib import ExitStack
@@ -96,6 +97,7 @@ class Crowd:
             every_ms=0,
         )
         member = Personalize(self._own, store, view, observer=self.evaluation)
+        member.learners.hear_every_s = math.inf  # by examples alone: every run hears alike
         self.members.append(member)
         return self._loop(member, store)
 

@@ -11,6 +11,7 @@ minute and when it ends: a crash costs them at most that minute, and no user any
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -57,6 +58,13 @@ class KeptLearners:
         Scores with what all partitions have taught.
     observer
         Told of shown lists that got their clicks.
+
+    Attributes
+    ----------
+    held
+        The learners of this process, by partition.
+    hear_every_s
+        Seconds after which others are heard, however little was learned here.
     """
 
     def __init__(
@@ -67,10 +75,11 @@ class KeptLearners:
         self._join_ms = int(settings.blend.join_s * 1000)
         self._observer = observer
         self._every = settings.blend.share
+        self.hear_every_s = HEAR_EVERY_S
         self._pools = {name: Pool(head) for name, head in engine.new_heads().items()}
         self._told: dict[int, int] = {}
         self._heard = 0
-        self._asked_at = 0.0
+        self._asked_at = -math.inf
         self._models_at = time.monotonic()
         self.held: dict[int, Learner] = {}
 
@@ -90,7 +99,7 @@ class KeptLearners:
             How many the events topic has, whoever owns them.
         """
         gained = [place.partition for place in places]
-        self._asked_at = 0.0
+        self._asked_at = -math.inf
         self._load_models(gained if self._engine.learned else range(max(partitions, 1)))
         raws = self._store.get_many([self._keys.learner(at) for at in gained])
         for partition, raw in zip(gained, raws, strict=True):
@@ -165,7 +174,7 @@ class KeptLearners:
 
     def drop(self, places: Sequence[TopicPartition]) -> None:
         """Let go of partitions; memory may be ahead of what Redis has of them."""
-        self._asked_at = 0.0
+        self._asked_at = -math.inf
         for place in places:
             self.held.pop(place.partition, None)
             self._forget(place.partition)
@@ -189,7 +198,7 @@ class KeptLearners:
         # Reading one partition costs less than learning from an example: so it stays cheap.
         enough = self._learned() - self._heard >= max(self._every, len(elsewhere))
         now = time.monotonic()
-        if not enough and now - self._asked_at < HEAR_EVERY_S:
+        if not enough and now - self._asked_at < self.hear_every_s:
             return
         self._asked_at, self._heard = now, self._learned()
         raws = self._store.get_many([self._keys.taught(place) for place in elsewhere])

@@ -39,8 +39,6 @@ def test_a_crowd_ends_in_the_states_of_one_and_counts_every_example_once(log: Pa
             crowd = Crowd(SETTINGS, encoder, processes, 8, evaluation, stack)
             events = crowd.run(log, 0)
             learners = [one.learners for one in crowd.members]
-            for one in learners:
-                one.hear(8)
             held = [sorted(one.held) for one in learners]
             taught = {p: one.held[p].heads["next"].examples for one in learners for p in one.held}
             states = dict(learners[0]._store.scan("session"))

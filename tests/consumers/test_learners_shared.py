@@ -7,6 +7,7 @@ that own different partitions.
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 
@@ -202,27 +203,23 @@ def test_steps_are_as_small_as_if_one_process_had_learned_everything(start: Star
     assert np.abs(late.added("next") - before).max() < first / 2
 
 
-def test_what_the_others_learn_later_is_heard_after_a_while(
-    start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_the_others_learn_later_is_heard_after_a_while(start: Start) -> None:
     one, other = start(0), start(1)
     one.read(visits("kitchen", 12))
     look_round(one)
     other.read(visits("cycling", 5))
     before = one.engine.weights["next"]
-    monkeypatch.setattr(learners, "HEAR_EVERY_S", 3600.0)
+    one.consumer.learners.hear_every_s = 3600.0
     look_round(one)
     assert np.array_equal(one.engine.weights["next"], before)
-    monkeypatch.setattr(learners, "HEAR_EVERY_S", 0.0)
+    one.consumer.learners.hear_every_s = 0.0
     look_round(one)
     assert one.engine.weights["next"] == pytest.approx(total(one, other)["next"], abs=1e-12)
 
 
-def test_others_are_heard_after_a_few_examples_without_a_clock(
-    start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_others_are_heard_after_a_few_examples_without_a_clock(start: Start) -> None:
     one, other = start(0), start(1)
-    monkeypatch.setattr(learners, "HEAR_EVERY_S", 3600.0)
+    one.consumer.learners.hear_every_s = math.inf
     look_round(one)
     other.read(visits("cycling", 5))
     one.read(visits("kitchen", 2))
