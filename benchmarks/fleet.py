@@ -37,7 +37,7 @@ __all__ = ["Fleet", "Pace", "measure", "pauses"]
 
 Say = Callable[[str], None]
 
-WITHIN_S: Final = 240.0
+WITHIN_S: Final = 600.0
 IDLE_S: Final = 5.0
 TICKS: Final = os.sysconf("SC_CLK_TCK")
 PERSONALIZE: Final = "personalize"
@@ -182,8 +182,10 @@ def fleet(servers: Servers, items: Sequence[Event], known: Vectors, pace: Pace) 
 
 def measure(
     servers: Servers, items: Sequence[Item], world: World, pace: Pace, say: Say
-) -> dict[str, Any]:
+) -> Iterator[dict[str, Any]]:
     """Work off the same log with ever more processes; then let processes come and go.
+
+    Yields what is known so far, after each part: ``pace``, ``rows``, ``pauses``.
 
     Parameters
     ----------
@@ -202,15 +204,17 @@ def measure(
     deeds = [event for event in world.events() if not isinstance(event, others)]
     items = sorted(items, key=lambda one: one.item)
     known: Vectors = {}
-    rows = []
+    rows: list[dict[str, Any]] = []
+    found: dict[str, Any] = {"pace": pace.as_dict(), "rows": rows}
     for count in pace.processes:
         say(f"fleet: {pace.events:,} events, {count} processes")
         with fleet(servers, items, known, pace) as one:
             rows.append(_worked(one, items, deeds[: pace.events], count, pace))
+        yield found
     say("fleet: processes come and go")
     with fleet(servers, items, known, pace) as one:
-        found = _disturbed(one, deeds, pace)
-    return {"pace": pace.as_dict(), "rows": rows, "pauses": found}
+        found["pauses"] = _disturbed(one, deeds, pace)
+    yield found
 
 
 def _worked(

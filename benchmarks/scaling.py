@@ -167,25 +167,35 @@ def run(  # noqa: PLR0913 - the options are the interface
     world = Sizes(users=600, items=items).world()
     plain = [bare(one, at) for at, one in enumerate(e for e in world.events() if type(e) is Item)]
     pace = Pace(counts, partitions, events, per_s, between_s)
-    found["processes"] = fleet.measure(Servers(kafka, redis), plain, world, pace, say)
-    if catalogues:
-        grown = tuple(int(one) for one in catalogues.split(","))
-        small = replace(Sizes(), warm=2000, events=1000, rounds=3)
-        found["catalogues"] = measure(small, grown, say)["catalogues"]
-    if json_file is not None:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
-        json_file.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
-    _print(found, Console(highlight=False))
+    try:  # what was finished is printed and written, also after an error or Ctrl-C
+        for so_far in fleet.measure(Servers(kafka, redis), plain, world, pace, say):
+            found["processes"] = so_far
+        if catalogues:
+            grown = tuple(int(one) for one in catalogues.split(","))
+            small = replace(Sizes(), warm=2000, events=1000, rounds=3)
+            found["catalogues"] = measure(small, grown, say)["catalogues"]
+    finally:
+        if json_file is not None:
+            json_file.parent.mkdir(parents=True, exist_ok=True)
+            json_file.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+        _print(found, Console(highlight=False))
 
 
 def _print(found: dict[str, Any], out: Console) -> None:
-    its = found["processes"]
-    first = its["rows"][0]["cpu_without_idle_us_per_event"]
+    if "processes" in found:
+        _print_rows(found["processes"]["rows"], out)
+        _print_pauses(found["processes"].get("pauses"), out)
+    for row in found.get("catalogues", ()):
+        out.print(f"{row['items']:>8,} items {row['cpu_us_per_event']:>8,.0f} CPU us/event")
+
+
+def _print_rows(rows: Sequence[dict[str, Any]], out: Console) -> None:
+    first = rows[0]["cpu_without_idle_us_per_event"]
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in ("", "events/s", "CPU us/event", "without idling", "neighbours", "Redis", "MiB"):
         table.add_column(name, justify="right")
     table.add_column("like one process / not")
-    for row in its["rows"]:
+    for row in rows:
         kinds = [one for one in row["verify"] if one["kind"] in ("session", "itemstate")]
         cpu = row["cpu_without_idle_us_per_event"]
         table.add_row(
@@ -199,15 +209,18 @@ def _print(found: dict[str, Any], out: Console) -> None:
             ", ".join(f"{one['kind']} {one['equal']:,} / {one['wrong']}" for one in kinds),
         )
     out.print(table)
-    out.print(f"\nwaiting for a list, seconds (session {its['pauses']['session_s']:g} s)")
-    for name, row in its["pauses"]["moments"].items():
+
+
+def _print_pauses(found: dict[str, Any] | None, out: Console) -> None:
+    if found is None:
+        return
+    out.print(f"\nwaiting for a list, seconds (session {found['session_s']:g} s)")
+    for name, row in found["moments"].items():
         out.print(
             f"{name:<28}{row['events']:>7} events  p50 {row['p50_s']:.3f}  "
             f"longest {row['longest_s']:.2f}  over a second {row['over_1s']:.1%}"
         )
-    out.print(f"events without a list: {its['pauses']['unseen']}")
-    for row in found.get("catalogues", ()):
-        out.print(f"{row['items']:>8,} items {row['cpu_us_per_event']:>8,.0f} CPU us/event")
+    out.print(f"events without a list: {found['unseen']}")
 
 
 def main() -> None:
