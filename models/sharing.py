@@ -158,18 +158,19 @@ class Pool:
         """Return what a partition has added."""
         self._account()
         moved, squares = self._of(partition)
-        pairs = [
+        weights, sums = (
             {n: v for n, v in zip(self._names, values.tolist(), strict=True) if v}
             for values in (moved, squares)
-        ]
-        return HeadState(*pairs, self._examples.get(partition, 0), moved=True)
+        )
+        return HeadState(weights, sums, self._examples.get(partition, 0), moved=True)
 
     def drop(self, partitions: Iterable[int]) -> None:
         """Forget what partitions have added; to be followed by :meth:`settle`."""
         self._account()
         for partition in partitions:
-            for known in (self._moved, self._squares, self._examples):
-                known.pop(partition, None)  # type: ignore[attr-defined]
+            self._moved.pop(partition, None)
+            self._squares.pop(partition, None)
+            self._examples.pop(partition, None)
 
     def count(self, partition: int, examples: int) -> None:
         """Say how many examples a partition has learned from."""

@@ -82,7 +82,7 @@ def effective(engine: Engine, name: str, learner: Learner) -> NDArray[np.float64
     assert part.examples > 0
     shared = np.array([part.weights.get(n, 0.0) for n in head.names])
     own = [[part.weights.get(f"{g}|{n}", 0.0) for n in head.names] for g in range(head.segments)]
-    return shared + np.array(own)
+    return np.asarray(shared + np.array(own), dtype=np.float64)
 
 
 @pytest.fixture(autouse=True)
