@@ -2,14 +2,16 @@
 
 Each partition's learner is written with every batch that taught it anything,
 before the states of its users, together with the shown lists that it opened;
-so an event is learned from once, whatever happens in between. What the sources of a process have
-learned is written every minute and when it ends: a crash costs them at most
-that minute, and no user anything.
+so an event is learned from once, whatever happens in between. After every few examples
+what the partition has added to the weights is told to the other processes, and theirs is
+heard (:mod:`models.sharing`). What the sources of a process have learned is written every
+minute and when it ends: a crash costs them at most that minute, and no user anything.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -17,11 +19,12 @@ from typing import Final
 
 import msgspec
 
+from features.card import AsOf
 from models.engine import Engine
-from models.head import average
 from models.learner import Learner, LearnerState, decode_learner
 from models.lessons import Lessons, Observer
 from models.open_list import OpenList, decode_list, encode_list
+from models.sharing import Pool, Share, Told, decode_told
 from stream import metrics
 from stream.errors import ModelError
 from stream.keys import Keys
@@ -35,7 +38,7 @@ __all__ = ["KeptLearners"]
 log = logging.getLogger(__name__)
 
 HEAR_EVERY_S: Final = 3.0
-"""Seconds between two looks at the learners of other processes."""
+"""Seconds after which others are heard, however little was learned here."""
 
 MODELS_EVERY_S: Final = 60.0
 """Seconds between two checkpoints of what the sources have learned."""
@@ -45,16 +48,23 @@ LIST_TTL_MS: Final = DAY_MS
 
 
 class KeptLearners:
-    """The learners of the partitions this process owns, and the weights of the others.
+    """The learners of the partitions this process owns, and what those of others have added.
 
     Parameters
     ----------
     settings, store
         Where checkpoints lie.
     engine
-        Scores with the mean of all partitions' weights.
+        Scores with what all partitions have taught.
     observer
         Told of shown lists that got their clicks.
+
+    Attributes
+    ----------
+    held
+        The learners of this process, by partition.
+    hear_every_s
+        Seconds after which others are heard, however little was learned here.
     """
 
     def __init__(
@@ -64,16 +74,19 @@ class KeptLearners:
         self._ttl_ms = int(settings.redis.ttl_days * DAY_MS)
         self._join_ms = int(settings.blend.join_s * 1000)
         self._observer = observer
-        self._others: list[Learner] = []
-        self._asked_at = 0.0
+        self._every = settings.blend.share
+        self.hear_every_s = HEAR_EVERY_S
+        self._pools = {name: Pool(head) for name, head in engine.new_heads().items()}
+        self._told: dict[int, int] = {}
+        self._heard = 0
+        self._asked_at = -math.inf
         self._models_at = time.monotonic()
         self.held: dict[int, Learner] = {}
 
     @property
     def version(self) -> str:
         """The blend's version: how many choices its weights have behind them."""
-        learners = (*self.held.values(), *self._others)
-        return f"blend-{sum(learner.heads['next'].examples for learner in learners)}"
+        return f"blend-{self._pools['next'].examples}"
 
     def begin(self, places: Iterable[TopicPartition], partitions: int) -> None:
         """Load the checkpoints of partitions that were gained.
@@ -86,13 +99,15 @@ class KeptLearners:
             How many the events topic has, whoever owns them.
         """
         gained = [place.partition for place in places]
-        self._others, self._asked_at = [], 0.0
+        self._asked_at = -math.inf
         self._load_models(gained if self._engine.learned else range(max(partitions, 1)))
         raws = self._store.get_many([self._keys.learner(at) for at in gained])
         for partition, raw in zip(gained, raws, strict=True):
+            self._forget(partition)  # what others were told of it may be older, or newer
             learner = self._new(partition)
             if raw is not None and not self._restore(learner, raw):
-                learner = self._new(partition)  # a checkpoint that fails may have been read in part
+                self._forget(partition)  # a checkpoint that fails may have been read in part
+                learner = self._new(partition)
             self.held[partition] = learner
         self._mix()
 
@@ -117,7 +132,13 @@ class KeptLearners:
                 return
 
     def _new(self, partition: int) -> Learner:
-        return Learner(self._engine.new_heads(), self._join_ms, partial(self._closed, partition))
+        heads = {name: Share(pool, partition) for name, pool in self._pools.items()}
+        return Learner(heads, self._join_ms, partial(self._closed, partition))
+
+    def _forget(self, partition: int) -> None:
+        for pool in self._pools.values():
+            pool.drop([partition])
+        self._told.pop(partition, None)
 
     def _closed(self, partition: int, shown: OpenList, taken: Sequence[bool], offset: int) -> None:
         if self._observer is not None:
@@ -125,11 +146,11 @@ class KeptLearners:
         if offset > self._engine.taught.get(partition, -1):
             self._engine.learn_list(shown, taken)
 
-    def _restore(self, learner: Learner, raw: bytes, *, lists: bool = True) -> bool:
+    def _restore(self, learner: Learner, raw: bytes) -> bool:
         """Continue from a checkpoint; one that cannot be read is set aside."""
         try:
             state = decode_learner(raw)
-            learner.restore(state, self._open_lists(state) if lists else {})
+            learner.restore(state, self._open_lists(state))
         except (msgspec.MsgspecError, ModelError) as error:
             log.warning("a learner's checkpoint is set aside and learning begins anew: %s", error)
             return False
@@ -152,29 +173,53 @@ class KeptLearners:
         return found
 
     def drop(self, places: Sequence[TopicPartition]) -> None:
-        """Let go of partitions."""
-        self._others, self._asked_at = [], 0.0
+        """Let go of partitions; memory may be ahead of what Redis has of them."""
+        self._asked_at = -math.inf
         for place in places:
             self.held.pop(place.partition, None)
+            self._forget(place.partition)
+        self._mix()
 
     def hear(self, partitions: int) -> None:
-        """Read what the learners of other processes know, every few seconds.
+        """Take in what other processes learned; after every few examples, or seconds.
 
         Parameters
         ----------
         partitions
             Partitions of the events topic, whoever owns them.
         """
-        now = time.monotonic()
-        if partitions <= len(self.held) or now - self._asked_at < HEAR_EVERY_S:
-            return
-        self._asked_at = now
         elsewhere = [place for place in range(partitions) if place not in self.held]
-        raws = self._store.get_many([self._keys.learner(place) for place in elsewhere])
-        found = zip(elsewhere, raws, strict=True)
-        others = [(self._new(place), raw) for place, raw in found if raw is not None]
-        self._others = [one for one, raw in others if self._restore(one, raw, lists=False)]
+        if not self.held or not self._every:
+            return
+        for pool in self._pools.values():
+            pool.crowd(partitions / len(self.held))
+        if not elsewhere:
+            return
+        # Reading one partition costs less than learning from an example: so it stays cheap.
+        enough = self._learned() - self._heard >= max(self._every, len(elsewhere))
+        now = time.monotonic()
+        if not enough and now - self._asked_at < self.hear_every_s:
+            return
+        self._asked_at, self._heard = now, self._learned()
+        raws = self._store.get_many([self._keys.taught(place) for place in elsewhere])
+        for place, raw in zip(elsewhere, raws, strict=True):
+            if raw is not None:
+                self._take_in(place, raw)
         self._mix()
+
+    def _learned(self) -> int:
+        """Return how many examples this process' own partitions have."""
+        return sum(_examples(learner) for learner in self.held.values())
+
+    def _take_in(self, partition: int, raw: bytes) -> None:
+        """Replace what is known of another process' partition, unless it cannot be read."""
+        try:
+            told = decode_told(raw)
+            for name, pool in self._pools.items():
+                if name in told.heads:
+                    pool.put(partition, told.heads[name])
+        except (msgspec.MsgspecError, ModelError) as error:
+            log.warning("what partition %d was taught is left out: %s", partition, error)
 
     def teach(self, lessons: Lessons) -> None:
         """Teach the partitions' learners, then score with what all partitions know now."""
@@ -188,11 +233,9 @@ class KeptLearners:
             self._mix()
 
     def _mix(self) -> None:
-        if self.held:
-            for name in self._engine.weights:
-                heads = [one.heads[name] for one in (*self.held.values(), *self._others)]
-                matrices = [(head.matrix(), head.examples) for head in heads]
-                self._engine.weights[name] = average(matrices)
+        for name, pool in self._pools.items():
+            pool.settle()
+            self._engine.weights[name] = pool.head.matrix()
 
     def checkpoint(self, writes: Writes, *, models: bool = False) -> None:
         """Add what has been learned since the last call; to be called before states are added.
@@ -205,20 +248,43 @@ class KeptLearners:
         models
             Whether the sources' turn has come, however long their last one is ago.
         """
-        ids = self._engine.world.catalogue.ids
         for partition, learner in self.held.items():
-            if not learner.changed:
-                continue
-            for name, shown in learner.begun.items():
-                key, raw = self._keys.open_list(partition, name), encode_list(shown, partition, ids)
-                writes.stamped.append(Stamped(key, raw, partition, shown.offset, LIST_TTL_MS))
-            raw, key = msgspec.json.encode(learner.state(partition)), self._keys.learner(partition)
-            writes.stamped.append(Stamped(key, raw, partition, learner.offset, self._ttl_ms))
-            gone = learner.closed_for_good()
-            writes.plain += [Plain(self._keys.open_list(partition, name), None) for name in gone]
-            learner.noted()
+            if learner.changed:
+                self._keep(partition, learner, writes)
+            self._tell(partition, learner, writes, leaving=models)
         now = time.monotonic()
         if self.held and (models or now - self._models_at >= MODELS_EVERY_S):
             self._models_at = now
             key = self._keys.models(min(self.held))
             writes.plain.append(Plain(key, self._engine.state(), self._ttl_ms))
+
+    def _keep(self, partition: int, learner: Learner, writes: Writes) -> None:
+        """Add a learner's checkpoint, and the lists that it opened or closed."""
+        ids = self._engine.world.catalogue.ids
+        for name, shown in learner.begun.items():
+            key, raw = self._keys.open_list(partition, name), encode_list(shown, partition, ids)
+            writes.stamped.append(Stamped(key, raw, partition, shown.offset, LIST_TTL_MS))
+        raw, key = msgspec.json.encode(learner.state(partition)), self._keys.learner(partition)
+        writes.stamped.append(Stamped(key, raw, partition, learner.offset, self._ttl_ms))
+        gone = learner.closed_for_good()
+        writes.plain += [Plain(self._keys.open_list(partition, name), None) for name in gone]
+        learner.noted()
+
+    def _tell(self, partition: int, learner: Learner, writes: Writes, *, leaving: bool) -> None:
+        """Add what a partition has added to the weights, where it is a few examples more.
+
+        What is told is no newer than the checkpoint, which is written before it.
+        """
+        examples, told = _examples(learner), self._told.get(partition, 0)
+        if not self._every or examples == told:
+            return
+        if leaving or examples // self._every > told // self._every:
+            self._told[partition] = examples
+            heads = {name: head.state() for name, head in learner.heads.items()}
+            raw = msgspec.json.encode(Told(AsOf(partition, learner.offset, 0), heads))
+            key = self._keys.taught(partition)
+            writes.stamped.append(Stamped(key, raw, partition, learner.offset, self._ttl_ms))
+
+
+def _examples(learner: Learner) -> int:
+    return sum(head.examples for head in learner.heads.values())

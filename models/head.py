@@ -38,11 +38,15 @@ class HeadState(Struct, frozen=True):
         Weight and AdaGrad's sum of squared gradients, by feature name.
     examples
         Examples learned from.
+    moved
+        Whether the weights are how far they were moved from the prior, as one of many
+        partitions has moved them (:mod:`models.sharing`), and not the weights themselves.
     """
 
     weights: dict[str, float]
     squares: dict[str, float]
     examples: int
+    moved: bool = False
 
 
 class _Gain(optim.losses.BinaryLoss):
@@ -61,12 +65,26 @@ class _Gain(optim.losses.BinaryLoss):
         return 1 / (1 + np.exp(-y_pred))
 
 
+class _AdaGrad(optim.AdaGrad):
+    """AdaGrad whose squared gradients count for ``crowd`` learners that meet the like."""
+
+    crowd = 1.0
+
+    def _step_with_dict(self, w: Any, g: Any) -> Any:
+        rate, sums = self.learning_rate, self.g2
+        for name, gradient in g.items():
+            sums[name] += self.crowd * gradient**2
+            w[name] -= rate / (sums[name] + self.eps) ** 0.5 * gradient
+        return w
+
+
 class _Regression(linear_model.LogisticRegression):
     """River's logistic regression, restorable from plain numbers."""
 
     def restore(self, weights: Mapping[str, float], squares: Mapping[str, float]) -> None:
         """Continue from these weights and squared gradients."""
         self._weights = utils.VectorDict(dict(weights))
+        self.optimizer.g2.clear()
         self.optimizer.g2.update(squares)
 
 
@@ -111,8 +129,40 @@ class Head:
         self.examples = 0
         self._own = [tuple(f"{g}|{name}" for name in self.names) for g in range(segments)]
         loss = _Gain() if choices else optim.losses.Log()
-        self._model = _Regression(optim.AdaGrad(learning_rate), loss, l2=l2, intercept_lr=0.0)
+        self._steps = _AdaGrad(learning_rate)
+        self._model = _Regression(self._steps, loss, l2=l2, intercept_lr=0.0)
         self._model.restore(prior or {}, {})
+
+    @property
+    def all_names(self) -> tuple[str, ...]:
+        """The names of all weights: the shared ones, then each segment's, F x (1 + G)."""
+        return (*self.names, *(name for own in self._own for name in own))
+
+    @property
+    def crowd(self) -> float:
+        """How many learners each squared gradient counts for, at least 1."""
+        return self._steps.crowd
+
+    @crowd.setter
+    def crowd(self, learners: float) -> None:
+        self._steps.crowd = learners
+
+    def vectors(self) -> tuple[F64, F64]:
+        """Return all weights and all sums of squared gradients, in the order of their names."""
+        weights, squares = self._model.weights, self._steps.g2
+        names = self.all_names
+        return (
+            np.array([weights.get(name, 0.0) for name in names], dtype=np.float64),
+            np.array([squares.get(name, 0.0) for name in names], dtype=np.float64),
+        )
+
+    def assume(self, weights: F64, squares: F64) -> None:
+        """Go on from all weights and all sums of squared gradients, in the order of their names."""
+        names = self.all_names
+        self._model.restore(
+            dict(zip(names, weights.tolist(), strict=True)),
+            dict(zip(names, squares.tolist(), strict=True)),
+        )
 
     def learn(
         self, x: F32, segment: I32, y: Sequence[bool], w: Sequence[float] | None = None
@@ -213,12 +263,3 @@ class Head:
             )
         self._model.restore(state.weights, state.squares)
         self.examples = state.examples
-
-
-def average(heads: Sequence[tuple[F64, int]]) -> F64:
-    """Return the mean of weight matrices, weighted by the examples behind each."""
-    total = sum(examples for _, examples in heads)
-    if not total:
-        return heads[0][0]
-    mean: F64 = sum((matrix * (examples / total) for matrix, examples in heads), np.zeros(()))
-    return mean

@@ -2,16 +2,16 @@
 
 ``next`` learns which of all candidates a user takes; ``shown`` learns which
 items of a shown list he takes, from lists and their clicks. Each partition has
-a learner of its own, a pure fold over that partition, so that redelivery and
-rebalances cannot count an example twice; a process scores with the mean of all
-partitions' weights.
+a learner of its own, which keeps what that partition's examples have added to
+the weights, so that redelivery and rebalances cannot count an example twice;
+the weights themselves are all partitions' (:mod:`models.sharing`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 import numpy as np
@@ -20,13 +20,14 @@ from numpy.typing import NDArray
 from river import drift
 
 from features.card import AsOf
-from models.head import Head, HeadState
+from models.head import HeadState
 from models.open_list import OpenList
 from models.watermark import Watermark
 from stream.errors import ModelError
 
-__all__ = ["Learner", "LearnerState"]
+__all__ = ["Learner", "LearnerState", "Taught"]
 
+F64 = NDArray[np.float64]
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
 
@@ -63,6 +64,36 @@ class LearnerState(Struct, frozen=True):
     positives: int = 0
 
 
+class Taught(Protocol):
+    """What learns: a head, or a partition's share in one."""
+
+    examples: int
+
+    def learn(self, x: F32, segment: I32, y: Sequence[bool]) -> None:
+        """Learn from n examples in order."""
+        ...
+
+    def choose(self, x: F32, group: int, chosen: int) -> float:
+        """Learn from one choice among n; return the loss before."""
+        ...
+
+    def score(self, x: F32, segment: I32) -> F64:
+        """Return the log-odds of n pairs: (n,)."""
+        ...
+
+    def matrix(self) -> F64:
+        """Return the effective weights, (G, F)."""
+        ...
+
+    def state(self) -> HeadState:
+        """Return what a checkpoint needs."""
+        ...
+
+    def restore(self, state: HeadState) -> None:
+        """Continue from a checkpoint; raises ModelError where it does not fit."""
+        ...
+
+
 Closed = Callable[[OpenList, Sequence[bool], int], None]
 
 
@@ -95,8 +126,10 @@ class Learner:
         Lists that were opened, and names of those that have closed, since then.
     """
 
-    def __init__(self, heads: dict[str, Head], join_ms: int, closed: Closed | None = None) -> None:
-        self.heads = heads
+    def __init__(
+        self, heads: Mapping[str, Taught], join_ms: int, closed: Closed | None = None
+    ) -> None:
+        self.heads = dict(heads)
         self._closed = closed
         self.offset = -1
         self.positives = 0

@@ -74,7 +74,7 @@ class Values:
 class _Maker:
     def __init__(self, shape: Shape, settings: Settings, seed: int) -> None:
         self.shape, self.settings = shape, settings
-        self.chance = random.Random(seed)
+        self.chance = random.Random(seed)  # noqa: S311 - no secret hangs on it
         self.rules = Rules(settings.session, settings.interactions)
         self.events: list[bytes] = []
         self.writer = ActivityWriter(settings.neighbours, "", 1)

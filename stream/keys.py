@@ -102,6 +102,10 @@ class Keys:
         """Return the key of the blend learner's checkpoint of one partition (JSON)."""
         return self._key("learner", str(partition))
 
+    def taught(self, partition: int) -> str:
+        """Return the key of what one partition has added to the blend's weights (JSON)."""
+        return self._key("taught", str(partition))
+
     def open_list(self, partition: int, name: str) -> str:
         """Return the key of a shown list that waits for its clicks (JSON)."""
         return self._key("open", f"{partition}:{name}")

@@ -178,6 +178,11 @@ class BlendSettings(_Group):
     l2: float = Setting(1e-6, ge=0)
     sample: float = Setting(0.1, gt=0, le=1, description="share of positives learned from")
     join_s: float = Setting(300, gt=0, description="how long a shown list waits for its clicks")
+    share: int = Setting(
+        32,
+        ge=0,
+        description="examples after which processes tell each other what they learned; 0 = never",
+    )
     seed: int = 0
 
 

@@ -30,7 +30,7 @@ KEPT_KINDS: Final = ("vector", "model")
 
 STATE_KINDS: Final = (
     *("position", "session", "recs", "item", "neighbours", "itemstate", "learner"),
-    *("models", "open", "process"),
+    *("taught", "models", "open", "process"),
 )
 
 

@@ -1,4 +1,4 @@
-"""What personalize processes have of each other: mean weights, and the models of one that left.
+"""What personalize processes have of each other: lessons, and the models of one that left.
 
 Each test runs several consumers on one Redis, as the processes of a group do
 that own different partitions.
@@ -7,6 +7,7 @@ that own different partitions.
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 
@@ -21,13 +22,15 @@ from consumers.view import LiveView
 from features.contexts import ask, meaning_of
 from features.text import Encoder
 from models.engine import Engine
+from models.learner import Learner
 from models.retrieval import Pairs
+from models.sharing import decode_told
 from stream.clock import HandClock
 from stream.events import Event, encode
 from stream.records import Record, TopicPartition
 from stream.settings import Settings
-from stream.store import Store
-from stream.writes import Writes
+from stream.store import DAY_MS, Store
+from stream.writes import Plain, Writes
 from tests.builders import MINUTE, NOON, folded, interaction, search
 from tests.consumers.small_log import CLUSTERS, a_visit, the_items
 
@@ -66,10 +69,20 @@ class Process:
         self.consumer.learners.checkpoint(writes, models=True)
         self._store.write(writes)
 
-    def weights(self, name: str) -> tuple[NDArray[np.float64], int]:
-        """Return what its own partition has taught a head, and by how many examples."""
-        head = self.consumer.learners.held[self.partition].heads[name]
-        return head.matrix(), head.examples
+    def added(self, name: str) -> NDArray[np.float64]:
+        """Return what its own partition has added to a head's weights, (G, F)."""
+        return effective(self.engine, name, self.consumer.learners.held[self.partition])
+
+
+def effective(engine: Engine, name: str, learner: Learner) -> NDArray[np.float64]:
+    """Return a partition's part of a head, segment by segment, from its checkpoint."""
+    part = learner.heads[name].state()
+    head = engine.new_heads()[name]
+    assert part.moved
+    assert part.examples > 0
+    shared = np.array([part.weights.get(n, 0.0) for n in head.names])
+    own = [[part.weights.get(f"{g}|{n}", 0.0) for n in head.names] for g in range(head.segments)]
+    return np.asarray(shared + np.array(own), dtype=np.float64)
 
 
 @pytest.fixture(autouse=True)
@@ -88,7 +101,7 @@ def server() -> Iterator[Store]:
 @pytest.fixture
 def settings(server: Store) -> Settings:
     redis = {"url": server.url, "prefix": f"shared{next(_prefixes)}"}
-    return Settings.model_validate({"redis": redis, "blend": {"sample": 1.0}})
+    return Settings.model_validate({"redis": redis, "blend": {"sample": 1.0, "share": 1}})
 
 
 @pytest.fixture
@@ -106,19 +119,16 @@ def store(settings: Settings, encoder: Encoder) -> Iterator[Store]:
 def start(settings: Settings, store: Store, encoder: Encoder) -> Start:
     """Start a process that has just been given a partition."""
 
-    def started(partition: int) -> Process:
-        view = LiveView(
-            settings,
-            store,
-            encoder,
-            transition_partitions=1,
-            event_partitions=PARTITIONS,
-            every_ms=0,
-        )
-        consumer = Personalize(settings, store, view, clock=HandClock(NOON + 10**9))
-        return Process(consumer, store, partition)
+    return lambda partition: begun(settings, store, encoder, partition)
 
-    return started
+
+def begun(settings: Settings, store: Store, encoder: Encoder, partition: int) -> Process:
+    """Return a process of these settings that has just been given a partition."""
+    view = LiveView(
+        settings, store, encoder, transition_partitions=1, event_partitions=PARTITIONS, every_ms=0
+    )
+    consumer = Personalize(settings, store, view, clock=HandClock(NOON + 10**9))
+    return Process(consumer, store, partition)
 
 
 def visits(cluster: str, count: int) -> list[Event]:
@@ -135,15 +145,13 @@ def look_round(*processes: Process) -> None:
         process.read([search("tea", NOON, user="somebody")])
 
 
-def mean(*processes: Process) -> dict[str, NDArray[np.float64]]:
-    """Return the mean weights of their partitions by example, computed in another way."""
+def total(*processes: Process) -> dict[str, NDArray[np.float64]]:
+    """Return the prior weights and what all partitions have added, computed in another way."""
     found = {}
-    for name in ("next", "shown"):
-        matrices, examples = zip(*(one.weights(name) for one in processes), strict=True)
-        assert len(set(examples)) == len(examples)
-        assert min(examples) > 0
-        assert not np.allclose(matrices[0], matrices[1], atol=1e-3)
-        found[name] = np.average(np.stack(matrices), axis=0, weights=examples)
+    for name, head in processes[0].engine.new_heads().items():
+        added = [one.added(name) for one in processes]
+        assert not np.allclose(added[0], added[-1], atol=1e-3) or len(added) == 1
+        found[name] = head.matrix() + sum(added)
     return found
 
 
@@ -157,12 +165,12 @@ def scores(engine: Engine) -> tuple[NDArray[np.float64], NDArray[np.float32], in
     return found, x, int(chunk.segment[0])
 
 
-def test_processes_score_with_the_mean_weights_of_all_partitions(start: Start) -> None:
+def test_processes_score_with_what_all_partitions_have_taught(start: Start) -> None:
     one, other = start(0), start(1)
     one.read(visits("kitchen", 12))
     other.read(visits("cycling", 5))
     look_round(one, other)
-    expected = mean(one, other)
+    expected = total(one, other)
     for process in (one, other):
         for name, weights in expected.items():
             assert process.engine.weights[name] == pytest.approx(weights, abs=1e-12)
@@ -171,30 +179,52 @@ def test_processes_score_with_the_mean_weights_of_all_partitions(start: Start) -
         assert np.ptp(found) > 0.01
 
 
-def test_a_process_alone_scores_with_the_weights_it_finds_of_the_others(start: Start) -> None:
+def test_a_process_goes_on_learning_from_the_weights_it_finds_of_the_others(start: Start) -> None:
     start(0).read(visits("kitchen", 12))
     late = start(1)
     look_round(late)
-    (gone, examples), (own, none) = start(0).weights("next"), late.weights("next")
-    assert (examples > 0, none) == (True, 0)
-    assert late.engine.weights["next"] == pytest.approx(gone, abs=1e-12)
-    assert not np.allclose(own, gone, atol=1e-3)
+    found = late.engine.weights["next"]
+    assert found == pytest.approx(total(start(0))["next"], abs=1e-12)
+    assert np.abs(found - late.engine.new_heads()["next"].matrix()).max() > 0.01
+    late.read(visits("cycling", 5))
+    look_round(late)
+    alone = late.engine.new_heads()["next"].matrix() + late.added("next")
+    assert not np.allclose(late.engine.weights["next"], alone, atol=1e-3)
 
 
-def test_what_the_others_learn_later_is_heard_after_a_while(
-    start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_steps_are_as_small_as_if_one_process_had_learned_everything(start: Start) -> None:
+    early, late = start(0), start(1)
+    late.read(visits("kitchen", 1))
+    first = np.abs(late.added("next")).max()
+    early.read(visits("kitchen", 40))
+    look_round(late)
+    before = late.added("next")
+    late.read(visits("kitchen", 1))
+    assert np.abs(late.added("next") - before).max() < first / 2
+
+
+def test_what_the_others_learn_later_is_heard_after_a_while(start: Start) -> None:
     one, other = start(0), start(1)
     one.read(visits("kitchen", 12))
     look_round(one)
     other.read(visits("cycling", 5))
     before = one.engine.weights["next"]
-    monkeypatch.setattr(learners, "HEAR_EVERY_S", 3600.0)
+    one.consumer.learners.hear_every_s = 3600.0
     look_round(one)
     assert np.array_equal(one.engine.weights["next"], before)
-    monkeypatch.setattr(learners, "HEAR_EVERY_S", 0.0)
+    one.consumer.learners.hear_every_s = 0.0
     look_round(one)
-    assert one.engine.weights["next"] == pytest.approx(mean(one, other)["next"], abs=1e-12)
+    assert one.engine.weights["next"] == pytest.approx(total(one, other)["next"], abs=1e-12)
+
+
+def test_others_are_heard_after_a_few_examples_without_a_clock(start: Start) -> None:
+    one, other = start(0), start(1)
+    one.consumer.learners.hear_every_s = math.inf
+    look_round(one)
+    other.read(visits("cycling", 5))
+    one.read(visits("kitchen", 2))
+    look_round(one)
+    assert one.engine.weights["next"] == pytest.approx(total(one, other)["next"], abs=1e-12)
 
 
 def test_a_partition_that_was_gained_counts_once(start: Start) -> None:
@@ -202,12 +232,87 @@ def test_a_partition_that_was_gained_counts_once(start: Start) -> None:
     one.read(visits("kitchen", 12))
     other.read(visits("cycling", 5))
     look_round(one, other)
-    expected = mean(one, other)
+    expected = total(one, other)
     other.lose(1)
     one.gain(1)
     look_round(one)
     assert sorted(one.consumer.learners.held) == [0, 1]
     assert one.engine.weights["next"] == pytest.approx(expected["next"], abs=1e-12)
+
+
+def test_after_a_crash_nothing_counts_twice(start: Start, store: Store) -> None:
+    """What Redis refused is gone from memory, though it was learned; told again it counts once."""
+    one, other = start(0), start(1)
+    other.read(visits("cycling", 5))
+    one.read(visits("kitchen", 6))
+    look_round(one, other)
+    expected, version = total(one, other), one.consumer.learners.version
+    lost = [
+        Record(TOPICS.events, 0, 10_000 + n, None, encode(event))
+        for n, event in enumerate(visits("kitchen", 3))
+    ]
+    one.consumer.handle(lost)  # and its writes never arrive
+    one.lose(0)
+    one.gain(0)
+    look_round(one)
+    assert one.engine.weights["next"] == pytest.approx(expected["next"], abs=1e-12)
+    assert one.consumer.learners.version == version
+    again = start(0)
+    look_round(again)
+    assert again.consumer.learners.version == version
+    assert again.engine.weights["next"] == pytest.approx(expected["next"], abs=1e-12)
+
+
+def test_what_is_told_is_bounded_lives_for_a_while_and_names_nobody(
+    start: Start, store: Store, settings: Settings
+) -> None:
+    one = start(0)
+    one.read(visits("kitchen", 6))
+    key = store.keys.taught(0)
+    raw = store.get(key)
+    assert raw is not None
+    told = decode_told(raw)
+    assert told.heads["next"] == one.consumer.learners.held[0].heads["next"].state()
+    assert len(raw) < 100_000
+    assert b"kitchen" not in raw
+    assert 0 < store._redis.pttl(key) <= store.ttl_ms
+
+
+def test_a_few_examples_are_not_told_at_once(
+    settings: Settings, store: Store, encoder: Encoder
+) -> None:
+    blend = settings.blend.model_copy(update={"share": 1000})
+    one = begun(settings.model_copy(update={"blend": blend}), store, encoder, 0)
+    one.read(visits("kitchen", 6))
+    assert store.get(store.keys.taught(0)) is None
+    one.end()
+    assert store.get(store.keys.taught(0)) is not None
+
+
+def test_without_sharing_nothing_is_told_and_nothing_heard(
+    settings: Settings, store: Store, start: Start, encoder: Encoder
+) -> None:
+    other = start(1)
+    other.read(visits("cycling", 5))
+    blend = settings.blend.model_copy(update={"share": 0})
+    one = begun(settings.model_copy(update={"blend": blend}), store, encoder, 0)
+    one.read(visits("kitchen", 6))
+    look_round(one)
+    one.end()
+    assert store.get(store.keys.taught(0)) is None
+    assert one.engine.weights["next"] == pytest.approx(total(one)["next"], abs=1e-12)
+
+
+@pytest.mark.parametrize("raw", [b"{", b'{"as_of":{"partition":1,"offset":1,"event_time":0}}'])
+def test_what_cannot_be_read_is_left_out(
+    start: Start, store: Store, raw: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = start(0)
+    one.read(visits("kitchen", 6))
+    store.write_plain([Plain(store.keys.taught(1), raw, DAY_MS)])
+    look_round(one)
+    assert "partition 1" in caplog.text
+    assert one.engine.weights["next"] == pytest.approx(total(one)["next"], abs=1e-12)
 
 
 def test_a_process_takes_over_the_models_of_a_more_experienced_one(

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.head import Head, HeadState, average
+from models.head import Head, HeadState
 from stream.errors import ModelError
 
 NAMES = ("near", "far", "price", "bias")
@@ -134,12 +134,6 @@ def test_features_that_are_zero_teach_nothing_about_themselves() -> None:
     head.learn(np.array([[0, 1, 0, 1]] * 20, np.float32), np.zeros(20, np.int32), [True] * 20)
     assert not head.matrix()[:, [0, 2]].any()
     assert (head.matrix()[0, [1, 3]] > 0).all()
-
-
-def test_weights_are_averaged_by_the_examples_behind_them() -> None:
-    one, other = np.array([[1.0, 2.0]]), np.array([[4.0, 8.0]])
-    assert average([(one, 1), (other, 2)]).tolist() == [[3.0, 6.0]]
-    assert average([(one, 0), (other, 0)]).tolist() == one.tolist()
 
 
 def a_chooser(**more: Any) -> Head:
