@@ -131,7 +131,7 @@ def allocated(size: int) -> int:
     if size <= 16:
         return 8 if size <= 8 else 16
     step = max(16, 2 ** ((size - 1).bit_length() - 3))
-    return math.ceil(size / step) * step
+    return int(math.ceil(size / step) * step)
 
 
 def string_bytes(length: int) -> int:
@@ -153,7 +153,7 @@ def entry_bytes(key: int, value: int) -> int:
 
 def table_bytes(keys: int) -> int:
     """Return what the tables of keys and of times to live take: powers of two, 8 bytes a place."""
-    return 2 * 8 * 2 ** max(2, math.ceil(math.log2(max(1, keys))))
+    return 16 << max(2, math.ceil(math.log2(max(1, keys))))
 
 
 def estimate(shape: Shape, load: Load, settings: Settings) -> Estimate:

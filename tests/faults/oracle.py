@@ -231,7 +231,7 @@ def _by_counts(expected: bytes, found: bytes) -> Kind:
 
 def _total(state: Mapping[str, Any]) -> int:
     counts = [state.get(name, 0) for name in ("events", "shown", "clicked", "taken")]
-    return sum(counts) + sum(state.get("totals", {}).values())
+    return int(sum(counts) + sum(state.get("totals", {}).values()))
 
 
 def _by_positives(expected: Mapping[str, Any], found: Mapping[str, Any]) -> Kind:

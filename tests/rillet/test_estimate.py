@@ -19,7 +19,7 @@ from rillet.estimate import Load, allocated, entry_bytes, estimate, table_bytes
 from rillet.sample_values import Values, sample_values
 from rillet.sizes import Shape, number_of, shape_of
 from stream.errors import SettingsError
-from stream.events import BadRecord, decode
+from stream.events import BadRecord, Event, decode
 from stream.settings import Settings
 from stream.store import Store
 from stream.writes import Plain
@@ -96,7 +96,7 @@ def test_more_of_anything_takes_more() -> None:
 
 
 def test_a_log_tells_what_is_usual() -> None:
-    events = [
+    events: list[Event] = [
         *(item(f"item{n}", title="t" * 30, description="d" * 200) for n in range(4)),
         *(interaction(f"item{n % 2}", NOON + n, "ann", id="abcd") for n in range(6)),
         interaction("item1", NOON + 2 * DAY, "robert", id="abcd"),
