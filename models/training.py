@@ -65,6 +65,8 @@ class TrainConfig:
         Share of the window, its end, that is held out to stop early.
     past
         Interactions from before the window that are trained on again, per one of it.
+    alike
+        What the first of several interactions of one time counts for, at the most.
     loss
         ``softmax``, ``sampled``, ``gbce``, or ``auto``: softmax up to 20,000 items.
     negatives
@@ -86,6 +88,7 @@ class TrainConfig:
     warmup: float = 0.05
     holdout: float = 0.1
     past: float = 1.0
+    alike: int = 10
     loss: Literal["auto", "softmax", "sampled", "gbce"] = "auto"
     negatives: int = 512
     weights: dict[Task, float] = field(default_factory=dict)
@@ -198,13 +201,13 @@ class _Run:
         if folder is not None and (found := load_state(folder, model, self._optimizer, books)):
             books, best = found
         self._steps = sum(math.ceil(e["sequences"] / config.batch) for e in books["epochs"])
-        held = windows(self._data, model.config.length, self._held)
+        held = windows(self._data, model.config.length, self._held, None, config.alike)
         for number in range(len(books["epochs"]), config.epochs):
             if number and number - 1 - books["best"] >= config.patience:
                 break
             torch.manual_seed(config.seed * 1_000_003 + number)
             rng = np.random.default_rng((config.seed, number))
-            cut = windows(self._data, model.config.length, self._fit, rng)
+            cut = windows(self._data, model.config.length, self._fit, rng, config.alike)
             if not len(cut):
                 raise ModelError(
                     "nobody did anything before what is to be learned: no sequence has two items",

@@ -43,6 +43,12 @@ class TransformerSettings(Group):
     past: float = Setting(
         1.0, ge=0, description="older interactions that are trained on again, per new one"
     )
+    alike: int = Setting(
+        10,
+        ge=1,
+        description="what the first of several interactions of one time counts for, at the most: "
+        "it is foretold from earlier times alone; 1 favours what goes on within a visit",
+    )
     precision: Literal["no", "bf16", "fp16"] = Setting("no", description="of training's products")
     serve: Literal["auto", "bf16", "fp32"] = Setting(
         "auto", description="what consumers compute in; auto: bf16 where the processor has it"
