@@ -226,6 +226,7 @@ def run_consumer(
     if name == "finetune":
         return _run_finetune(settings, stop, ready)
     store = Store(settings.redis)
+    store.restarts.watching = True
     try:
         loop = build_loop(name, settings, store)
         if ready is not None:

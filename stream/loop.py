@@ -102,6 +102,7 @@ class Loop:
         self._behind = False
         source.listen(self._on_assigned, self._on_revoked)
         store.wait, store.restarts.hook = self._wait, self._restarted
+        store.restarts.watching = True
 
     def step(self, *, wait_ms: int | None = None, flush: bool = True) -> int:
         """Do one batch; return how many records it had.

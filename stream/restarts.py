@@ -29,6 +29,9 @@ class Restarts:
 
     Attributes
     ----------
+    watching
+        Whether connections are looked at: not those of programs that keep nothing in memory,
+        which need no right to ask. Set it before the first command.
     many
         Whether several servers answer, each at an address of its own, as in a cluster. Else
         there is one, which may have another address after a failover.
@@ -38,7 +41,7 @@ class Restarts:
 
     def __init__(self, error: type[Exception], refused: type[Exception]) -> None:
         self.hook: Callable[[], None] = lambda: None
-        self.many = False
+        self.watching = self.many = False
         self._error, self._refused = error, refused
         self._servers: dict[str, str] = {}
         self._untold = False
@@ -56,10 +59,12 @@ class Restarts:
         Exception
             ``error``: the server is another one than before.
         """
+        if not self.watching:
+            return
         connection.send_command("INFO", "server")
         try:
             server = _run_id(connection.read_response())
-        except self._refused as error:  # who only reads holds nothing that could be ahead
+        except self._refused as error:
             log.debug("restarts of Redis are not noticed: %s", error)
             return
         place = f"{connection.host}:{connection.port}" if self.many else ""

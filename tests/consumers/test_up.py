@@ -131,8 +131,11 @@ def test_a_second_signal_does_not_wait() -> None:
 
 def test_an_orphan_sees_its_input_end(tmp_path: Path) -> None:
     # The tree itself is killed: its child must find out by its standard input.
-    mark = tmp_path / "ended"
-    grandchild = f"import sys, pathlib; sys.stdin.read(); pathlib.Path({str(mark)!r}).touch()"
+    begun, mark = tmp_path / "begun", tmp_path / "ended"
+    grandchild = (
+        f"import sys, pathlib; pathlib.Path({str(begun)!r}).touch(); "
+        f"sys.stdin.read(); pathlib.Path({str(mark)!r}).touch()"
+    )
     program = f"""
 import sys, threading
 from consumers.up import Child, Tree
@@ -143,9 +146,11 @@ Tree([Child("c", [sys.executable, "-c", {grandchild!r}])], say).run(threading.Ev
     outer._tend(outer.children[0])
     process = outer.children[0].process
     assert process is not None
-    time.sleep(1)
+    deadline = time.monotonic() + 60
+    while not begun.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     process.kill()
-    deadline = time.monotonic() + 10
     while not mark.exists():
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -13,7 +13,7 @@ from typing import Any
 
 __all__ = ["ALL", "Rillet", "Running", "Start", "eventually", "verify", "worked_off"]
 
-WITHIN_S = 60.0
+WITHIN_S = 150.0
 ENTER = (sys.executable, "-m", "rillet.cli.main")
 
 ALL = ("catalogue", "neighbours", "personalize")

@@ -21,6 +21,7 @@ LIFE_MS = 60_000
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     one = Store(RedisSettings(url=SecretStr(f"unix://{tmp_path}/redis.sock"), retry_s=30))
+    one.restarts.watching = True
     yield one
     one.close()
 
@@ -62,6 +63,7 @@ def test_who_may_not_ask_is_served_all_the_same(store: Store, tmp_path: Path) ->
     store._redis.execute_command("ACL", "SETUSER", "reader", "on", ">word", "~*", "+get", "+mget")
     url = SecretStr(f"unix://reader:word@{tmp_path}/redis.sock")
     reader = Store(RedisSettings(url=url), retry_s=0)
+    reader.restarts.watching = True
     assert reader.get(key) == b"{}"
     reader.close()
     server.close()
