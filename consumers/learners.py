@@ -215,10 +215,12 @@ class KeptLearners:
         """Replace what is known of another process' partition, unless it cannot be read."""
         try:
             told = decode_told(raw)
-            for name, pool in self._pools.items():
-                if name in told.heads:
-                    pool.put(partition, told.heads[name])
-        except (msgspec.MsgspecError, ModelError) as error:
+            known = [(pool, told.heads[name]) for name, pool in self._pools.items()]
+            for pool, part in known:  # all of them, or none
+                pool.check(part)
+            for pool, part in known:
+                pool.put(partition, part)
+        except (msgspec.MsgspecError, ModelError, KeyError) as error:
             log.warning("what partition %d was taught is left out: %s", partition, error)
 
     def teach(self, lessons: Lessons) -> None:

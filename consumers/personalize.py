@@ -151,7 +151,7 @@ class Personalize:
             self._sessions.load([partition_key(event) for _, event in events])
         lessons = Lessons(self.engine, self.learners.held, self._observer, self._early)
         with metrics.step("fold"):
-            touched = self._fold(events, lessons, writes)
+            touched, stones = self._fold(events, lessons, writes)
         with metrics.step("study"):
             lessons.study()
         with metrics.step("learn"):
@@ -160,6 +160,7 @@ class Personalize:
             answers = self._answer(touched)
         with metrics.step("encode"):
             self.learners.checkpoint(writes)
+            writes.stamped += stones  # before the states: what they stand for ends sooner
             self._write(touched, answers, writes)
         return writes
 
@@ -181,13 +182,17 @@ class Personalize:
 
     def _fold(
         self, events: Sequence[Arrived], lessons: Lessons, writes: Writes
-    ) -> dict[str, Session]:
-        """Fold the events in order; note lessons and transitions before each."""
+    ) -> tuple[dict[str, Session], list[Stamped]]:
+        """Fold the events in order; note lessons and transitions before each.
+
+        Returns the states that were touched, and the tombstones of who was forgotten.
+        """
         topics = self._settings.kafka
         activity = ActivityWriter(
             self._settings.neighbours, topics.transitions, self._view.transition_partitions
         )
         touched: dict[str, Session] = {}
+        stones: list[Stamped] = []
         busy = 0  # of users that go too fast: remembered, but nobody's example
         # From batch to batch the time may turn back: the first one heard may have run ahead.
         self._time = Watermark(self._time.state())
@@ -196,11 +201,16 @@ class Personalize:
             session = self._sessions[partition_key(event)]
             touched[session.user] = session
             self._time.hear(session.user, int(event.timestamp))
-            if isinstance(event, Identify) and is_new(session, *place):
+            gone = isinstance(event, Identify | Delete)
+            new = is_new(session, *place)
+            if isinstance(event, Identify) and new:
                 writes.produced += self._hand_over(session, event)
-            if isinstance(event, Identify | Delete):
+            if gone:
                 lessons.note_gone(session.user, place)
+                metrics.note_gone(session.user)
             moment = admit(session, event, place, self._rules)
+            if gone and new:
+                stones.append(self._bury(session, place))
             if moment is None:
                 metrics.count("skipped")
                 continue
@@ -215,7 +225,12 @@ class Personalize:
             metrics.count("busy", busy)
             for session in filter(self._is_busy, touched.values()):
                 metrics.note_busy(session.user, session.pace.events)
-        return touched
+        return touched, stones
+
+    def _bury(self, session: Session, place: tuple[int, int]) -> Stamped:
+        """Return what stays of a user who is forgotten, or was found to be another."""
+        key, stone = self._keys.forgotten(session.user), encode_tombstone(session)
+        return Stamped(key, stone, *place, self._tombstone_ms)
 
     def _is_busy(self, session: Session) -> bool:
         return session.pace.events > self._most
@@ -275,11 +290,8 @@ class Personalize:
     ) -> None:
         for user, session in touched.items():
             place = (session.as_of.partition, session.as_of.offset)
-            key, raw, life = self._keys.session(user), encode_session(session), self._ttl_ms
-            if is_shell(session):  # the tombstone first: what it stands for ends sooner
-                stone, life = encode_tombstone(session), SHELL_MS
-                buried = self._keys.forgotten(user)
-                writes.stamped.append(Stamped(buried, stone, *place, self._tombstone_ms))
+            key, raw = self._keys.session(user), encode_session(session)
+            life = SHELL_MS if is_shell(session) else self._ttl_ms
             writes.stamped.append(Stamped(key, raw, *place, life))
             if not session.events:
                 writes.plain.append(Plain(self._keys.recs(user), None))

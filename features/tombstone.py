@@ -4,8 +4,8 @@ A forgotten user's state is empty but for its stamp and the time of the
 forgetting. It is kept in two places: under his own key for an hour, so that a
 consumer that lost its partition and does not know it yet cannot put an older
 state there; and as a tombstone, whose key and value do not hold his id, for
-long. The one can be restored from the other, byte for byte, so that the fold
-goes on as if nothing had been taken away.
+long. The one can be restored from the other, so that the fold goes on as if
+nothing had been taken away.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SHELL_MS: Final = 3_600_000
 
 
 class Tombstone(Struct, frozen=True):
-    """Stamp of the last event folded in, and the time up to which the user is forgotten."""
+    """Stamp of the event by which the user was forgotten, and the time up to which he is."""
 
     as_of: AsOf
     forgotten: int
@@ -48,7 +48,9 @@ def is_shell(session: Session) -> bool:
 
 
 def encode_tombstone(session: Session) -> bytes:
-    """Write what stays of a forgotten user.
+    """Write what stays of a user at the moment in which he is forgotten.
+
+    What he does afterwards, in the same batch even, does not touch it.
 
     Examples
     --------

@@ -136,6 +136,21 @@ class Pool:
         Raises
         ------
         ModelError
+            It does not pass :meth:`check`.
+        """
+        self.check(part)
+        self._account()
+        names = self._names
+        self._moved[partition] = np.array([part.weights.get(name, 0.0) for name in names])
+        self._squares[partition] = np.array([part.squares.get(name, 0.0) for name in names])
+        self._examples[partition] = part.examples
+
+    def check(self, part: HeadState) -> None:
+        """Look whether a part fits this head.
+
+        Raises
+        ------
+        ModelError
             It is of another version, with other features or with whole weights.
         """
         if not part.moved:
@@ -148,11 +163,6 @@ class Pool:
                 f"the learner's checkpoint has unknown features: {', '.join(unknown[:5])}",
                 "it was written by another version; delete the key and let it learn anew",
             )
-        self._account()
-        names = self._names
-        self._moved[partition] = np.array([part.weights.get(name, 0.0) for name in names])
-        self._squares[partition] = np.array([part.squares.get(name, 0.0) for name in names])
-        self._examples[partition] = part.examples
 
     def part(self, partition: int) -> HeadState:
         """Return what a partition has added."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
+from msgspec import Struct
 from msgspec.structs import replace
 
 from features.card import AsOf
@@ -30,6 +31,12 @@ __all__ = ["Erased", "erase", "forget_directly", "look_for", "verify"]
 POLL_S: Final = 0.2
 OF_ITEMS: Final = ("item", "itemstate", "neighbours", "changes")
 """Kinds that tell of items: a name in them is an item's that is called like the user."""
+
+
+class _Owned(Struct):
+    """What tells whose an open list is: ids may hold colons, so its key alone does not."""
+
+    user: str
 
 
 @dataclass(slots=True)
@@ -123,8 +130,9 @@ def forget_directly(settings: Settings, store: Store, done: Erased) -> None:
         store.write_plain([Plain(keys.forgotten(name), encode_tombstone(empty), life)])
         gone = [keys.session(name), keys.recs(name)]
         store.write_plain([Plain(key, None) for key in gone])
-    _clear_learners(store, done.names)
-    store.write_plain([Plain(key, None) for key in _open_lists(store, done.names)])
+    lists = _open_lists(store, done.names)
+    _clear_learners(store, done, {name for _, name in lists})
+    store.write_plain([Plain(store.keys.open_list(*one), None) for one in lists])
     done.handled = True
     if is_archive(settings.archive.url):
         _erase_rows(settings, done)
@@ -174,25 +182,26 @@ def _clear(store: Store, name: str, as_of: AsOf | None) -> None:
         store.write_stamped([shell])
 
 
-def _open_lists(store: Store, names: Sequence[str]) -> list[str]:
-    keys = []
-    for name, _ in store.scan("open"):
-        partition, _, rest = name.partition(":")
-        if any(rest.startswith(f"{user}:") for user in names):
-            keys.append(store.keys.open_list(int(partition), rest))
-    return keys
+def _open_lists(store: Store, names: Sequence[str]) -> list[tuple[int, str]]:
+    """Return partition and name of each list of theirs that waits for its clicks."""
+    found = []
+    for name, raw in store.scan("open"):
+        if msgspec.json.decode(raw, type=_Owned).user in names:
+            partition, _, rest = name.partition(":")
+            found.append((int(partition), rest))
+    return found
 
 
-def _clear_learners(store: Store, names: Sequence[str]) -> None:
+def _clear_learners(store: Store, done: Erased, lists: set[str]) -> None:
     """Take a user's open lists and his voice out of the learners' checkpoints."""
     for name, raw in list(store.scan("learner")):
-        state = decode_learner(raw)
-        kept = {
-            one: taken
-            for one, taken in state.open.items()
-            if not any(one.startswith(f"{user}:") for user in names)
-        }
-        voices = [("" if user in names else user, time_ms) for user, time_ms in state.voices]
+        try:
+            state = decode_learner(raw)
+        except msgspec.MsgspecError as error:  # consumers set such a checkpoint aside, too
+            done.problems.append(f"the checkpoint of learner {name} cannot be read: {error}")
+            continue
+        kept = {one: taken for one, taken in state.open.items() if one not in lists}
+        voices = [("" if user in done.names else user, at) for user, at in state.voices]
         state = replace(state, open=kept, voices=voices)
         key = store.keys.learner(int(name))
         store.write_plain([Plain(key, msgspec.json.encode(state), store.ttl_ms)])
@@ -203,7 +212,10 @@ def _wait_for_archive(
 ) -> None:
     """Wait until the archive has what was published up to the forgetting."""
     topic = settings.kafka.events
-    wanted = {TopicPartition(topic, at.partition): at.offset for at in places.values()}
+    wanted: dict[TopicPartition, int] = {}
+    for at in places.values():
+        place = TopicPartition(topic, at.partition)
+        wanted[place] = max(at.offset, wanted.get(place, -1))
     while True:
         ends = ends_of(settings.archive.url)
         late = [p for p, at in wanted.items() if ends.get(f"{p.topic}:{p.partition}", 0) <= at]

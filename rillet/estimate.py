@@ -45,6 +45,7 @@ MODELS_ITEM_BYTES: Final = 306
 """What the sources of a process have learned: its size, and what each item adds."""
 
 LEARNER_BYTES: Final = 44_000
+TAUGHT_BYTES: Final = 30_000
 
 BATCH_S: Final = 0.1
 """How long a batch takes when there is much to do: its events change items together."""
@@ -207,6 +208,7 @@ def _kinds(values: Values, shape: Shape, load: Load, settings: Settings) -> list
     length = round(MODELS_BYTES + MODELS_ITEM_BYTES * shape.items)
     found.append(_kind("models", len(keys.models(0)), load.processes, [length]))
     found.append(_kind("learner", len(keys.learner(0)), load.partitions, [LEARNER_BYTES]))
+    found.append(_kind("taught", len(keys.taught(0)), load.partitions, [TAUGHT_BYTES]))
     return [*found, _feed(keys, shape, load, settings)]
 
 

@@ -71,7 +71,7 @@ def replay_letters(
     sink
         Takes them; None only counts.
     force
-        Send what would be set aside again too.
+        Send what would be set aside again too, but nothing of which only a part was kept.
     again
         Send what was sent before too.
 
@@ -85,7 +85,8 @@ def replay_letters(
         keys = [store.keys.replayed(letter.name) for letter in some]
         chosen: dict[str, Letter] = {}
         for key, letter, state in zip(keys, some, store.get_many(keys), strict=True):
-            why = "" if force and letter.source.topic else still_bad(letter, settings, now)
+            whole = letter.source.topic and not letter.length
+            why = "" if force and whole else still_bad(letter, settings, now)
             if (state is not None and not again) or key in chosen:
                 done.doubtful += state == SENDING
                 done.before += state != SENDING

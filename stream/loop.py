@@ -99,10 +99,9 @@ class Loop:
         self._stop = threading.Event()
         self._thread = threading.get_ident()
         self._heart: metrics.Heart | None = None
-        self._behind = False
         source.listen(self._on_assigned, self._on_revoked)
         store.wait, store.restarts.hook = self._wait, self._restarted
-        store.restarts.watching = True
+        store.restarts.watching, store.restarts.owner = True, self._thread
 
     def step(self, *, wait_ms: int | None = None, flush: bool = True) -> int:
         """Do one batch; return how many records it had.
@@ -116,7 +115,7 @@ class Loop:
             replay that is still being fed says False.
         """
         try:
-            self._demand_same_redis()
+            self.store.restarts.tell()
             records = self._next(self._batch.wait_ms if wait_ms is None else wait_ms, flush)
             if records:
                 self._do(records)
@@ -140,6 +139,7 @@ class Loop:
             Called where it ended well, before the partitions are left to others.
         """
         self._stop, self._thread = stop, threading.get_ident()
+        self.store.restarts.owner = self._thread
         self._heart = metrics.Heart(self.handler.name, self.source.group)
         try:
             while not stop.is_set():
@@ -151,7 +151,6 @@ class Loop:
 
     def _end_well(self, ended: Callable[[], None]) -> None:
         try:
-            self._demand_same_redis()
             ended()
         except _GivenUp:  # what is in memory may be ahead of Redis; the next one reads it again
             log.warning("Redis was restarted; what was learned since the last batch is not kept")
@@ -159,6 +158,7 @@ class Loop:
     def close(self) -> None:
         """Leave the group and close source and sink; the store stays open."""
         self.store.wait, self.store.restarts.hook = time.sleep, lambda: None
+        self.store.restarts.owner = None
         try:
             self.sink.close()
         finally:
@@ -199,7 +199,7 @@ class Loop:
             log.exception("%s failed on %s", self.handler.name, _span(records))
             raise
         reach("handled")
-        self._demand_same_redis()
+        self.store.restarts.tell()
         with metrics.step("checkpoint"):
             outcome = self._checkpoint.commit(writes, positions)
         self.events += len(records)
@@ -254,7 +254,6 @@ class Loop:
 
     def _begin_again(self) -> None:
         """Give up the batch at hand: memory may be ahead of Redis, so all of it goes."""
-        self._behind = False
         self._lost.clear()
         self._drop(tuple(self._held))
         mine = self.source.assignment()
@@ -280,14 +279,7 @@ class Loop:
 
         Otherwise positions that are written from here on would say that all before is there.
         """
-        self._behind = True
-        if threading.get_ident() == self._thread:
-            raise _GivenUp
-
-    def _demand_same_redis(self) -> None:
-        """Give up where another thread has found that Redis was restarted."""
-        if self._behind:
-            raise _GivenUp
+        raise _GivenUp
 
     def _beat(self, heart: metrics.Heart) -> None:
         places = {str(place): at for place, at in self._checkpoint.positions.items()}

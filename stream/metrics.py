@@ -178,6 +178,11 @@ def note_busy(user: str, events: int) -> None:
         del _busy[first]
 
 
+def note_gone(user: str) -> None:
+    """Name a user no more: he is forgotten."""
+    _busy.pop(user, None)
+
+
 def busiest() -> dict[str, int]:
     """Return who was noted as busy in the last minute, the fastest first, ten at the most."""
     since = time.monotonic() - _BUSY_S

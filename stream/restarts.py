@@ -8,6 +8,7 @@ written there: else what was lost stays lost, with newer values all around it.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -29,6 +30,9 @@ class Restarts:
 
     Attributes
     ----------
+    owner
+        The thread that keeps state; it alone is told, and what other threads found waits for
+        its next command. None: whichever comes.
     watching
         Whether connections are looked at: not those of programs that keep nothing in memory,
         which need no right to ask. Set it before the first command.
@@ -36,11 +40,12 @@ class Restarts:
         Whether several servers answer, each at an address of its own, as in a cluster. Else
         there is one, which may have another address after a failover.
     hook
-        Called, in the thread of that command, before it is tried again.
+        Called before the owner's next command, or before it is tried again.
     """
 
     def __init__(self, error: type[Exception], refused: type[Exception]) -> None:
         self.hook: Callable[[], None] = lambda: None
+        self.owner: int | None = None
         self.watching = self.many = False
         self._error, self._refused = error, refused
         self._servers: dict[str, str] = {}
@@ -76,8 +81,11 @@ class Restarts:
             raise self._error("Redis was restarted")
 
     def tell(self) -> None:
-        """Call :attr:`hook` if there was a restart that it was not called for."""
-        if self._untold:
+        """Call :attr:`hook` if there was a restart that it was not called for.
+
+        To be called before each command, and after it.
+        """
+        if self._untold and self.owner in (None, threading.get_ident()):
             self._untold = False
             self.hook()
 

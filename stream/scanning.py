@@ -15,6 +15,18 @@ from stream.store import Store
 __all__ = ["Sought", "in_archive", "in_redis"]
 
 NAMED: Final = ("user", "anonymous", "raw")
+NUMBERED: Final = (
+    "learner",
+    "taught",
+    "models",
+    "position",
+    "replayed",
+    "process",
+    "lease",
+    "vector",
+)
+"""Kinds of keys that are named by partitions, offsets, processes, hashes: by nobody."""
+
 CHUNK: Final = 500
 
 
@@ -64,10 +76,21 @@ def _found(store: Store, keys: list[str], kind: str, sought: Sought) -> Iterator
         store.get_many(keys) if kind == "string" else [_whole(store, key, kind) for key in keys]
     )
     for key, value in zip(keys, values, strict=True):
-        if sought.stands_in(key.encode("utf-8", "surrogateescape")) or (
-            value is not None and sought.stands_in(value)
-        ):
+        named = sought.stands_in(_name_in(store, key).encode("utf-8", "surrogateescape"))
+        if named or (value is not None and sought.stands_in(value)):
             yield key
+
+
+def _name_in(store: Store, key: str) -> str:
+    """Return the part of a key that may name somebody; what Rillet itself numbers does not."""
+    rest = key.removeprefix(f"{store.keys.prefix}:")
+    schema, _, tail = rest.partition(":")
+    kind, colon, name = tail.partition(":")
+    if not schema.isdigit() or not colon:
+        return rest
+    if kind in NUMBERED:
+        return ""
+    return name.partition(":")[2] if kind == "open" else name
 
 
 def _keys(store: Store, kind: str) -> Iterator[str]:
@@ -104,6 +127,8 @@ def _leaves(answer: Any) -> Iterator[bytes]:
 def in_archive(url: str, sought: Sought) -> Iterator[str]:
     """Yield the files of an archive, those too that do not count, where one of the names stands.
 
+    A file that a crash left half written is named in any case: nobody can read what it holds.
+
     Raises
     ------
     FolderError
@@ -112,7 +137,8 @@ def in_archive(url: str, sought: Sought) -> Iterator[str]:
     files = Files(url)
     for path in sorted(files.below()):
         try:
-            if any(sought.stands_in(raw) for raw in _texts(files, path)):
+            half = path.endswith(".tmp")
+            if half or any(sought.stands_in(raw) for raw in _texts(files, path)):
                 yield path
         except FileNotFoundError:  # compacted away at this moment
             continue

@@ -322,6 +322,7 @@ class Store:
         """Do it; where Redis is gone, again and again until the patience ends."""
         deadline, delay = None, 0.0
         while True:
+            self.restarts.tell()
             try:
                 with self._server.following():
                     answer = action()
@@ -330,7 +331,6 @@ class Store:
             except redis.AuthenticationError as error:
                 raise self._error(verb, error, "check redis.username and redis.password") from error
             except redis.RedisError as error:
-                self.restarts.tell()
                 now = time.monotonic()
                 deadline = now + self._retry_s if deadline is None else deadline
                 if not _passes(error) or now >= deadline:

@@ -140,11 +140,21 @@ def choose_port(name: str, wanted: int, *, insist: bool) -> int:
             f"port {wanted} for {name} is taken by a process that was not started here; "
             "name another one or stop that process"
         )
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
+    port = free_ports(1)[0]
     say(f"port {wanted} is taken by another process, {name} takes {port}")
     return port
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports of loopback that nobody has now."""
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind((HOST, 0))
+        return [probe.getsockname()[1] for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
 
 
 def say(message: str) -> None:

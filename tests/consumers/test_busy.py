@@ -12,6 +12,7 @@ from consumers.personalize import Personalize
 from consumers.view import LiveView
 from features.session import decode_session
 from features.text import Encoder
+from features.tombstone import decode_tombstone
 from stream import metrics
 from stream.clock import HandClock
 from stream.events import Event, encode
@@ -20,7 +21,7 @@ from stream.records import Record, TopicPartition
 from stream.settings import Settings
 from stream.store import Store
 from stream.writes import Writes
-from tests.builders import MINUTE, NOON, interaction, ranking, search
+from tests.builders import MINUTE, NOON, forget, interaction, ranking, search
 
 _prefixes = itertools.count()
 PLACE = TopicPartition(Settings().kafka.events, 0)
@@ -140,3 +141,28 @@ def test_without_a_limit_nobody_is_busy(make: Make) -> None:
     consumer.handle(records(clicks("bot", 300)))
     assert examples(consumer) == 300
     assert metrics.busiest() == {}
+
+
+def test_who_is_forgotten_is_named_no_more(make: Make) -> None:
+    consumer = make()
+    consumer.handle(records(clicks("bot", 400)))
+    assert list(metrics.busiest()) == ["bot"]
+    consumer.handle(records([forget("bot", NOON + 900)], first=400))
+    assert metrics.busiest() == {}
+
+
+@pytest.mark.parametrize("cuts", [(3,), (1, 2), (1, 1, 1), (2, 1)])
+def test_a_tombstone_is_the_same_however_batches_are_cut(make: Make, cuts: tuple[int, ...]) -> None:
+    """Also where he acts again in the batch in which he is forgotten."""
+    consumer = make()
+    consumer.handle(records(clicks("ann", 1)))
+    late, anew = interaction("i1", NOON + 5, "ann"), interaction("i2", NOON + 500, "ann")
+    events = records([forget("ann", NOON + 10), late, anew], first=1)
+    store, first = consumer._sessions._store, 0
+    for many in cuts:
+        store.write(consumer.handle(events[first : first + many]))
+        first += many
+    stone = decode_tombstone(store.get(store.keys.forgotten("ann")) or b"")
+    assert (stone.as_of.offset, stone.forgotten) == (1, NOON + 10)
+    session = decode_session(store.get(store.keys.session("ann")) or b"")
+    assert (session.events, session.forgotten) == (1, NOON + 10)

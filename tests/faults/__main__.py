@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
+from stream.faults import POINTS
 from stream.settings import Settings
 from tests.faults.oracle import Difference, Expected, differences, expect
 from tests.faults.scene import Scene, StuckError
@@ -204,6 +205,9 @@ def summary(outcomes: list[Outcome], folder: Path) -> int:
     if bad:
         print(f"what they left lies in {folder}; seeds {', '.join(str(one.seed) for one in bad)}")
     ways: Counter[str] = sum((one.ways for one in outcomes), Counter())
+    reached: Counter[str] = sum((one.reached for one in outcomes), Counter())
+    points = ", ".join(f"{point} {reached[point]}" for point in POINTS if reached[point])
+    print(f"points reached: {points or 'none'}")
     counts = ", ".join(f"{way} {ways[way]}" for way in ("lost", "doubled", "differing"))
     print(f"schedules {len(outcomes)}, {counts}")
     return 1 if bad or broken else 0

@@ -31,6 +31,7 @@ Kind = Literal["lost", "doubled", "differing"]
 Archived = tuple[str, int, int, bytes]
 STATES: Final[Mapping[str, tuple[str, ...]]] = {
     "session": (),
+    "forgotten": (),
     "item": (),
     # The last record folded in: of several partitions any may have been the last.
     "itemstate": ("as_of",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import threading
 import time
@@ -159,7 +160,7 @@ class Scene:
             elif not player.child.stopped and player.child.asleep():
                 player.child.stopped = True
                 player.wakes_at = now + player.fault_pause
-                self.reached["stop"] += 1
+                self._note_point(player)
                 self._note(f"{_who(player)} stands still at its point")
             elif player.child.stopped and now >= (player.wakes_at or 0.0):
                 player.child.send(signal.SIGCONT)
@@ -178,11 +179,15 @@ class Scene:
         self._players.remove(player)
         self._note(f"{_who(player)} ended with {code}")
         if code == -signal.SIGKILL:
-            self.reached["kill"] += 1
+            self._note_point(player)
         elif code == REFUSED:
             self._note(f"   it said: {_last_line(player.log)}")
         elif code != 0 and not (player.ending and code == -signal.SIGTERM):  # just forked
             self.crashed.append(f"{_who(player)} ended with {code}: {_last_line(player.log)}")
+
+    def _note_point(self, player: Player) -> None:
+        """Count the point at which a process died or stood still, where it was at one."""
+        self.reached.update(_POINT.findall(player.log.read_text(errors="replace")))
 
     def _start(self, name: str, fault: str = "") -> Player:
         log = self.run.folder / f"{self._started:02d}-{name}.log"
@@ -277,6 +282,9 @@ class Scene:
 
 def _who(player: Player) -> str:
     return f"{player.name} {player.child.pid}"
+
+
+_POINT: Final = re.compile(r"the point '([a-z-]+)' is reached")
 
 
 def _last_line(log: Path) -> str:

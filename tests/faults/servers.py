@@ -5,28 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 from servicelib import kafka, redis
-from servicelib.process import HOST, Process, await_health, end, spawn
+from servicelib.process import HOST, Process, await_health, end, free_ports, spawn
 
 __all__ = ["Kafka", "Redis", "free_ports"]
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports of loopback that nobody has now."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind((HOST, 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
 
 
 def _kill(process: Process) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import socketserver
@@ -19,15 +20,17 @@ from stream import faults
 from stream.archive.table import Row
 from stream.archive.writer import ArchiveWriter
 from stream.errors import SettingsError
+from stream.faults import POINTS
 from stream.records import TopicPartition
-from stream.settings import RedisSettings
+from stream.settings import RedisSettings, Settings
 from stream.store import Store
 from stream.writes import Plain
-from tests.faults.oracle import Expected, differences
+from tests.faults.oracle import STATES, Expected, differences, expect
 from tests.faults.proxy import HOST, Proxy
 from tests.faults.schedule import draw
 from tests.faults.servers import free_ports
 from tests.faults.shop import shop
+from tests.faults.stage import make_small_encoder, settings_for
 
 ROOT = Path(__file__).resolve().parents[2]
 LIFE_MS = 60_000
@@ -174,3 +177,24 @@ def test_the_oracle_tells_lost_from_doubled(store: Store, tmp_path: Path) -> Non
     assert found(2) == [gone]
     expected.archived = Counter()
     assert found(2) == [("differing", "archive ('events', 0, 0)")]
+
+
+def test_every_point_is_passed_somewhere_in_the_engine_and_no_other_is() -> None:
+    sources = [path for folder in ("stream", "consumers") for path in (ROOT / folder).rglob("*.py")]
+    passed = [
+        point
+        for path in sources
+        if path.name != "faults.py"
+        for point in re.findall(r'reach\("([a-z-]+)"\)', path.read_text("utf-8"))
+    ]
+    assert sorted(set(passed)) == sorted(POINTS)
+
+
+def test_what_is_expected_of_every_log_is_not_empty(tmp_path: Path) -> None:
+    given = settings_for(tmp_path / "job0", "replay", "none", "embedded:", "range")
+    make_small_encoder(tmp_path)
+    found = expect(0, Settings.model_validate(given))
+    for kind in STATES:
+        assert found.states[kind], kind
+    assert found.vectors and found.stamps and found.archived and found.letters
+    assert sum(one["positives"] for one in found.learners.values()) > 0

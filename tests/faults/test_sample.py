@@ -29,4 +29,5 @@ def test_a_sample_of_schedules_ends_as_an_undisturbed_replay(tmp_path: Path) -> 
         timeout=290,
     )
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+    assert done.stdout.splitlines()[-2] == "points reached: produced 1, states 1"
     assert done.stdout.splitlines()[-1] == f"schedules {SAMPLE}, lost 0, doubled 0, differing 0"

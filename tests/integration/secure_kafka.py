@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -29,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "scripts"))
 
 from servicelib import kafka as broker  # noqa: E402 - its folder goes on the path first
-from servicelib.process import HOST, await_health, end, run_quietly, spawn  # noqa: E402
+from servicelib.process import HOST, await_health, end, free_ports, run_quietly, spawn  # noqa: E402
 
 __all__ = ["SecureKafka", "running"]
 
@@ -169,18 +168,6 @@ def _grant(settings: KafkaSettings) -> None:
             )
     with admin(settings, "grant") as client:
         client.create_acls(acls)
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind((HOST, 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
 
 
 def certify(home: Path) -> None:

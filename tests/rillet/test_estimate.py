@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from benchmarks.memory import measure
+from consumers.replay import Replay
 from features.card import decode_card
 from features.session import decode_session
+from features.text import load_encoder
 from models.answer import decode_answer
 from models.item_state import decode_item_state
 from rillet.estimate import Load, allocated, entry_bytes, estimate, table_bytes
@@ -136,3 +138,19 @@ def test_the_command_prints_and_tells_scripts(command: Any, tmp_path: Path) -> N
     wrong = command("estimate", "--users", "many")
     assert wrong.returncode == 2
     assert "mend:" in wrong.stderr
+
+
+def test_every_kind_that_grows_and_a_replay_leaves_is_estimated(tmp_path: Path) -> None:
+    settings = Settings.model_validate({"redis": {"url": "embedded:"}})
+    named = {kind.name for kind in estimate(SHAPE, Load(per_s=10), settings).kinds}
+    deeds = [interaction(f"i{n % 3}", NOON + n, "ann") for n in range(90)]
+    items = [item(f"i{n}", title=f"thing {n}") for n in range(3)]
+    log = write_log(tmp_path / "log.jsonl", [*items, *deeds])
+    store = Store(settings.redis)
+    try:
+        Replay(settings, store, load_encoder(settings.encoder)).run(log)
+        kinds = {key.decode().split(":")[2] for key in store._redis.scan_iter(match="*")}
+    finally:
+        store.close()
+    assert {"session", "learner", "taught"} <= kinds
+    assert kinds - {"position"} <= named  # of which there is one a partition

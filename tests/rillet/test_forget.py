@@ -7,10 +7,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from consumers.replay import Replay
+from features.card import AsOf
 from features.text import load_encoder
+from features.tombstone import decode_tombstone
+from models.learner import LearnerState, decode_learner
 from rillet.cli.engine import _emptied
 from rillet.client import Client
 from rillet.erasure import Erased, forget_directly, look_for, verify
@@ -161,3 +165,80 @@ def test_the_command_forgets_in_an_embedded_state(
     assert (report["events"], report["left"], report["handled"]) == (3, [], True)
     done = command("forget", WHO, "--redis", "embedded:kept", "--verify")
     assert re.search(r"state +0 events", done.stdout)
+
+
+def test_the_scan_names_each_place_where_he_is_left(tmp_path: Path) -> None:
+    archive = {"url": str(tmp_path / "archive")}
+    settings = Settings.model_validate({"redis": {"url": "embedded:"}, "archive": archive})
+    archived(archive["url"], [interaction("a", NOON, "bob")])
+    store = Store(settings.redis)
+    client, head = store._redis, settings.redis.prefix
+    try:
+        client.set(f"{head}:1:recs:bob", json.dumps({"seen": WHO}))
+        client.set(f"{head}:1:session:{WHO}", "{}")
+        client.hset(f"{head}:1:a:hash", WHO, "1")
+        client.rpush(f"{head}:1:a:list", WHO)
+        client.sadd(f"{head}:1:a:set", WHO)
+        client.zadd(f"{head}:1:a:zset", {WHO: 1.0})
+        client.xadd(f"{head}:1:a:stream", {"v": WHO})
+        client.set("somebody:else", WHO)
+        part = next((tmp_path / "archive").rglob("*.parquet"))
+        half = part.with_name(f".{part.name}.ab12.tmp")
+        half.write_bytes(part.read_bytes()[:100])
+        done = Erased([WHO], NOON)
+        verify(settings, store, done)
+        kinds = ("hash", "list", "set", "zset", "stream")
+        keys = [f"{head}:1:recs:bob", f"{head}:1:session:{WHO}"]
+        keys += [f"{head}:1:a:{kind}" for kind in kinds]
+        left = half.relative_to(tmp_path / "archive")
+        assert sorted(done.left or ()) == sorted([*keys, f"{settings.archive.url}/{left}"])
+    finally:
+        store.close()
+
+
+@pytest.mark.parametrize("who", ["1", "3", "recs", "session", "17"])
+def test_who_is_called_like_a_part_of_a_key_is_not_found_in_others(who: str) -> None:
+    store = Store(Settings.model_validate({"redis": {"url": "embedded:"}}).redis)
+    keys = store.keys
+    try:
+        others = [keys.session("bob"), keys.recs("bob"), keys.learner(3), keys.taught(3)]
+        others += [keys.open_list(3, "bob:r1"), keys.models(3), keys.replayed("t:0:17")]
+        for key in others:
+            store._redis.set(key, "{}")
+        assert [*in_redis(store, Sought([who]))] == []
+        store._redis.set(keys.session(who), "{}")
+        store._redis.set(keys.open_list(3, f"{who}:r1"), "{}")
+        assert sorted(in_redis(store, Sought([who]))) == sorted(
+            [keys.session(who), keys.open_list(3, f"{who}:r1")]
+        )
+    finally:
+        store.close()
+
+
+def test_his_open_lists_go_and_those_of_who_is_called_almost_alike_stay() -> None:
+    settings = Settings.model_validate({"redis": {"url": "embedded:"}})
+    store = Store(settings.redis)
+    keys = store.keys
+    try:
+        names = {f"{WHO}:r9": WHO, f"{WHO}:x:r2": f"{WHO}:x", "bob:r3": "bob"}
+        for name, user in names.items():
+            store._redis.set(keys.open_list(0, name), json.dumps({"user": user}))
+        voices = [(WHO, NOON), ("bob", NOON)]
+        state = LearnerState(AsOf(0, 7, NOON), {name: [] for name in names}, {}, voices)
+        store._redis.set(keys.learner(0), msgspec.json.encode(state))
+        store._redis.set(keys.learner(1), "no checkpoint")
+        done = Erased([WHO], NOON + 1)
+        look_for(store, done)
+        assert done.open_lists == 1
+        forget_directly(settings, store, done)
+        assert sorted(name for name, _ in store.scan("open")) == [
+            "0:bob:r3",
+            f"0:{WHO}:x:r2",
+        ]
+        kept = decode_learner(store.get(keys.learner(0)) or b"")
+        assert sorted(kept.open) == ["bob:r3", f"{WHO}:x:r2"]
+        assert kept.voices == [("", NOON), ("bob", NOON)]
+        assert [line for line in done.problems if "learner 1" in line]
+        assert decode_tombstone(store.get(keys.forgotten(WHO)) or b"").forgotten == NOON + 1
+    finally:
+        store.close()

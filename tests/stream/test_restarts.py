@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,3 +68,27 @@ def test_who_may_not_ask_is_served_all_the_same(store: Store, tmp_path: Path) ->
     assert reader.get(key) == b"{}"
     reader.close()
     server.close()
+
+
+def test_what_another_thread_found_is_told_to_the_owner_before_he_writes(
+    store: Store, tmp_path: Path
+) -> None:
+    class GivenUpError(Exception):
+        pass
+
+    def give_up() -> None:
+        raise GivenUpError
+
+    key = store.keys.session("u")
+    first = EmbeddedRedis(PROGRAM, str(tmp_path))
+    store.write_plain([Plain(key, b"before", LIFE_MS)])
+    store.restarts.hook, store.restarts.owner = give_up, threading.get_ident()
+    first.close()
+    second = EmbeddedRedis(PROGRAM, str(tmp_path))
+    other = threading.Thread(target=store.get, args=[key])
+    other.start()
+    other.join()  # the pool's connection is one to the new server now
+    with pytest.raises(GivenUpError):
+        store.write_plain([Plain(key, b"after", LIFE_MS)])
+    assert store.get(key) == b"before"
+    second.close()
