@@ -13,11 +13,12 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
 import msgspec
+from msgspec import Struct
 
 from features.card import AsOf
 from models.engine import Engine
@@ -45,6 +46,13 @@ MODELS_EVERY_S: Final = 60.0
 
 LIST_TTL_MS: Final = DAY_MS
 """Life of an open list, should nobody come to close it."""
+
+
+class _Stamped(Struct):
+    as_of: AsOf
+
+
+_STAMP: Final = msgspec.json.Decoder(_Stamped)
 
 
 class KeptLearners:
@@ -206,6 +214,22 @@ class KeptLearners:
             if raw is not None:
                 self._take_in(place, raw)
         self._mix()
+
+    def overtaken(self, done: Mapping[int, int]) -> bool:
+        """Tell whether another process has taught a partition that this one has.
+
+        Parameters
+        ----------
+        done
+            Partition to the last offset that was folded in before this process came to it.
+        """
+        behind = [at for at, offset in done.items() if offset > self.held[at].offset]
+        raws = self._store.get_many([self._keys.learner(at) for at in behind])
+        found = zip(behind, raws, strict=True)
+        return any(
+            raw is not None and _STAMP.decode(raw).as_of.offset > self.held[at].offset
+            for at, raw in found
+        )
 
     def _learned(self) -> int:
         """Return how many examples this process' own partitions have."""

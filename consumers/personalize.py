@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -37,12 +38,15 @@ from stream.events import (
     partition_key,
 )
 from stream.keys import DEFAULT_USER, Keys
+from stream.loop import GivenUp
 from stream.records import Outgoing, Record, TopicPartition
 from stream.settings import Settings
 from stream.store import Store
 from stream.writes import Plain, Stamped, Writes
 
 __all__ = ["Personalize"]
+
+log = logging.getLogger(__name__)
 
 DEFAULT_EVERY_MS = 10_000
 """Event time between two refreshes of the list for unknown users; most users tell it."""
@@ -185,6 +189,9 @@ class Personalize:
     ) -> tuple[dict[str, Session], list[Stamped]]:
         """Fold the events in order; note lessons and transitions before each.
 
+        A consumer that did not know yet that its partition was given away may have folded
+        some of them: then what it learned is in Redis, and not in memory here.
+
         Returns the states that were touched, and the tombstones of who was forgotten.
         """
         topics = self._settings.kafka
@@ -193,6 +200,7 @@ class Personalize:
         )
         touched: dict[str, Session] = {}
         stones: list[Stamped] = []
+        elsewhere: dict[int, int] = {}
         busy = 0  # of users that go too fast: remembered, but nobody's example
         # From batch to batch the time may turn back: the first one heard may have run ahead.
         self._time = Watermark(self._time.state())
@@ -202,7 +210,8 @@ class Personalize:
             touched[session.user] = session
             self._time.hear(session.user, int(event.timestamp))
             gone = isinstance(event, Identify | Delete)
-            new = is_new(session, *place)
+            if not (new := is_new(session, *place)):
+                elsewhere[record.partition] = record.offset
             if isinstance(event, Identify) and new:
                 writes.produced += self._hand_over(session, event)
             if gone:
@@ -220,6 +229,9 @@ class Personalize:
             else:
                 busy += 1
             advance(session, event, moment, place, self._rules)
+        if self.learners.overtaken(elsewhere):
+            log.warning("another process has gone on with a partition; what it wrote is read again")
+            raise GivenUp
         writes.produced += activity.drain()
         if busy:
             metrics.count("busy", busy)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import kafka.errors as kafka_errors  # type: ignore[import-untyped]
 from kafka.admin import KafkaAdminClient  # type: ignore[import-untyped]
@@ -21,7 +22,19 @@ from stream.kafka_greeting import greet
 from stream.kafka_settings import KafkaSettings
 from stream.tls import tls_context
 
-__all__ = ["DENIED", "FOREIGN", "admin", "connection", "denied", "explained", "mend", "ours"]
+__all__ = [
+    "DENIED",
+    "FOREIGN",
+    "admin",
+    "connection",
+    "denied",
+    "explained",
+    "mend",
+    "ours",
+    "when_settled",
+]
+
+T = TypeVar("T")
 
 FOREIGN: Final = (kafka_errors.KafkaError, AssertionError, ValueError)
 """What kafka-python raises; its checks of arguments and settings are the last two."""
@@ -183,6 +196,24 @@ def mend(error: Exception) -> str:
     if "update metadata" in str(error):
         return "start Kafka, or set kafka.bootstrap; `rillet init --topics` makes the topics"
     return "start Kafka, or set kafka.bootstrap and kafka.security_protocol"
+
+
+def when_settled(ask: Callable[[], T], within_s: float = 15.0) -> T:
+    """Ask until Kafka, which may have just started, has its own topics in place.
+
+    Raises
+    ------
+    NotReadyError
+        It has not within that time.
+    """
+    until = time.monotonic() + within_s
+    while True:
+        try:
+            return ask()
+        except NotReadyError:
+            if time.monotonic() > until:
+                raise
+        time.sleep(0.2)
 
 
 @contextlib.contextmanager

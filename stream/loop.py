@@ -67,8 +67,11 @@ class Handler(Protocol):
         ...
 
 
-class _GivenUp(BaseException):
-    """The batch at hand is given up; a BaseException, so that no handler swallows it."""
+class GivenUp(BaseException):
+    """The batch at hand is given up: memory is dropped, and read again from where Redis is.
+
+    A BaseException, so that nothing swallows it on its way to the loop.
+    """
 
 
 class Loop:
@@ -123,7 +126,7 @@ class Loop:
                 self.handler.committed()
             if self._heart is not None and self._heart.due():
                 self._beat(self._heart)
-        except _GivenUp:
+        except GivenUp:
             self._begin_again()
             return 0
         return len(records)
@@ -152,7 +155,7 @@ class Loop:
     def _end_well(self, ended: Callable[[], None]) -> None:
         try:
             ended()
-        except _GivenUp:  # what is in memory may be ahead of Redis; the next one reads it again
+        except GivenUp:  # what is in memory may be ahead of Redis; the next one reads it again
             log.warning("Redis was restarted; what was learned since the last batch is not kept")
 
     def close(self) -> None:
@@ -271,7 +274,7 @@ class Loop:
         while (left := until - time.monotonic()) > 0:
             self.source.poll(1, max(1, int(min(left, 0.2) * 1000)))
             if self._lost or self._stop.is_set():
-                raise _GivenUp
+                raise GivenUp
         self.source.resume(mine - self._gained)
 
     def _restarted(self) -> None:
@@ -279,7 +282,7 @@ class Loop:
 
         Otherwise positions that are written from here on would say that all before is there.
         """
-        raise _GivenUp
+        raise GivenUp
 
     def _beat(self, heart: metrics.Heart) -> None:
         places = {str(place): at for place, at in self._checkpoint.positions.items()}

@@ -10,7 +10,7 @@ from kafka.structs import TopicPartition as Place  # type: ignore[import-untyped
 
 from stream.errors import BrokerError
 from stream.kafka import body, demand
-from stream.kafka_client import DENIED, admin, connection, denied, explained
+from stream.kafka_client import DENIED, admin, connection, denied, explained, when_settled
 from stream.kafka_settings import KafkaSettings
 from stream.records import Record, TopicPartition
 
@@ -112,6 +112,10 @@ def describe(settings: KafkaSettings) -> Cluster:
 
 def group_lag(settings: KafkaSettings, group: str, topics: Sequence[str]) -> list[Lag]:
     """Return how far a group is behind, partition by partition, without joining it."""
+    return when_settled(lambda: _group_lag(settings, group, topics))
+
+
+def _group_lag(settings: KafkaSettings, group: str, topics: Sequence[str]) -> list[Lag]:
     with admin(settings, f"ask for the lag of {group}") as client:
         states = _states(client, topics)
         places = [

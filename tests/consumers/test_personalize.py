@@ -18,6 +18,7 @@ from models.arrays import unpack
 from models.engine import Engine
 from stream.clock import HandClock
 from stream.events import Event, Interaction, Merge, Ranking, decode, encode
+from stream.loop import GivenUp
 from stream.records import Record, TopicPartition
 from stream.settings import Settings
 from stream.store import Store
@@ -331,3 +332,33 @@ def test_no_voice_of_a_forgotten_user_stays_in_a_checkpoint(make: Make, store: S
     raw = store.get(store.keys.learner(0)) or b""
     assert b"ann" not in raw
     assert b"bob:r" in raw
+
+
+@pytest.mark.parametrize("cut", [2, 3, 4])
+def test_what_one_that_lost_the_partition_learned_meanwhile_is_not_lost(
+    make: Make, store: Store, cut: int
+) -> None:
+    """It slept, its partition was given away, and it went on before it knew."""
+    events = records(BATCH)
+    undisturbed = make()
+    undisturbed.handle(events)
+    sleeper = make()
+    store.write(sleeper.handle(events[:cut]))
+    owner = make()  # has loaded the learner as it is now
+    store.write(sleeper.handle(events[cut:]))
+    with pytest.raises(GivenUp):
+        owner.handle(events[cut:])
+    owner.revoked([PLACE])
+    owner.assigned([PLACE])
+    store.write(owner.handle(events[cut:]))
+    for name, head in undisturbed.learners.held[0].heads.items():
+        assert owner.learners.held[0].heads[name].examples == head.examples
+    assert undisturbed.learners.held[0].positives == owner.learners.held[0].positives == 3
+
+
+def test_reading_again_what_was_written_is_not_taken_for_another_process(
+    make: Make, store: Store
+) -> None:
+    one = make()
+    store.write(one.handle(records(BATCH)))
+    assert activity(one.handle(records(BATCH))) == []

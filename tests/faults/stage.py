@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from features.text import load_encoder
 from rillet.simulate.vocabulary import SHELVES
-from stream.kafka import admin
+from stream.kafka_client import admin, when_settled
 from stream.records import TopicPartition
 from stream.settings import Settings
 from stream.store import Store
@@ -122,6 +122,9 @@ class Run:
 
     def behind(self) -> dict[str, str]:
         """Return by consumer what it has still to do; empty where all is done."""
+        return when_settled(self._behind)
+
+    def _behind(self) -> dict[str, str]:
         kafka = self.direct.kafka
         reads = {
             "personalize": [kafka.events],
