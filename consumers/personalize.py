@@ -233,11 +233,15 @@ class Personalize:
             log.warning("another process has gone on with a partition; what it wrote is read again")
             raise GivenUp
         writes.produced += activity.drain()
-        if busy:
-            metrics.count("busy", busy)
+        self._note_busy(busy, touched)
+        return touched, stones
+
+    def _note_busy(self, events: int, touched: Mapping[str, Session]) -> None:
+        """Count the events of users that go too fast, and say who they are."""
+        if events:
+            metrics.count("busy", events)
             for session in filter(self._is_busy, touched.values()):
                 metrics.note_busy(session.user, session.pace.events)
-        return touched, stones
 
     def _bury(self, session: Session, place: tuple[int, int]) -> Stamped:
         """Return what stays of a user who is forgotten, or was found to be another."""
