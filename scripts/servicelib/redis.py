@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import socket
@@ -11,6 +12,9 @@ from servicelib.errors import ServiceError
 from servicelib.process import HOST, Process, apt_install, await_health, choose_port, end, spawn
 
 DEFAULT_PORT = 16379
+PROGRAM = "RILLET_TEST_REDIS_SERVER"
+"""Names the server's program where it is to be another one than the path has."""
+
 _PROCESS_ID = re.compile(rb"process_id:(\d+)")
 
 
@@ -65,4 +69,8 @@ def _binary(home: Path) -> str:
 
 
 def _on_path() -> str | None:
+    if wanted := os.environ.get(PROGRAM):
+        if found := shutil.which(wanted):
+            return found
+        raise ServiceError(f"{PROGRAM}={wanted} is no program that can be run")
     return shutil.which("redis-server") or shutil.which("valkey-server")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -32,6 +33,15 @@ def until(what: Callable[[], Any], why: str) -> Any:
             pass
         assert time.monotonic() < deadline, why
         time.sleep(0.05)
+
+
+def _program() -> str:
+    """Return the server's program: Redis, or Valkey where there is nothing else."""
+    wanted = os.environ.get("RILLET_TEST_REDIS_SERVER")
+    for name in [wanted] if wanted else ["redis-server", "valkey-server"]:
+        if found := shutil.which(name):
+            return found
+    raise AssertionError(f"no {wanted or 'redis-server'} on the path; `make test` installs it")
 
 
 def free_port() -> int:
@@ -68,8 +78,7 @@ class RedisServer:
         listen = ["--port", str(self.port)]
         if certificates is not None:
             listen = ["--port", "0", "--tls-port", str(self.port), *certificates.of_server]
-        program = shutil.which("redis-server")
-        assert program, "no redis-server on the path; `make test` installs it"
+        program = _program()
         command = [program, "--bind", "127.0.0.1", *listen, "--dir", str(home), *options]
         if sentinel:
             (home / "sentinel.conf").write_text(sentinel)
