@@ -31,7 +31,8 @@ class CatalogueConsumer:
 
     It holds nothing in memory between batches: cards are read, folded and
     written back with the offset of the last event folded in, so a redelivered
-    batch changes nothing.
+    batch changes no card. Their vectors, and the entry in the feed, are written
+    again: where the process died right after the cards, they are not there yet.
 
     Parameters
     ----------
@@ -86,15 +87,15 @@ class CatalogueConsumer:
         with metrics.step("read"):
             cards = self._load(list(dict.fromkeys(str(event.item) for _, event in events)))
         with metrics.step("fold"):
-            changed = self._fold(events, cards)
+            told = self._fold(events, cards)
         with metrics.step("encode"):
-            self._encode(changed, writes)
-        for card in changed:
+            self._encode(told, writes)
+        for card in told:
             key, at = self._store.keys.item(card.item), card.as_of
             stamped = Stamped(key, encode_card(card), at.partition, at.offset, self._ttl_ms)
             writes.stamped.append(stamped)
-        if changed:
-            writes.changes.append(msgspec.json.encode({"items": [card.item for card in changed]}))
+        if told:
+            writes.changes.append(msgspec.json.encode({"items": [card.item for card in told]}))
         return writes
 
     def _decode(
@@ -123,8 +124,7 @@ class CatalogueConsumer:
     def _fold(
         self, events: Sequence[tuple[Record, Item | Delete]], cards: dict[str, ItemCard | None]
     ) -> list[ItemCard]:
-        """Return the cards that changed, each once, in the order of their first events."""
-        before = dict(cards)
+        """Return the cards the events tell of, each once, in the order of their first events."""
         for record, event in events:
             card = cards[str(event.item)]
             folded = fold_item(
@@ -133,14 +133,14 @@ class CatalogueConsumer:
             if folded is not card and folded.cut:
                 metrics.count("items.cut", folded.cut)
             cards[folded.item] = folded
-        return [card for item, card in cards.items() if card and card is not before[item]]
+        return [card for card in cards.values() if card]
 
-    def _encode(self, changed: list[ItemCard], writes: Writes) -> None:
+    def _encode(self, cards: list[ItemCard], writes: Writes) -> None:
         """Name each card's vector in it; write old ones anew, to live as long as the card."""
         misses = self.vectors.misses
-        texts = [text_of(card, self._settings.encoder.fields) for card in changed]
+        texts = [text_of(card, self._settings.encoder.fields) for card in cards]
         writes.plain += self.vectors.lookup(texts, renew=True).writes
         metrics.count("items.encoded", self.vectors.misses - misses)
-        for at, (card, text) in enumerate(zip(changed, texts, strict=True)):
+        for at, (card, text) in enumerate(zip(cards, texts, strict=True)):
             version, mark = self._encoder.version, text_hash(text)
-            changed[at] = msgspec.structs.replace(card, encoder=version, text_hash=mark)
+            cards[at] = msgspec.structs.replace(card, encoder=version, text_hash=mark)

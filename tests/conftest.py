@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import os
 
+import hypothesis
 import pytest
+
+# How long an example takes is for the benchmarks to say; here it depends on who else is busy.
+hypothesis.settings.register_profile("rillet", deadline=None)
+hypothesis.settings.load_profile("rillet")
 
 
 @pytest.fixture(autouse=True)
