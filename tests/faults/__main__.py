@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import signal
 import sys
@@ -14,9 +13,11 @@ import traceback
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from stream.faults import POINTS
 from stream.settings import Settings
@@ -191,7 +192,7 @@ def main() -> int:
         for stage in stages:
             stage.close()
     if wanted.json:
-        wanted.json.write_text(json.dumps([asdict(outcome) for outcome in outcomes]))
+        wanted.json.write_bytes(msgspec.json.encode(outcomes))  # asdict would break the counters
     return summary(outcomes, folder)
 
 
