@@ -180,7 +180,11 @@ class EncoderJob:
         given = self._settings
         current = self._current(anew)
         stock = Stock.of(given, self._store, current.encoder)
-        recorder = Recorder(stock.catalogue.ensure, Rules(given.session, given.interactions))
+        recorder = Recorder(
+            stock.catalogue.ensure,
+            Rules(given.session, given.interactions),
+            most=given.limits.user_events_per_minute,
+        )
         source = _Source(events, offsets, ready)
         places = source.offsets()
         for event in events():

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from features.contexts import QUERY_LIFE_MS
 from features.parts.base import Rules
+from features.parts.pace import MINUTE_MS
 from stream.events import (
     Delete,
     Event,
@@ -93,10 +94,12 @@ class Recorder:
         Gives an item its row.
     rules
         What the types of interactions mean.
+    most
+        Interactions of a user in a minute that count, as of a person; 0 counts all.
     """
 
-    def __init__(self, row_of: Callable[[str], int], rules: Rules) -> None:
-        self._row_of, self._rules = row_of, rules
+    def __init__(self, row_of: Callable[[str], int], rules: Rules, *, most: int = 0) -> None:
+        self._row_of, self._rules, self._most = row_of, rules, most
         self._users: dict[str, int] = {}
         self._rows: list[tuple[int, int, int, float, bool, float, int]] = []
         self._queries: dict[str, int] = {}
@@ -156,7 +159,7 @@ class Recorder:
         self._rows.append((user, row, time, sign * weight, bought, value, fresh))
 
     def columns(self) -> Interactions:
-        """Return all that was noted, without what users did who are forgotten."""
+        """Return all that was noted, without users who are forgotten, and robots' haste."""
         rows = np.array(self._rows, dtype=_ROW)
         user, time = rows["user"], rows["time"]
         gone = np.zeros(len(self._users) + 1, dtype=np.int64)
@@ -167,8 +170,18 @@ class Recorder:
         into[list(self._into)] = list(self._into.values())
         rows["user"] = into[user]
         rows = rows[kept[np.lexsort((kept, time[kept], user[kept]))]]
+        if self._most:
+            rows = rows[_place_in_minute(rows["user"], rows["time"]) < self._most]
         columns = {name: np.ascontiguousarray(rows[name]) for name in rows.dtype.names or ()}
         return Interactions(**columns, queries=list(self._queries))
+
+
+def _place_in_minute(user: I32, time: I64) -> I64:
+    """Return how many interactions of the same user and minute come before each: (E,)."""
+    minute, number = time // MINUTE_MS, np.arange(len(user))
+    begins = np.ones(len(user), dtype=bool)
+    begins[1:] = (user[1:] != user[:-1]) | (minute[1:] != minute[:-1])
+    return number - np.maximum.accumulate(np.where(begins, number, 0))
 
 
 def _query_of(event: Event) -> str:

@@ -73,6 +73,8 @@ class Tuner:
         What the types of interactions mean.
     network, config
         Shape of the network, and how it is trained.
+    most
+        Interactions of a user in a minute that count; 0 counts all.
     """
 
     def __init__(
@@ -82,10 +84,12 @@ class Tuner:
         rules: Rules,
         network: SequenceConfig,
         config: TrainConfig,
+        *,
+        most: int = 0,
     ) -> None:
         self._catalogue, self._queries = catalogue, queries
         self.network, self._config = network, config
-        self._recorder = Recorder(catalogue.ensure, rules)
+        self._recorder = Recorder(catalogue.ensure, rules, most=most)
         self._model: SequenceModel | None = None
         self._since_ms, self._parent = 0, ""
 
@@ -175,7 +179,8 @@ def tuner_for(settings: Settings, catalogue: Catalogue, queries: QueryVectors) -
     """
     rules = Rules(settings.session, settings.interactions)
     network, config = network_of(settings.transformer, catalogue.dim), config_of(settings)
-    return Tuner(catalogue, queries, rules, network, config)
+    most = settings.limits.user_events_per_minute
+    return Tuner(catalogue, queries, rules, network, config, most=most)
 
 
 def network_of(settings: TransformerSettings, content_dim: int) -> SequenceConfig:

@@ -43,6 +43,21 @@ def noted(events: Sequence[Event], rules: Rules = RULES) -> tuple[Interactions, 
     return recorder.columns(), catalogue
 
 
+def test_what_a_robot_does_beyond_the_limit_of_a_minute_is_left_out() -> None:
+    recorder = Recorder(Catalogue(dim=2).ensure, RULES, most=3)
+    assert len(recorder.columns()) == 0
+    for user, many in {"robot": 5, "person": 3}.items():
+        for minute in (0, 1):
+            for k in range(many - minute):
+                recorder.add(interaction(f"{k}", NOON + minute * MINUTE + k * 10, user))
+    recorder.add(interaction("late", NOON + 5, "robot"))
+    data = recorder.columns()
+    robot = data.user == data.user[data.time == NOON + 5][0]
+    assert [(time - NOON) // 5 for time in data.time[robot]] == [0, 1, 2, 12000, 12002, 12004]
+    assert robot.sum() == 6
+    assert (~robot).sum() == 3 + 2
+
+
 def by_user(events: Sequence[Event]) -> list[str]:
     """Return the items of each user in their order, joined, the users sorted by these."""
     data, catalogue = noted(events)
