@@ -184,9 +184,9 @@ def _publish(client: Client, deeds: Iterator[Event], rate: int, count: int) -> f
     return latest
 
 
-def _behind(place: Place, name: str, topic: str) -> bool:
+def _behind(place: Place, name: str, topic: str) -> int:
     found = group_lag(place.settings.kafka, group_of(name, place.settings), [topic])
-    return any(one.lag for one in found)
+    return sum(one.lag for one in found)
 
 
 def _ready(place: Place, items: int) -> bool:
@@ -208,11 +208,9 @@ def measure(servers: Servers, plan: Soak, say: Say) -> tuple[dict[str, Any], Ser
             say(f"publishing {plan.rate} events a second for {plan.minutes:g} minutes")
             with Scales(place, up, plan.every_s, say) as scales, Client(place.settings) as client:
                 late = _publish(client, _deeds(plan.sizes), plan.rate, plan.count)
-            topic = place.settings.kafka.events
-            until(lambda: not _behind(place, "personalize", topic), up.ended)
-    return {"events": plan.count, "latest_s": round(late, 3)} | figures(
-        scales.series
-    ), scales.series
+            left = _behind(place, "personalize", place.settings.kafka.events)
+    told = {"events": plan.count, "left": left, "latest_s": round(late, 3)}
+    return told | figures(scales.series), scales.series
 
 
 def figures(series: Series) -> dict[str, Any]:
@@ -241,7 +239,7 @@ def show(found: dict[str, Any], console: Console) -> None:
     again = ", ".join(found["restarted"]) or "none"
     console.print(
         f"{found['events']:,} events, the latest {found['latest_s']:.2f} s late; "
-        f"at most {found['most_lag']:,} waiting; restarted: {again}"
+        f"at most {found['most_lag']:,} waiting, {found['left']:,} in the end; restarted: {again}"
     )
 
 
