@@ -63,6 +63,9 @@ class Erased:
         Where his ids still stand, of a scan through everything; None where nobody looked.
     problems
         What could not be done, for a person.
+    raw
+        His id, where he is known here by pseudonyms: nothing is published under it, but
+        dead letters and what is older than the secret may name him so.
     """
 
     names: list[str]
@@ -75,6 +78,12 @@ class Erased:
     dead_letters: int | None = None
     left: list[str] | None = None
     problems: list[str] = field(default_factory=list)
+    raw: str = ""
+
+    @property
+    def sought(self) -> list[str]:
+        """Every id by which something may name him."""
+        return [*self.names, self.raw] if self.raw else self.names
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain values, for JSON."""
@@ -106,13 +115,13 @@ def erase(settings: Settings, store: Store, done: Erased, patience_s: float) -> 
     done.handled = len(places) == len(done.names)
     if not done.handled:
         done.problems.append("the consumer personalize has not handled it yet: is it running?")
-    for name in done.names:
-        _clear(store, name, places.get(name))
+    for name in filter(None, [*places, done.raw]):
+        _clear(store, name)
     if is_archive(settings.archive.url):
         _wait_for_archive(settings, done, places, time.monotonic() + patience_s)
         _erase_rows(settings, done)
     try:
-        done.dead_letters = erase_letters(settings.kafka, done.names)
+        done.dead_letters = erase_letters(settings.kafka, done.sought)
     except RilletError as error:
         done.problems.append(f"dead letters: {error}")
 
@@ -140,8 +149,8 @@ def forget_directly(settings: Settings, store: Store, done: Erased) -> None:
 
 def verify(settings: Settings, store: Store, done: Erased) -> None:
     """Scan all of Redis and all of the archive's files for his ids."""
-    sought = Sought(done.names)
-    also_item = any(store.get(store.keys.item_state(name)) for name in done.names)
+    sought = Sought(done.sought)
+    also_item = any(store.get(store.keys.item_state(name)) for name in done.sought)
     passed = OF_ITEMS if also_item else ()
     found = [key for key in in_redis(store, sought) if _kind(store, key) not in passed]
     if is_archive(settings.archive.url):
@@ -170,10 +179,10 @@ def _handled(store: Store, done: Erased, deadline: float) -> dict[str, AsOf]:
         time.sleep(POLL_S)
 
 
-def _clear(store: Store, name: str, as_of: AsOf | None) -> None:
+def _clear(store: Store, name: str) -> None:
     """Let the emptied state go at once: where he has begun a new life meanwhile, that stays."""
     raw = store.get(store.keys.session(name))
-    if as_of is None or raw is None:
+    if raw is None:
         return
     state = decode_session(raw)
     if not state.events:
