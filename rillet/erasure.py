@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -29,6 +29,9 @@ from stream.writes import Plain, Stamped
 __all__ = ["Erased", "erase", "forget_directly", "look_for", "verify"]
 
 POLL_S: Final = 0.2
+REST_S: Final = 5.0
+"""A batch's last writes come so much later than its first at the most, if nothing is amiss."""
+
 OF_ITEMS: Final = ("item", "itemstate", "neighbours", "changes")
 """Kinds that tell of items: a name in them is an item's that is called like the user."""
 
@@ -115,6 +118,7 @@ def erase(settings: Settings, store: Store, done: Erased, patience_s: float) -> 
     done.handled = len(places) == len(done.names)
     if not done.handled:
         done.problems.append("the consumer personalize has not handled it yet: is it running?")
+    _wait_for_the_rest(store, done, places)
     for name in filter(None, [*places, done.raw]):
         _clear(store, name)
     if is_archive(settings.archive.url):
@@ -177,6 +181,27 @@ def _handled(store: Store, done: Erased, deadline: float) -> dict[str, AsOf]:
         if len(found) == len(done.names) or time.monotonic() > deadline:
             return found
         time.sleep(POLL_S)
+
+
+def _wait_for_the_rest(store: Store, done: Erased, names: Iterable[str]) -> None:
+    """Wait for what the consumers do right after the tombstone: state emptied, list removed.
+
+    Not for long: what is there again for another reason a scan names.
+    """
+    deadline = time.monotonic() + REST_S
+    while any(_lags(store, name, done.forgotten_at) for name in names):
+        if time.monotonic() > deadline:
+            return
+        time.sleep(POLL_S)
+
+
+def _lags(store: Store, name: str, until: int) -> bool:
+    """Tell whether there is a state from before the forgetting, or a list without a new life."""
+    raw, listed = store.get_many([store.keys.session(name), store.keys.recs(name)])
+    state = decode_session(raw) if raw else None
+    if state is not None and state.forgotten < until:
+        return True
+    return listed is not None and (state is None or not state.events)
 
 
 def _clear(store: Store, name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 
 from rillet.cli.main import app
 from rillet.client import Client
+from stream.faults import VARIABLE
 from stream.settings import Settings
 from stream.store import Store
 from stream.topics import ensure_topics
@@ -93,6 +95,34 @@ def test_while_nobody_consumes_he_is_not_forgotten_and_that_is_said(
         code, report = report_of("--wait", "60", "--verify")
     assert (code, report["handled"], report["problems"]) == (1, True, [])
     assert report["left"] == [recs]
+
+
+def test_what_goes_a_moment_after_the_tombstone_is_waited_for(
+    start: Start, variables: dict[str, str], settings: Settings, store: Store
+) -> None:
+    """His list is removed after the states are written: the consumer stands still between."""
+    ensure_topics(settings.kafka)
+    variables[VARIABLE] = "states:2:stop"
+    running = start("consume", "personalize")
+    with Client(settings) as client:
+        client.publish({"event": "interaction", "type": "view", "user": WHO, "item": "a"})
+        client.flush()
+    eventually(lambda: store.get(store.keys.recs(WHO)), running.said)
+
+    def wake() -> None:
+        eventually(lambda: store.get(store.keys.forgotten(WHO)), running.said)
+        time.sleep(1)
+        running.process.send_signal(signal.SIGCONT)
+
+    waker = threading.Thread(target=wake)
+    waker.start()
+    try:
+        code, report = report_of("--wait", "60", "--verify")
+    finally:
+        waker.join()
+    assert (code, report["handled"], report["left"], report["problems"]) == (0, True, [], [])
+    assert "the point 'states' is reached" in running.said()
+    assert running.end() == 0
 
 
 def _sorted(said: str) -> str:

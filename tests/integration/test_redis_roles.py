@@ -29,7 +29,7 @@ REPLAY = ("deadletters", "replay", "--all")
 
 def told(*words: str) -> dict[str, Any]:
     done = CliRunner().invoke(app, [*words, "--json"])
-    assert done.exception is None, done.exception
+    assert done.exception is None, f"{done.exception!r} {done.stdout}"
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
 
