@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -29,6 +29,9 @@ from stream.writes import Plain, Stamped
 __all__ = ["Erased", "erase", "forget_directly", "look_for", "verify"]
 
 POLL_S: Final = 0.2
+REST_S: Final = 5.0
+"""A batch's last writes come so much later than its first at the most, if nothing is amiss."""
+
 OF_ITEMS: Final = ("item", "itemstate", "neighbours", "changes")
 """Kinds that tell of items: a name in them is an item's that is called like the user."""
 
@@ -63,6 +66,9 @@ class Erased:
         Where his ids still stand, of a scan through everything; None where nobody looked.
     problems
         What could not be done, for a person.
+    raw
+        His id, where he is known here by pseudonyms: nothing is published under it, but
+        dead letters and what is older than the secret may name him so.
     """
 
     names: list[str]
@@ -75,6 +81,12 @@ class Erased:
     dead_letters: int | None = None
     left: list[str] | None = None
     problems: list[str] = field(default_factory=list)
+    raw: str = ""
+
+    @property
+    def sought(self) -> list[str]:
+        """Every id by which something may name him."""
+        return [*self.names, self.raw] if self.raw else self.names
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain values, for JSON."""
@@ -106,13 +118,14 @@ def erase(settings: Settings, store: Store, done: Erased, patience_s: float) -> 
     done.handled = len(places) == len(done.names)
     if not done.handled:
         done.problems.append("the consumer personalize has not handled it yet: is it running?")
-    for name in done.names:
-        _clear(store, name, places.get(name))
+    _wait_for_the_rest(store, done, places)
+    for name in filter(None, [*places, done.raw]):
+        _clear(store, name)
     if is_archive(settings.archive.url):
         _wait_for_archive(settings, done, places, time.monotonic() + patience_s)
         _erase_rows(settings, done)
     try:
-        done.dead_letters = erase_letters(settings.kafka, done.names)
+        done.dead_letters = erase_letters(settings.kafka, done.sought)
     except RilletError as error:
         done.problems.append(f"dead letters: {error}")
 
@@ -140,8 +153,8 @@ def forget_directly(settings: Settings, store: Store, done: Erased) -> None:
 
 def verify(settings: Settings, store: Store, done: Erased) -> None:
     """Scan all of Redis and all of the archive's files for his ids."""
-    sought = Sought(done.names)
-    also_item = any(store.get(store.keys.item_state(name)) for name in done.names)
+    sought = Sought(done.sought)
+    also_item = any(store.get(store.keys.item_state(name)) for name in done.sought)
     passed = OF_ITEMS if also_item else ()
     found = [key for key in in_redis(store, sought) if _kind(store, key) not in passed]
     if is_archive(settings.archive.url):
@@ -170,10 +183,31 @@ def _handled(store: Store, done: Erased, deadline: float) -> dict[str, AsOf]:
         time.sleep(POLL_S)
 
 
-def _clear(store: Store, name: str, as_of: AsOf | None) -> None:
+def _wait_for_the_rest(store: Store, done: Erased, names: Iterable[str]) -> None:
+    """Wait for what the consumers do right after the tombstone: state emptied, list removed.
+
+    Not for long: what is there again for another reason a scan names.
+    """
+    deadline = time.monotonic() + REST_S
+    while any(_lags(store, name, done.forgotten_at) for name in names):
+        if time.monotonic() > deadline:
+            return
+        time.sleep(POLL_S)
+
+
+def _lags(store: Store, name: str, until: int) -> bool:
+    """Tell whether there is a state from before the forgetting, or a list without a new life."""
+    raw, listed = store.get_many([store.keys.session(name), store.keys.recs(name)])
+    state = decode_session(raw) if raw else None
+    if state is not None and state.forgotten < until:
+        return True
+    return listed is not None and (state is None or not state.events)
+
+
+def _clear(store: Store, name: str) -> None:
     """Let the emptied state go at once: where he has begun a new life meanwhile, that stays."""
     raw = store.get(store.keys.session(name))
-    if as_of is None or raw is None:
+    if raw is None:
         return
     state = decode_session(raw)
     if not state.events:

@@ -68,7 +68,9 @@ def forget(  # noqa: PLR0913 - each is a choice of the caller's
     store = Store(settings.redis, retry_s=5, make=False)
     try:
         names = pseudonyms_of(settings.privacy).all_of(user)
-        done = _forget(settings, store, names, wait, directly=offline or embedded)
+        directly = offline or embedded
+        done = _begun(user, names, directly=directly)
+        _forget(settings, store, done, wait, directly=directly)
         if verify:
             from rillet.erasure import verify as scan
 
@@ -80,23 +82,29 @@ def forget(  # noqa: PLR0913 - each is a choice of the caller's
         raise typer.Exit(PROBLEM)
 
 
-def _forget(
-    settings: Settings, store: Store, names: list[str], wait: float, *, directly: bool
-) -> Erased:
-    from rillet.client import Client
-    from rillet.erasure import Erased, erase, forget_directly, look_for
+def _begun(user: str, names: list[str], *, directly: bool) -> Erased:
+    """Begin the report; only where nothing is published his raw id is erased by, too."""
+    from rillet.erasure import Erased
 
-    done = Erased(names, time.time_ns() // 1_000_000)
+    now = time.time_ns() // 1_000_000
+    if directly:
+        return Erased(list(dict.fromkeys([*names, user])), now)
+    return Erased(names, now, raw="" if user in names else user)
+
+
+def _forget(settings: Settings, store: Store, done: Erased, wait: float, *, directly: bool) -> None:
+    from rillet.client import Client
+    from rillet.erasure import erase, forget_directly, look_for
+
     look_for(store, done)
     if directly:
         forget_directly(settings, store, done)
-        return done
+        return
     with Client(settings) as client:
         order = {"event": "delete", "timestamp": done.forgotten_at}
-        client.publish([order | {"user": name} for name in names])
+        client.publish([order | {"user": name} for name in done.names])
         client.flush()
     erase(settings, store, done, wait)
-    return done
 
 
 def _tell(user: str, done: Erased, as_json: bool) -> None:

@@ -110,7 +110,7 @@ def rotate(
     try:
         for user in _lines(users):
             new, *old = names.all_of(user)
-            for before in [user] if from_raw else old:
+            for before in [user] if from_raw and user != new else old:
                 count += 1
                 event = Identify(timestamp=now, user=new, anonymous=before)
                 if sink is not None:

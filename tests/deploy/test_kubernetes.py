@@ -15,12 +15,14 @@ import yaml
 from typer.testing import CliRunner
 
 from consumers.wiring import CONSUMERS, group_of
+from rillet.checks import AREAS, NEEDS
 from rillet.cli.main import app
 from stream.settings import Settings, load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "deploy" / "kubernetes"
 KUBERNETES = "1.31"
+SCALING = (ROOT / "docs" / "scaling.md").read_text("utf-8")
 SCHEMA = json.loads(Path(__file__).with_name("scaled_object.schema.json").read_text("utf-8"))
 FILES = sorted(path for path in FOLDER.glob("*.yaml") if path.name != "kustomization.yaml")
 
@@ -31,6 +33,7 @@ MANIFESTS: list[Manifest] = [
 ]
 BUILT_IN = [one for one in MANIFESTS if one["kind"] != "ScaledObject"]
 SCALED = [one for one in MANIFESTS if one["kind"] == "ScaledObject"]
+BUDGETS = [one for one in MANIFESTS if one["kind"] == "PodDisruptionBudget"]
 DEPLOYMENTS = {one["metadata"]["name"]: one for one in MANIFESTS if one["kind"] == "Deployment"}
 
 
@@ -46,7 +49,16 @@ def pod_of(manifest: Manifest) -> Manifest | None:
     return found
 
 
+def labels_of(manifest: Manifest) -> dict[str, str]:
+    """Return the labels of the pods that a manifest makes."""
+    spec = manifest["spec"]
+    spec = spec.get("jobTemplate", {}).get("spec", spec)
+    found: dict[str, str] = spec["template"]["metadata"]["labels"]
+    return found
+
+
 PODS = [(name_of(one), pod) for one in MANIFESTS if (pod := pod_of(one)) is not None]
+LABELS = [(name_of(one), labels_of(one)) for one in MANIFESTS if pod_of(one) is not None]
 
 
 def config() -> dict[str, str]:
@@ -138,6 +150,55 @@ def test_the_commands_exist(name: str, pod: Manifest) -> None:
         for command in commands:
             done = CliRunner().invoke(app, [*command, "--help"])
             assert done.exit_code == 0, done.output
+
+
+PROBES = [
+    (f"{name}-{kind}", container[kind]["exec"]["command"])
+    for name, pod in PODS
+    for container in pod["containers"]
+    for kind in container
+    if kind.endswith("Probe")
+]
+
+
+@pytest.mark.parametrize(("name", "command"), PROBES, ids=[name for name, _ in PROBES])
+def test_probes_ask_the_doctor_for_areas_that_he_knows(name: str, command: list[str]) -> None:
+    program, verb, option, only = command
+    assert (program, verb, option) == ("rillet", "doctor", "--only")
+    areas = only.split(",")
+    assert set(areas) <= set(AREAS)
+    assert all(NEEDS.get(area, area) in areas for area in areas)  # else it is not looked at
+    assert f"`rillet doctor --only {only}`" in SCALING
+
+
+@pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_a_consumer_that_is_told_to_end_has_the_time_that_it_needs(name: str) -> None:
+    """A full batch over the largest catalogue that is reckoned with, and a group that is slow."""
+    settings, pod = Settings(), pod_of(DEPLOYMENTS[name])
+    assert pod is not None
+    cost = re.search(r"with 100,000 items reckon (\d+) ms", SCALING)
+    assert cost is not None
+    batch_s = settings.batch.max_records * int(cost[1]) / 1000
+    grace_s = pod["terminationGracePeriodSeconds"]
+    assert grace_s > batch_s + settings.kafka.session_s
+    assert f"SIGTERM has {grace_s} seconds" in SCALING
+
+
+@pytest.mark.parametrize("budget", BUDGETS, ids=name_of)
+def test_a_disruption_budget_is_about_the_pods_of_one_deployment(budget: Manifest) -> None:
+    selector = budget["spec"]["selector"]
+    assert selector["matchLabels"] and set(selector) == {"matchLabels"}
+    chosen = [name for name, labels in LABELS if selector["matchLabels"].items() <= labels.items()]
+    assert len(chosen) == 1, chosen
+    assert chosen[0].startswith("Deployment-")
+    # A drained node must get its pod away, also where there is only one.
+    assert budget["spec"]["maxUnavailable"] >= 1
+
+
+def test_what_scales_to_several_pods_has_a_disruption_budget() -> None:
+    several = {name for name, one in DEPLOYMENTS.items() if one["spec"]["replicas"] > 1}
+    several |= {one["spec"]["scaleTargetRef"]["name"] for one in SCALED}
+    assert several <= {one["metadata"]["name"] for one in BUDGETS}
 
 
 def test_every_consumer_has_a_deployment_with_probes() -> None:

@@ -60,6 +60,15 @@ class Child:
             return False
         return stat.rpartition(")")[2].split()[0] == "T"
 
+    def hears(self, number: signal.Signals) -> bool:
+        """Tell whether it has a handler for a signal."""
+        try:
+            status = Path(f"/proc/{self.pid}/status").read_text()
+        except FileNotFoundError:
+            return False
+        caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
+        return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
+
 
 class Nursery:
     """The process that forks; it ends with :meth:`close`."""

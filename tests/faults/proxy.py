@@ -19,7 +19,7 @@ class Proxy:
     Parameters
     ----------
     listens, target
-        Its own port, and the port of the server behind it.
+        Its own port (0 takes one that is free), and the port of the server behind it.
     """
 
     def __init__(self, listens: int, target: int) -> None:
@@ -37,6 +37,7 @@ class Proxy:
         self._flows = asyncio.Event()
         self._flows.set()
         self._server = await asyncio.start_server(self._accept, HOST, self.port)
+        self.port = int(self._server.sockets[0].getsockname()[1])
 
     def stall(self) -> None:
         """Let nothing through, and break nothing."""

@@ -44,7 +44,15 @@ class StuckError(Exception):
 
 @dataclass(eq=False)
 class Player:
-    """A consumer process of a run."""
+    """A consumer process of a run.
+
+    Attributes
+    ----------
+    ending
+        Whether it was told to end.
+    deaf
+        Whether it could not hear that, just forked as it was: then it simply dies.
+    """
 
     name: str
     child: Child
@@ -53,6 +61,7 @@ class Player:
     leaves_at: float | None = None
     fault_pause: float = LONG_PAUSE_S
     ending: bool = False
+    deaf: bool = False
 
 
 @dataclass
@@ -186,7 +195,7 @@ class Scene:
             self._note_point(player)
         elif code == REFUSED:
             self._note(f"   it said: {_last_line(player.log)}")
-        elif code != 0 and not (player.ending and code == -signal.SIGTERM):  # just forked
+        elif code != 0 and not (player.deaf and code == -signal.SIGTERM):
             self.crashed.append(f"{_who(player)} ended with {code}: {_last_line(player.log)}")
 
     def _note_point(self, player: Player) -> None:
@@ -207,6 +216,7 @@ class Scene:
     def _end(self, player: Player) -> None:
         self._note(f"{_who(player)} is told to end")
         player.ending = True
+        player.deaf = not player.child.hears(signal.SIGTERM)
         player.child.send(signal.SIGTERM)
 
     def _victim(self, name: str) -> Player | None:

@@ -12,6 +12,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 from pydantic import SecretStr
@@ -25,12 +26,13 @@ from stream.records import TopicPartition
 from stream.settings import RedisSettings, Settings
 from stream.store import Store
 from stream.writes import Plain
+from tests.faults.nursery import Child, Nursery
 from tests.faults.oracle import STATES, Expected, differences, expect
 from tests.faults.proxy import HOST, Proxy
+from tests.faults.scene import Player, Scene
 from tests.faults.schedule import draw
-from tests.faults.servers import free_ports
 from tests.faults.shop import shop
-from tests.faults.stage import make_small_encoder, settings_for
+from tests.faults.stage import Run, make_small_encoder, settings_for
 
 ROOT = Path(__file__).resolve().parents[2]
 LIFE_MS = 60_000
@@ -90,6 +92,46 @@ def test_a_fault_that_does_not_exist_is_refused(
         faults.arm()
 
 
+class Alone(Child):
+    """A child that was forked by no nursery."""
+
+    def __init__(self, program: str) -> None:
+        command = [sys.executable, "-c", f"{program}\nprint('up', flush=True)\nsignal.pause()"]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        super().__init__(cast("Nursery", None), self.process.pid)
+        assert self.process.stdout is not None
+        self.process.stdout.readline()
+        self.process.stdout.close()
+
+    def poll(self) -> int | None:
+        return self.process.poll()
+
+
+HEARS = """
+import os, signal
+def end(number, frame):
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+signal.signal(signal.SIGTERM, end)
+"""
+"""A process that is told to end, starts to, and then dies of it all the same."""
+
+
+@pytest.mark.parametrize(("program", "crashes"), [("import signal", 0), (HEARS, 1)])
+def test_who_dies_of_sigterm_has_crashed_unless_he_could_not_hear_it(
+    program: str, crashes: int, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    log.touch()
+    scene = Scene(cast("Run", None), draw(0), [], lambda some: some[0])
+    player = Player("personalize", Alone(program), log)
+    scene._players.append(player)
+    scene._end(player)
+    code = cast("Alone", player.child).process.wait(30)
+    scene._gone(player, code)
+    assert (code, len(scene.crashed)) == (-signal.SIGTERM, crashes)
+
+
 class Echo(socketserver.BaseRequestHandler):
     def handle(self) -> None:
         while data := self.request.recv(4096):
@@ -101,8 +143,7 @@ def proxied() -> Iterator[Proxy]:
     server = socketserver.ThreadingTCPServer((HOST, 0), Echo)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    [port] = free_ports(1)
-    proxy = Proxy(port, server.server_address[1])
+    proxy = Proxy(0, server.server_address[1])
     yield proxy
     proxy.close()
     server.shutdown()
@@ -161,7 +202,7 @@ def test_the_oracle_tells_lost_from_doubled(store: Store, tmp_path: Path) -> Non
     session = b'{"as_of":{"partition":0,"offset":1},"user":"u","events":%d}'
     place, rows = TopicPartition("run.events", 0), [Row(0, 0, "search", "u", None, b"{}")]
     ArchiveWriter(str(tmp_path)).write(place, 0, 1, rows)
-    expected = Expected([], stamps={"*default*": (-1, -1)})
+    expected = Expected([])
     expected.states = {"session": {"u": session % 2, "v": session % 1}}
     expected.archived = Counter({("events", 0, 0, b"{}"): 1, ("events", 0, 1, b"[]"): 1})
     key = store.keys.session("u")

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,8 +21,8 @@ from stream.records import Outgoing
 from stream.settings import KafkaSettings, Settings
 from stream.store import Store
 from stream.topics import ensure_topics
+from tests.faults.proxy import Proxy
 from tests.integration.live import Rillet, Start, eventually, worked_off
-from tests.integration.stalling import StallingProxy
 from tests.integration.test_live import shop
 from tests.stream.tally import contents
 
@@ -86,7 +87,7 @@ def test_a_stalled_redis_costs_neither_membership_nor_memory_nor_records(
     ensure_topics(kafka_settings)
     publish(kafka_settings, range(500))
     place, said = urlsplit(store.settings.url.get_secret_value()), tmp_path / "said"
-    with StallingProxy(place.hostname or "", place.port or 6379) as proxy, said.open("wb") as log:
+    with closing(Proxy(0, place.port or 6379)) as proxy, said.open("wb") as log:
         url = f"redis://127.0.0.1:{proxy.port}{place.path}"
         redis_settings = {"url": url, "prefix": store.settings.prefix, "timeout_s": 1}
         kafka = kafka_settings.model_dump(exclude_none=True)

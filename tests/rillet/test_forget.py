@@ -9,13 +9,16 @@ from typing import Any
 
 import msgspec
 import pytest
+from typer.testing import CliRunner
 
 from consumers.replay import Replay
 from features.card import AsOf
+from features.session import encode_session, new_session
 from features.text import load_encoder
 from features.tombstone import decode_tombstone
 from models.learner import LearnerState, decode_learner
 from rillet.cli.engine import _emptied
+from rillet.cli.main import app
 from rillet.client import Client
 from rillet.erasure import Erased, forget_directly, look_for, verify
 from stream.archive.table import row_of
@@ -165,6 +168,37 @@ def test_the_command_forgets_in_an_embedded_state(
     assert (report["events"], report["left"], report["handled"]) == (3, [], True)
     done = command("forget", WHO, "--redis", "embedded:kept", "--verify")
     assert re.search(r"state +0 events", done.stdout)
+
+
+def test_what_stays_after_the_erasure_is_named_and_the_exit_code_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RILLET_ARCHIVE__URL", "archive")
+    forget = ["forget", WHO, "--redis", "embedded:kept", "--verify"]
+    older = f"rillet:0:recs:{WHO}"
+    archived("archive", [interaction("a", NOON, WHO), interaction("a", NOON, "bob")])
+    store = Store(Settings.model_validate({"redis": {"url": "embedded:kept"}}).redis)
+    try:
+        part = next(Path("archive").rglob("*.parquet"))
+        copy = part.parent / "orphan.parquet"  # no span names it: nobody reads it, and it is there
+        copy.write_bytes(part.read_bytes())
+        store._redis.set(older, "{}")
+        store._redis.set(store.keys.session(WHO), encode_session(new_session(WHO)))
+        done = CliRunner().invoke(app, [*forget, "--json"])
+        report = json.loads(done.stdout)
+        assert (done.exit_code, report["handled"], report["archive_rows"]) == (1, True, 1)
+        assert report["left"] == [older, f"archive/{copy.relative_to('archive')}"]
+        shown = CliRunner().invoke(app, forget)
+        assert shown.exit_code == 1
+        assert f"he still stands  2 places\n    {older}\n    archive/" in shown.stdout
+        assert CliRunner().invoke(app, forget[:-1]).exit_code == 0  # nobody looked
+        copy.unlink()
+        store._redis.delete(older)
+        done = CliRunner().invoke(app, forget)
+        assert (done.exit_code, "he still stands  nowhere" in done.stdout) == (0, True)
+    finally:
+        store.close()
 
 
 def test_the_scan_names_each_place_where_he_is_left(tmp_path: Path) -> None:
