@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from itertools import count
+from itertools import count, groupby
 from typing import Any, Final
 
 import redis
@@ -22,6 +22,9 @@ from redis.cluster import ClusterNode, RedisCluster
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.exceptions import AskError, RedisClusterException, TryAgainError
 from redis.retry import Retry
+
+from stream.faults import reach
+from stream.writes import Stamped
 
 __all__ = ["Cluster"]
 
@@ -93,6 +96,15 @@ class Cluster:
             if isinstance(answer, AskError | TryAgainError):  # MOVED is an AskError too
                 answers[at] = self._redirected(commands[at])
         return answers
+
+    def in_turns(self, stamped: Sequence[Stamped]) -> Iterator[Sequence[Stamped]]:
+        """Yield what may be sent together, turn after turn: nodes work at the same time."""
+        ordered = sorted(stamped, key=lambda one: one.turn)
+        turns = [list(group) for _, group in groupby(ordered, lambda one: one.turn)]
+        yield from turns[:-1]
+        if len(turns) > 1:
+            reach("turn")
+        yield from turns[-1:]
 
     def _exchange(
         self,

@@ -24,6 +24,7 @@ from stream.embedded import EmbeddedRedis
 from stream.errors import StoreError
 from stream.health import Health, health_of
 from stream.keys import Keys
+from stream.redis_errors import mend, passes
 from stream.restarts import Restarts
 from stream.settings import RedisSettings
 from stream.writes import STAMP_BYTES, Plain, Refused, Stamped, Writes
@@ -54,18 +55,6 @@ return -1
 """
 )
 GUARD_NAME: Final = hashlib.sha1(GUARD.encode(), usedforsecurity=False).hexdigest()
-
-_GONE: Final = (
-    redis.ConnectionError,
-    redis.TimeoutError,
-    redis.ReadOnlyError,
-    redis.exceptions.ClusterError,
-    redis.exceptions.TryAgainError,
-    redis.OutOfMemoryError,
-)
-"""Errors that pass: a restart, a failover, a Redis that is full for the moment."""
-
-_PASSING: Final = ("MISCONF", "NOREPLICAS", "LOADING", "BUSY")
 
 
 class Feed(NamedTuple):
@@ -191,9 +180,14 @@ class Store:
         return refused
 
     def write_stamped(self, stamped: Sequence[Stamped]) -> list[Refused]:
-        """Write values that must not go back in time; the refused ones are returned."""
+        """Write values that must not go back in time; the refused ones are returned.
+
+        One server writes them in their order. The nodes of a cluster work side by side:
+        there those of one turn are waited for before the next is begun.
+        """
         refused: list[Refused] = []
-        for chunk in _chunks(stamped):
+        turns = self._server.in_turns(stamped)
+        for chunk in (chunk for turn in turns for chunk in _chunks(turn)):
             answers = self._patiently("write", partial(self._send_stamped, chunk))
             refused += [
                 Refused(one.key, one.offset, present)
@@ -333,9 +327,9 @@ class Store:
             except redis.RedisError as error:
                 now = time.monotonic()
                 deadline = now + self._retry_s if deadline is None else deadline
-                if not _passes(error) or now >= deadline:
-                    mend = _mend(error, self.url.startswith("rediss"))
-                    raise self._error(verb, error, mend) from error
+                if not passes(error) or now >= deadline:
+                    advice = mend(error, self.url.startswith("rediss"))
+                    raise self._error(verb, error, advice) from error
                 if delay >= FIRST_WAIT_S and delay < FIRST_WAIT_S * 2:
                     log.warning("Redis at %s is away (%s); waiting for it", self.url, error)
             if delay:
@@ -366,24 +360,6 @@ def _answers(results: list[Any]) -> list[Any]:
         if isinstance(result, Exception):
             raise result
     return results
-
-
-def _passes(error: redis.RedisError) -> bool:
-    return isinstance(error, _GONE) or str(error).startswith(_PASSING)
-
-
-def _mend(error: redis.RedisError, tls: bool) -> str:
-    if isinstance(error, redis.OutOfMemoryError):
-        return "Redis is full: raise its maxmemory, or lower redis.ttl_days"
-    if isinstance(error, redis.exceptions.NoPermissionError):
-        return "this user may not do that: see the roles in docs/security.md"
-    if isinstance(error, redis.exceptions.AskError):
-        return "this is a cluster: write redis+cluster:// in redis.url"
-    if isinstance(error, redis.ConnectionError | redis.TimeoutError):
-        if tls:  # whom a server does not like it mostly hangs up on, without a word
-            return "start Redis, or set redis.url, redis.ssl_ca, redis.ssl_cert and redis.ssl_key"
-        return "start Redis, or set redis.url"
-    return ""
 
 
 def _guarded(verb: str, script: str, one: Stamped) -> tuple[Any, ...]:
