@@ -147,8 +147,7 @@ def connect(settings: RedisSettings, url: str, restarts: Restarts) -> Server | C
         if options.pop("db", 0):
             raise StoreError("redis.url names a database; a cluster has only 0", "leave it out")
         restarts.many = True
-        # redis-py's cluster prepares the connection itself, and then calls this.
-        return Cluster(place.hosts, options | {"redis_connect_func": restarts.look}, place.shown)
+        return Cluster(place.hosts, options, place.shown, restarts)
     options["redis_connect_func"] = restarts.greet
     if place.many == "sentinel":
         return Server(_by_sentinels(settings, place, options), place.shown)
