@@ -99,7 +99,8 @@ class Cluster:
         owner, shares = client.nodes_manager.get_node_from_slot, dict[Any, list[int]]()
         for at, command in enumerate(commands):
             key = command[KEY_AT.get(command[0], 1)]
-            shares.setdefault(owner(key_slot(key.encode())), []).append(at)
+            raw = key if isinstance(key, bytes) else key.encode()
+            shares.setdefault(owner(key_slot(raw)), []).append(at)
         self._restarts.served_by(frozenset(node.name for node in client.get_primaries()))
         answers: list[Any] = [None] * len(commands)
         self._exchange(shares, commands, answers)

@@ -6,7 +6,7 @@ from typing import Final
 
 import redis
 
-__all__ = ["mend", "passes"]
+__all__ = ["is_of_another_type", "mend", "passes"]
 
 _GONE: Final = (
     redis.ConnectionError,
@@ -39,3 +39,8 @@ def mend(error: redis.RedisError, tls: bool) -> str:
             return "start Redis, or set redis.url, redis.ssl_ca, redis.ssl_cert and redis.ssl_key"
         return "start Redis, or set redis.url"
     return ""
+
+
+def is_of_another_type(answer: object) -> bool:
+    """Tell whether a command was refused because the key holds another type of value."""
+    return isinstance(answer, redis.ResponseError) and str(answer).startswith("WRONGTYPE")

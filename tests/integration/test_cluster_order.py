@@ -11,13 +11,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from redis.crc import key_slot
 
+from stream.scanning import Sought, in_redis
 from stream.settings import RedisSettings, Settings
 from stream.store import Store
-from stream.writes import Stamped, stamp_head
+from stream.writes import Plain, Stamped, stamp_head
 from tests.faults.oracle import differences, expect
 from tests.faults.stage import make_small_encoder, settings_for
-from tests.integration.redis_servers import RedisServer, cluster_of, until
+from tests.integration.redis_servers import SLOTS, RedisServer, cluster_of, until
 
 LIFE_MS = 600_000
 KILLED_AT = (2, 6)
@@ -68,6 +70,11 @@ def url_of(servers: Sequence[RedisServer]) -> str:
     return "redis+cluster://" + ",".join(f"127.0.0.1:{server.port}" for server in servers)
 
 
+def node_of(key: str) -> int:
+    """Return the number of the master that holds it."""
+    return key_slot(key.encode()) * 3 // SLOTS
+
+
 def test_while_the_node_of_one_turn_is_silent_nothing_of_the_next_is_sent(
     cluster: list[RedisServer], unique: str
 ) -> None:
@@ -79,14 +86,17 @@ def test_while_the_node_of_one_turn_is_silent_nothing_of_the_next_is_sent(
         time.sleep(delay)
 
     store.wait = wait
-    early, learner = store.keys.open_list(0, "u:r"), store.keys.learner(0)
+    learner = store.keys.learner(0)
+    lists = [store.keys.open_list(0, f"u:r{n}") for n in range(60)]
+    early = next(key for key in lists if node_of(key) != node_of(learner))
     states = [store.keys.session(f"u{n}") for n in range(60)]
     turns = {early: 0, learner: 1} | dict.fromkeys(states, 2)
     value = stamp_head(0, 7) + b"}}"
     batch = [Stamped(key, value, 0, 7, LIFE_MS, turn) for key, turn in turns.items()]
     nodes = [server.client() for server in cluster]
     store.write_stamped([Stamped(learner, stamp_head(0, 1) + b"}}", 0, 1, LIFE_MS)])
-    [silent] = [node for node in nodes if node.keys(learner)]
+    silent = nodes[node_of(learner)]
+    assert silent.exists(learner)
     silent.execute_command("CLIENT", "PAUSE", 60_000, "WRITE")
     writer = threading.Thread(target=store.write_stamped, args=[batch[::-1]])
     writer.start()
@@ -126,4 +136,19 @@ def test_processes_that_die_between_two_turns_lose_and_double_no_example(
     ]
     assert found == []
     assert len(expected.states["session"]) > 50
+    store.close()
+
+
+def test_every_type_of_value_is_found_on_every_node(
+    cluster: list[RedisServer], unique: str
+) -> None:
+    store = Store(RedisSettings(url=url_of(cluster), prefix=unique))
+    others = [Plain(store.keys.session(f"u{n}"), b"{}", LIFE_MS) for n in range(2000)]
+    store.write_plain(others)
+    named = []
+    for n in range(12):
+        for command in (("SET", "{}", "zoe"), ("SADD", "{}", "zoe"), ("HSET", "{}", "zoe", "1")):
+            named.append(f"{unique}:1:{command[0]}:{n}")
+            store._redis.execute_command(command[0], named[-1], *command[2:])
+    assert sorted(in_redis(store, Sought(["zoe"]))) == sorted(named)
     store.close()
