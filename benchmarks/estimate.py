@@ -31,6 +31,7 @@ from features.card import AsOf, encode_card, fold_item
 from features.parts.base import Rules
 from features.session import Session, encode_session, fold, new_session
 from features.text import load_encoder
+from features.tombstone import encode_tombstone, is_shell
 from features.vectors import to_bytes
 from models.activity import ActivityWriter, decode_activity, rows_by_item
 from models.answer import Answer, decode_answer, encode_answer
@@ -41,7 +42,7 @@ from rillet.simulate import Plan, World
 from rillet.sizes import Shape, human, shape_of
 from stream.errors import RilletError
 from stream.events import Event, Item, encode, partition_key
-from stream.keys import DEFAULT_USER
+from stream.keys import DEFAULT_USER, Keys
 from stream.log import LogWriter
 from stream.settings import Settings
 from stream.store import Store
@@ -64,7 +65,7 @@ class Shop:
     """A simulated shop, folded: the state of every user and item."""
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+        self.settings, self._keys = settings, Keys(settings.redis.prefix)
         self.sessions: dict[str, Session] = {}
         self.items: dict[str, Item] = {}
         self.states: dict[str, ItemState] = {}
@@ -103,6 +104,10 @@ class Shop:
         chance = np.random.default_rng(5)
         ids = np.array(list(self.items))
         for number, (user, session) in enumerate(self.sessions.items()):
+            if is_shell(session):  # what lies under his own key is gone within the hour
+                hashed = self._keys.forgotten(user).rpartition(":")[2]
+                yield "forgotten", hashed, encode_tombstone(session)
+                continue
             yield "session", user, encode_session(session)
             yield (
                 "recs",
@@ -168,10 +173,15 @@ def _fill(store: Store, shop: Shop, lists: list[Answer]) -> dict[str, int]:
 def _predicted(usual: Shape, shop: Shop) -> Estimate:
     """Predict from the means of the shop's log, as ``rillet estimate --like`` does."""
     successors = float(np.mean([len(state.next) for state in shop.states.values()]))
+    gone = sum(map(is_shell, shop.sessions.values()))
+    users = len(shop.sessions) - gone
+    # As if tombstones lived no longer than states: nothing has expired here yet.
+    lives = shop.settings.redis.ttl_days / shop.settings.privacy.tombstone_days
     sizes: dict[str, Any] = {
-        "users": len(shop.sessions),
+        "users": users,
         "items": len(shop.items),
         "successors": successors,
+        "gone": gone / users * lives,
     }
     return estimate(replace(usual, **sizes), Load(), shop.settings)
 
@@ -217,7 +227,7 @@ def run_once(plan: Plan, servers: Servers, folder: Path, say: Say) -> dict[str, 
 
 
 def _drop(store: Store) -> None:
-    for kind in ("session", "recs", "item", "vector", "itemstate", "neighbours"):
+    for kind in ("session", "recs", "forgotten", "item", "vector", "itemstate", "neighbours"):
         head = store.keys.pattern(kind).removesuffix("*")
         names = [name for name, _ in store.scan(kind)]
         store.write_plain([Plain(f"{head}{name}", None) for name in names])

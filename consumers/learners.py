@@ -20,6 +20,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from consumers.turns import LEARNERS, LISTS, STATES
 from features.card import AsOf
 from models.engine import Engine
 from models.learner import Learner, LearnerState, decode_learner
@@ -289,9 +290,11 @@ class KeptLearners:
         ids = self._engine.world.catalogue.ids
         for name, shown in learner.begun.items():
             key, raw = self._keys.open_list(partition, name), encode_list(shown, partition, ids)
-            writes.stamped.append(Stamped(key, raw, partition, shown.offset, LIST_TTL_MS))
+            opened = Stamped(key, raw, partition, shown.offset, LIST_TTL_MS, LISTS)
+            writes.stamped.append(opened)
         raw, key = msgspec.json.encode(learner.state(partition)), self._keys.learner(partition)
-        writes.stamped.append(Stamped(key, raw, partition, learner.offset, self._ttl_ms))
+        kept = Stamped(key, raw, partition, learner.offset, self._ttl_ms, LEARNERS)
+        writes.stamped.append(kept)
         gone = learner.closed_for_good()
         writes.plain += [Plain(self._keys.open_list(partition, name), None) for name in gone]
         learner.noted()
@@ -309,7 +312,8 @@ class KeptLearners:
             heads = {name: head.state() for name, head in learner.heads.items()}
             raw = msgspec.json.encode(Told(AsOf(partition, learner.offset, 0), heads))
             key = self._keys.taught(partition)
-            writes.stamped.append(Stamped(key, raw, partition, learner.offset, self._ttl_ms))
+            one = Stamped(key, raw, partition, learner.offset, self._ttl_ms, STATES)
+            writes.stamped.append(one)
 
 
 def _examples(learner: Learner) -> int:

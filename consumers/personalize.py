@@ -11,6 +11,7 @@ import msgspec
 
 from consumers.kept import KeptSessions
 from consumers.learners import KeptLearners
+from consumers.turns import STATES, TOMBSTONES
 from consumers.view import LiveView
 from features.contexts import ask, meaning_of
 from features.parts.base import Rules
@@ -246,7 +247,7 @@ class Personalize:
     def _bury(self, session: Session, place: tuple[int, int]) -> Stamped:
         """Return what stays of a user who is forgotten, or was found to be another."""
         key, stone = self._keys.forgotten(session.user), encode_tombstone(session)
-        return Stamped(key, stone, *place, self._tombstone_ms)
+        return Stamped(key, stone, *place, self._tombstone_ms, TOMBSTONES)
 
     def _is_busy(self, session: Session) -> bool:
         return session.pace.events > self._most
@@ -308,7 +309,7 @@ class Personalize:
             place = (session.as_of.partition, session.as_of.offset)
             key, raw = self._keys.session(user), encode_session(session)
             life = SHELL_MS if is_shell(session) else self._ttl_ms
-            writes.stamped.append(Stamped(key, raw, *place, life))
+            writes.stamped.append(Stamped(key, raw, *place, life, STATES))
             if not session.events:
                 writes.plain.append(Plain(self._keys.recs(user), None))
         for answer in answers:
@@ -318,7 +319,7 @@ class Personalize:
                 writes.plain.append(Plain(key, raw, self._ttl_ms))
             else:
                 place = (as_of.partition, as_of.offset)
-                writes.stamped.append(Stamped(key, raw, *place, self._ttl_ms))
+                writes.stamped.append(Stamped(key, raw, *place, self._ttl_ms, STATES))
 
 
 def _fit(event: Event, record: Record, latest: float | None) -> Event | BadRecord:

@@ -198,7 +198,8 @@ def admit(session: Session, event: Event, place: tuple[int, int], rules: Rules) 
 
     Events that are not folded leave their trace here: a redelivered one none,
     a duplicate by id and one from before the user was forgotten move the
-    stamp, ``delete`` and ``identify`` empty the state.
+    stamp, and so does a visitor's state that is handed over again; ``delete`` and
+    ``identify`` empty the state.
 
     Parameters
     ----------
@@ -224,7 +225,7 @@ def admit(session: Session, event: Event, place: tuple[int, int], rules: Rules) 
         forgotten = max(session.forgotten, int(event.timestamp))
         _empty(session, AsOf(*place, time), forgotten=forgotten)
         return None
-    if event.timestamp <= session.forgotten or _duplicate(session, event):
+    if event.timestamp <= session.forgotten or _duplicate(session, event) or _taken(session, event):
         session.as_of = AsOf(*place, session.as_of.event_time)
         return None
     return moment_of(session, event, rules)
@@ -264,6 +265,14 @@ def _duplicate(session: Session, event: Event) -> bool:
     return False
 
 
+def _taken(session: Session, event: Event) -> bool:
+    """Tell whether this much of a visitor is here: after a crash it is handed over again."""
+    if not isinstance(event, Merge) or event.anonymous not in session.merged or not event.state:
+        return False
+    as_of = _DECODER.decode(bytes(event.state)).as_of
+    return session.merged[event.anonymous] >= [as_of.partition, as_of.offset]
+
+
 def _empty(session: Session, as_of: AsOf, *, forgotten: int) -> None:
     """Empty the state; the stamp and the time stay, so that nothing late revives it."""
     empty = Session(as_of=as_of, user=session.user, forgotten=forgotten)
@@ -276,10 +285,7 @@ def _merge(session: Session, event: Merge, rules: Rules) -> None:
     if not event.state:
         return
     other = _DECODER.decode(bytes(event.state))  # strictly: see bad_merge
-    source = [other.as_of.partition, other.as_of.offset]
-    if session.merged.get(event.anonymous, [-1, -1]) >= source:
-        return
-    session.merged[event.anonymous] = source
+    session.merged[event.anonymous] = [other.as_of.partition, other.as_of.offset]
     for name in list(session.merged)[:-REMEMBERED_MERGES]:
         del session.merged[name]
     columns: list[Any] = [session.history, other.history]

@@ -25,7 +25,7 @@ from models.learner import Learner
 from models.open_list import OpenList
 from models.retrieval import Pairs
 from models.sources.base import Positive
-from stream.events import Event, Interaction, Ranking
+from stream.events import Event, Interaction, Merge, Ranking
 
 __all__ = ["EARLY", "Click", "Lessons", "Mode", "Observer", "Shown", "Taken", "Tick"]
 
@@ -188,7 +188,12 @@ class Lessons:
         self._counts = {at: learner.positives for at, learner in self.learners.items()}
 
     def note(self, before: Session, event: Event, moment: Moment, place: Place) -> None:
-        """Note an event, given the user's state before it is folded in."""
+        """Note an event, given the user's state before it is folded in.
+
+        A merge is none that anybody did here and now: it came when another partition got to it.
+        """
+        if isinstance(event, Merge):
+            return
         time, user = moment.time, before.user
         self.steps.append(Tick(place, user, time))
         if isinstance(event, Ranking) and event.id and event.items:

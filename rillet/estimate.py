@@ -12,8 +12,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from features.card import AsOf
+from features.session import Session
+from features.tombstone import encode_tombstone
 from rillet.sample_values import Values, sample_values
 from rillet.sizes import Shape
+from stream.cluster import TAGS
 from stream.events import BadRecord, decode
 from stream.keys import Keys
 from stream.records import Record, TopicPartition
@@ -25,6 +29,7 @@ DIMENSIONS: Final = 384
 """Numbers of a content vector by the builtin encoder."""
 
 NOON_MS: Final = 43_200_000
+NOW_MS: Final = 1_795_000_000_000
 DAY_S: Final = 86_400
 ENTRY: Final = 24
 """Bytes of an entry of a hash table: key, value, next."""
@@ -43,6 +48,11 @@ OPEN_ITEM_BYTES: Final = 220
 MODELS_BYTES: Final = 117_000
 MODELS_ITEM_BYTES: Final = 306
 """What the sources of a process have learned: its size, and what each item adds."""
+
+GROUPS: Final = 3
+"""Consumers that keep positions in Redis, one for each partition of the topic they read."""
+
+POSITION_BYTES: Final = 8
 
 LEARNER_BYTES: Final = 44_000
 TAUGHT_BYTES: Final = 30_000
@@ -171,12 +181,13 @@ def estimate(shape: Shape, load: Load, settings: Settings) -> Estimate:
     kinds = _kinds(values, shape, load, settings)
     tables = table_bytes(sum(kind.keys for kind in kinds)) + BASE
     each = {kind.name: kind.bytes / max(1, kind.keys) + 32 for kind in kinds}
+    stones = _tombstones(shape, settings) / shape.users
     a_day = _kafka(values, load) * load.per_s * DAY_S
     return Estimate(
         kinds=kinds,
         tables=tables,
         redis_bytes=sum(kind.bytes for kind in kinds) + tables,
-        per_user=each["session"] + each["recs"],
+        per_user=each["session"] + each["recs"] + stones * each["forgotten"],
         per_item=sum(each[name] for name in ("item", "vector", "itemstate", "neighbours")),
         kafka_bytes_a_day=a_day,
         kafka_bytes=a_day * load.keep_days * load.replicas,
@@ -209,7 +220,23 @@ def _kinds(values: Values, shape: Shape, load: Load, settings: Settings) -> list
     found.append(_kind("models", len(keys.models(0)), load.processes, [length]))
     found.append(_kind("learner", len(keys.learner(0)), load.partitions, [LEARNER_BYTES]))
     found.append(_kind("taught", len(keys.taught(0)), load.partitions, [TAUGHT_BYTES]))
-    return [*found, _feed(keys, shape, load, settings)]
+    stone = Session(as_of=AsOf(0, 10**7, NOW_MS), user="", forgotten=NOW_MS)
+    stones, raw = _tombstones(shape, settings), encode_tombstone(stone)
+    found.append(_kind("forgotten", len(keys.forgotten(user)), round(stones), [len(raw)]))
+    return [*found, _positions(keys, load, settings), _feed(keys, shape, load, settings)]
+
+
+def _tombstones(shape: Shape, settings: Settings) -> float:
+    """Return how many there are in the end: they live longer than users' states."""
+    return shape.users * shape.gone * settings.privacy.tombstone_days / settings.redis.ttl_days
+
+
+def _positions(keys: Keys, load: Load, settings: Settings) -> Kind:
+    """Return the positions; on a cluster there are copies, so that each node has one."""
+    url, kafka = settings.redis.url.get_secret_value(), settings.kafka
+    tags = TAGS if url.partition("://")[0].endswith("+cluster") else 0
+    key = keys.position(f"{kafka.group}.personalize", kafka.events, 0, "0000" if tags else "")
+    return _kind("position", len(key), GROUPS * load.partitions * (1 + tags), [POSITION_BYTES])
 
 
 def _kind(name: str, key: int, count: int, lengths: Sequence[int]) -> Kind:

@@ -8,7 +8,17 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from stream.errors import SettingsError
-from stream.events import BadRecord, Event, Interaction, Item, Ranking, Search, encode
+from stream.events import (
+    BadRecord,
+    Delete,
+    Event,
+    Identify,
+    Interaction,
+    Item,
+    Ranking,
+    Search,
+    encode,
+)
 
 __all__ = ["Shape", "human", "number_of", "shape_of"]
 
@@ -33,6 +43,9 @@ class Shape:
         Share of a user's interactions that are with an item he had before.
     successors
         Distinct items that were taken after an item.
+    gone
+        Users who are deleted, or found to be another (`identify`), as a share of all: of each
+        a tombstone stays.
     days
         Over which these were spread.
     user_chars, item_chars, id_chars
@@ -49,6 +62,7 @@ class Shape:
     shown: float = 10.0
     repeats: float = 0.25
     successors: float = 60.0
+    gone: float = 0.1
     days: float = 30.0
     user_chars: int = 12
     item_chars: int = 10
@@ -111,12 +125,14 @@ def shape_of(events: Iterable[Event | BadRecord], given: Shape) -> tuple[Shape, 
     sums = dict.fromkeys(("deeds", "lists", "shown", "searches", "bytes", "ids", "id_chars"), 0)
     users: dict[str, set[str]] = {}
     items: dict[str, tuple[int, int]] = {}
-    first, last = 2**63, 0
+    gone, first, last = set[str](), 2**63, 0
     for event in events:
         if isinstance(event, Item):
             texts = [one.value for one in event.fields if isinstance(one.value, str)]
             title = next((len(t) for t in texts), 0)
             items[event.item] = (title, max(0, sum(map(len, texts)) - title))
+        elif isinstance(event, Identify | Delete):
+            gone.update(_gone(event))
         elif isinstance(event, Ranking | Interaction | Search):
             _add(sums, event)
             mine = users.setdefault(event.actor, set())
@@ -133,6 +149,7 @@ def shape_of(events: Iterable[Event | BadRecord], given: Shape) -> tuple[Shape, 
         searches=sums["searches"] / many,
         shown=sums["shown"] / max(1, sums["lists"]),
         repeats=1 - sum(map(len, users.values())) / max(1, sums["deeds"]),
+        gone=len(gone) / many,
         days=max(1.0, (last - first) / 86_400_000),
         user_chars=round(sum(map(len, users)) / many),
         id_chars=round(sums["id_chars"] / max(1, sums["ids"])),
@@ -145,6 +162,13 @@ def shape_of(events: Iterable[Event | BadRecord], given: Shape) -> tuple[Shape, 
             text_chars=round(sum(text for _, text in items.values()) / count),
         )
     return found, sums["bytes"] / (sums["deeds"] + sums["lists"] + sums["searches"])
+
+
+def _gone(event: Identify | Delete) -> list[str]:
+    """Return who leaves a tombstone by an event; the withdrawal of an item leaves none."""
+    if isinstance(event, Identify):
+        return [event.anonymous]
+    return [] if event.user is None else [event.user]
 
 
 def _add(sums: dict[str, int], event: Ranking | Interaction | Search) -> None:

@@ -13,15 +13,19 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from itertools import count
+from itertools import count, groupby
 from typing import Any, Final
 
 import redis
 from redis.backoff import NoBackoff
-from redis.cluster import ClusterNode, RedisCluster
+from redis.cluster import ClusterNode, RedisCluster, get_node_name
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
-from redis.exceptions import AskError, RedisClusterException, TryAgainError
+from redis.exceptions import AskError, MovedError, RedisClusterException, TryAgainError
 from redis.retry import Retry
+
+from stream.faults import reach
+from stream.restarts import Restarts
+from stream.writes import Stamped
 
 __all__ = ["Cluster"]
 
@@ -47,10 +51,18 @@ class Cluster:
         Of redis-py's connections.
     url
         What to call it in messages.
+    restarts
+        Told who the masters are, and looks at each new connection.
     """
 
-    def __init__(self, hosts: Sequence[tuple[str, int]], options: dict[str, Any], url: str) -> None:
-        self.url = url
+    def __init__(
+        self,
+        hosts: Sequence[tuple[str, int]],
+        options: dict[str, Any],
+        url: str,
+        restarts: Restarts,
+    ) -> None:
+        self.url, self._restarts = url, restarts
         self._hosts, self._options = hosts, options
         self._client: Any = None
         self._lock = threading.Lock()
@@ -67,7 +79,8 @@ class Cluster:
     def _made(self) -> RedisCluster:
         nodes = [ClusterNode(host, port) for host, port in self._hosts]
         # One try more: with it a node that is gone makes it ask where the slots are now.
-        return RedisCluster(startup_nodes=nodes, retry=Retry(NoBackoff(), 1), **self._options)
+        options = self._options | {"redis_connect_func": self._restarts.look}
+        return RedisCluster(startup_nodes=nodes, retry=Retry(NoBackoff(), 1), **options)
 
     def values(self, keys: Sequence[str]) -> list[Any]:
         """Return the values of the keys, in their order; MGET may not cross slots."""
@@ -86,13 +99,26 @@ class Cluster:
         owner, shares = client.nodes_manager.get_node_from_slot, dict[Any, list[int]]()
         for at, command in enumerate(commands):
             key = command[KEY_AT.get(command[0], 1)]
-            shares.setdefault(owner(key_slot(key.encode())), []).append(at)
+            raw = key if isinstance(key, bytes) else key.encode()
+            shares.setdefault(owner(key_slot(raw)), []).append(at)
+        self._restarts.served_by(frozenset(node.name for node in client.get_primaries()))
         answers: list[Any] = [None] * len(commands)
         self._exchange(shares, commands, answers)
         for at, answer in enumerate(answers):
+            if isinstance(answer, MovedError):
+                self._restarts.sent_to(get_node_name(answer.host, answer.port))
             if isinstance(answer, AskError | TryAgainError):  # MOVED is an AskError too
                 answers[at] = self._redirected(commands[at])
         return answers
+
+    def in_turns(self, stamped: Sequence[Stamped]) -> Iterator[Sequence[Stamped]]:
+        """Yield what may be sent together, turn after turn: nodes work at the same time."""
+        ordered = sorted(stamped, key=lambda one: one.turn)
+        turns = [list(group) for _, group in groupby(ordered, lambda one: one.turn)]
+        yield from turns[:-1]
+        if len(turns) > 1:
+            reach("turn")
+        yield from turns[-1:]
 
     def _exchange(
         self,

@@ -7,7 +7,7 @@ whoever waits for a Redis that is not there yet waits in one place,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from stream.cluster import Cluster
 from stream.errors import StoreError
 from stream.restarts import Restarts
 from stream.settings import RedisSettings
+from stream.writes import Stamped
 
 __all__ = ["Server", "connect"]
 
@@ -60,6 +61,10 @@ class Server:
             pipe.execute_command(*command)
         answers: list[Any] = pipe.execute(raise_on_error=False)
         return answers
+
+    def in_turns(self, stamped: Sequence[Stamped]) -> Iterable[Sequence[Stamped]]:
+        """Return what has to be waited for before more is sent: nothing, the order is kept."""
+        return [stamped]
 
     def shards(self) -> list[int]:
         """Return what has to be scanned one after the other."""
@@ -142,8 +147,7 @@ def connect(settings: RedisSettings, url: str, restarts: Restarts) -> Server | C
         if options.pop("db", 0):
             raise StoreError("redis.url names a database; a cluster has only 0", "leave it out")
         restarts.many = True
-        # redis-py's cluster prepares the connection itself, and then calls this.
-        return Cluster(place.hosts, options | {"redis_connect_func": restarts.look}, place.shown)
+        return Cluster(place.hosts, options, place.shown, restarts)
     options["redis_connect_func"] = restarts.greet
     if place.many == "sentinel":
         return Server(_by_sentinels(settings, place, options), place.shown)

@@ -14,7 +14,7 @@ from typing import Final
 
 from stream.errors import SettingsError
 
-__all__ = ["POINTS", "VARIABLE", "arm", "reach"]
+__all__ = ["ON_A_CLUSTER", "POINTS", "VARIABLE", "arm", "reach"]
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +40,9 @@ POINTS: Final = {
 }
 """The points, in the order in which a batch reaches them: those of the loop, then the archive's."""
 
+ON_A_CLUSTER: Final = {"turn": "all stamped values but those of the last turn are in Redis"}
+"""Points that only a Redis Cluster has batches pass."""
+
 ACTIONS: Final = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 
 
@@ -62,10 +65,11 @@ def arm() -> None:
         return
     point, _, rest = wanted.partition(":")
     nth, _, action = rest.partition(":")
-    if point not in POINTS or action not in ACTIONS or not nth.isdigit() or nth == "0":
+    points = POINTS | ON_A_CLUSTER
+    if point not in points or action not in ACTIONS or not nth.isdigit() or nth == "0":
         raise SettingsError(
             f"{VARIABLE}={wanted} is no fault",
-            f"POINT:NTH:ACTION, of the points {', '.join(POINTS)} and {', '.join(ACTIONS)}",
+            f"POINT:NTH:ACTION, of the points {', '.join(points)} and {', '.join(ACTIONS)}",
         )
     _Armed.point, _Armed.left, _Armed.signal = point, int(nth), ACTIONS[action]
     log.warning("%s is set: this process is for tests, and ends at %r", VARIABLE, wanted)

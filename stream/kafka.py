@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import kafka.errors as kafka_errors  # type: ignore[import-untyped]
@@ -24,6 +25,7 @@ from kafka.producer import KafkaProducer  # type: ignore[import-untyped]
 from kafka.structs import OffsetAndMetadata  # type: ignore[import-untyped]
 from kafka.structs import TopicPartition as Place
 
+from stream.aside import aside
 from stream.errors import BrokerError
 from stream.kafka_client import (
     DENIED,
@@ -303,7 +305,9 @@ class KafkaSink:
             "metrics_enabled": False,
         }
         with explained(settings, "connect a producer"):
-            self._producer = KafkaProducer(**connection(settings), **options)
+            # Until it is connected it works in the thread that makes it, and swallows interrupts.
+            make = partial(KafkaProducer, **connection(settings), **options)
+            self._producer: Any = aside(make)
 
     def send(self, record: Outgoing) -> None:
         """Hand a record over; what becomes of it :meth:`flush` tells."""

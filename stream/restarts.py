@@ -3,6 +3,10 @@
 A Redis that was restarted, or took over in a failover, may have lost its last
 seconds. Who holds state in memory must know before anything else is read or
 written there: else what was lost stays lost, with newer values all around it.
+
+One server, or the master that Sentinels name, is known by the name that it gave itself
+at its start. Of a cluster it must also be known who its masters are: a replica that
+takes over has its own name and address, and may have been connected to before.
 """
 
 from __future__ import annotations
@@ -49,6 +53,7 @@ class Restarts:
         self.watching = self.many = False
         self._error, self._refused = error, refused
         self._servers: dict[str, str] = {}
+        self._masters: frozenset[str] | None = None
         self._untold = False
 
     def greet(self, connection: Any) -> None:
@@ -57,7 +62,9 @@ class Restarts:
         self.look(connection)
 
     def look(self, connection: Any) -> None:
-        """Ask the server for its name of this start.
+        """Ask the server for its name of this start, and whether it was a replica meanwhile.
+
+        Replicas are not asked for what they hold, so they may come and go.
 
         Raises
         ------
@@ -66,19 +73,53 @@ class Restarts:
         """
         if not self.watching:
             return
-        connection.send_command("INFO", "server")
         try:
-            server = _run_id(connection.read_response())
+            said = _asked(connection, "server") | _asked(connection, "replication")
         except self._refused as error:
             log.debug("restarts of Redis are not noticed: %s", error)
             return
+        if said.get("role") != "master":
+            return
+        server = said.get("run_id", "")
+        if said.get("master_replid2", "").strip("0"):  # it was a replica, since its start
+            server += f" {said['master_replid']}"
         place = f"{connection.host}:{connection.port}" if self.many else ""
         before = self._servers.get(place, server)
         self._servers[place] = server
-        if server != before:
-            log.warning("Redis was restarted; it may have lost what was written last")
-            self._untold = True
-            raise self._error("Redis was restarted")
+        if server != before and (not self.many or place in (self._masters or ())):
+            self._found("Redis was restarted")
+
+    def served_by(self, masters: frozenset[str]) -> None:
+        """Note who answers in a cluster; to be called before commands are sent.
+
+        A master that is empty and gets slots from others is taken for one that took over: that
+        costs a beginning, once.
+
+        Raises
+        ------
+        Exception
+            ``error``: one of them was no master before.
+        """
+        if self.watching:
+            came = masters - (masters if self._masters is None else self._masters)
+            self._masters = masters
+            if came:
+                self._found(f"{', '.join(sorted(came))} has become a master of the cluster")
+
+    def sent_to(self, master: str) -> None:
+        """Note that a node of a cluster has sent us to another one for good.
+
+        Raises
+        ------
+        Exception
+            ``error``: that one was no master before.
+        """
+        self.served_by((self._masters or frozenset()) | {master})
+
+    def _found(self, what: str) -> None:
+        log.warning("%s; what was written last may be lost", what)
+        self._untold = True
+        raise self._error(what)
 
     def tell(self) -> None:
         """Call :attr:`hook` if there was a restart that it was not called for.
@@ -90,14 +131,19 @@ class Restarts:
             self.hook()
 
 
-def _run_id(info: Any) -> str:
-    r"""Return the random name that a server gives itself at its start.
+def _asked(connection: Any, section: str) -> dict[str, str]:
+    connection.send_command("INFO", section)
+    return _fields(connection.read_response())
+
+
+def _fields(info: Any) -> dict[str, str]:
+    r"""Return what a section of INFO says.
 
     Examples
     --------
-    >>> _run_id(b"# Server\r\nredis_version:7.0.15\r\nrun_id:5f2c\r\n")
-    '5f2c'
+    >>> _fields(b"# Server\r\nredis_version:7.0.15\r\nrun_id:5f2c\r\n")
+    {'redis_version': '7.0.15', 'run_id': '5f2c'}
     """
     text = info.decode() if isinstance(info, bytes) else str(info)
-    found = [line for line in text.splitlines() if line.startswith("run_id:")]
-    return found[0].partition(":")[2] if found else ""
+    named = (line.partition(":") for line in text.splitlines())
+    return {name: value for name, colon, value in named if colon}

@@ -27,8 +27,6 @@ NUMBERED: Final = (
 )
 """Kinds of keys that are named by partitions, offsets, processes, hashes: by nobody."""
 
-CHUNK: Final = 500
-
 
 class Sought:
     """Finds ids that stand as whole names: between quotes, colons, or the ends.
@@ -58,26 +56,19 @@ def _spellings(name: str) -> set[bytes]:
 
 
 def in_redis(store: Store, sought: Sought) -> Iterator[str]:
-    """Yield the keys, of all under the prefix, in whose name or value one of the names stands."""
-    for kind in ("string", "stream", "hash", "list", "set", "zset"):
-        waiting: list[str] = []
-        for key in _keys(store, kind):
-            waiting.append(key)
-            if len(waiting) == CHUNK:
-                yield from _found(store, waiting, kind, sought)
-                waiting = []
-        yield from _found(store, waiting, kind, sought)
+    """Yield the keys, of all under the prefix, in whose name or value one of the names stands.
 
-
-def _found(store: Store, keys: list[str], kind: str, sought: Sought) -> Iterator[str]:
-    if not keys:
-        return
-    values = (
-        store.get_many(keys) if kind == "string" else [_whole(store, key, kind) for key in keys]
-    )
-    for key, value in zip(keys, values, strict=True):
+    Raises
+    ------
+    StoreError
+        Redis cannot be reached, or refuses.
+    """
+    seen: set[str] = set()
+    for raw, value in store.everything():
+        key = raw.decode("utf-8", "surrogateescape")
         named = sought.stands_in(_name_in(store, key).encode("utf-8", "surrogateescape"))
-        if named or (value is not None and sought.stands_in(value)):
+        if (named or sought.stands_in(b":".join(_leaves(value)))) and key not in seen:
+            seen.add(key)
             yield key
 
 
@@ -91,25 +82,6 @@ def _name_in(store: Store, key: str) -> str:
     if kind in NUMBERED:
         return ""
     return name.partition(":")[2] if kind == "open" else name
-
-
-def _keys(store: Store, kind: str) -> Iterator[str]:
-    """Yield all keys of a type under the prefix, whatever their schema and kind."""
-    head = "".join(f"\\{c}" if c in "*?[]^\\" else c for c in store.keys.prefix)
-    for key in store._redis.scan_iter(match=f"{head}:*", count=1000, _type=kind):
-        yield key.decode("utf-8", "surrogateescape")
-
-
-def _whole(store: Store, key: str, kind: str) -> bytes:
-    """Return everything a value of another type holds, as text."""
-    ask = {
-        "stream": ("XRANGE", key, "-", "+"),
-        "hash": ("HGETALL", key),
-        "list": ("LRANGE", key, 0, -1),
-        "set": ("SMEMBERS", key),
-        "zset": ("ZRANGE", key, 0, -1),
-    }
-    return b":".join(_leaves(store._redis.execute_command(*ask[kind])))
 
 
 def _leaves(answer: Any) -> Iterator[bytes]:

@@ -7,7 +7,6 @@ all works on a cluster too; which of the three kinds of Redis it is, only
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,9 +23,12 @@ from stream.embedded import EmbeddedRedis
 from stream.errors import StoreError
 from stream.health import Health, health_of
 from stream.keys import Keys
+from stream.redis_errors import mend, passes
 from stream.restarts import Restarts
 from stream.settings import RedisSettings
-from stream.writes import STAMP_BYTES, Plain, Refused, Stamped, Writes
+from stream.stamp_script import by_name, whole
+from stream.whole_values import whole_values
+from stream.writes import Plain, Refused, Stamped, Writes
 
 __all__ = ["Feed", "Health", "Lease", "Store"]
 
@@ -39,33 +41,6 @@ CHUNK: Final = 500
 FIRST_WAIT_S: Final = 0.05
 LONGEST_WAIT_S: Final = 2.0
 DAY_MS: Final = 86_400_000
-
-# The stamp is compared and the value set in one step on the server: a consumer that lost its
-# partition and does not know it yet cannot put older state over newer. -1 means written.
-GUARD: Final = (
-    f"local head = redis.call('GETRANGE', KEYS[1], 0, {STAMP_BYTES - 1}) "
-    """
-local p, o = string.match(head, '^{"as_of":{"partition":(%d+),"offset":(%d+)')
-if p and tonumber(p) == tonumber(ARGV[2]) and tonumber(o) > tonumber(ARGV[3]) then
-  return tonumber(o)
-end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[4])
-return -1
-"""
-)
-GUARD_NAME: Final = hashlib.sha1(GUARD.encode(), usedforsecurity=False).hexdigest()
-
-_GONE: Final = (
-    redis.ConnectionError,
-    redis.TimeoutError,
-    redis.ReadOnlyError,
-    redis.exceptions.ClusterError,
-    redis.exceptions.TryAgainError,
-    redis.OutOfMemoryError,
-)
-"""Errors that pass: a restart, a failover, a Redis that is full for the moment."""
-
-_PASSING: Final = ("MISCONF", "NOREPLICAS", "LOADING", "BUSY")
 
 
 class Feed(NamedTuple):
@@ -143,6 +118,7 @@ class Store:
         self.wait: Callable[[float], None] = time.sleep
         self.restarts = Restarts(redis.ConnectionError, redis.ResponseError)
         self._retry_s = settings.retry_s if retry_s is None else retry_s
+        self._outages = 0
         self._embedded: EmbeddedRedis | None = None
         url = settings.url.get_secret_value()
         if url.startswith("embedded:"):
@@ -191,9 +167,14 @@ class Store:
         return refused
 
     def write_stamped(self, stamped: Sequence[Stamped]) -> list[Refused]:
-        """Write values that must not go back in time; the refused ones are returned."""
+        """Write values that must not go back in time; the refused ones are returned.
+
+        One server writes them in their order. The nodes of a cluster work side by side:
+        there those of one turn are waited for before the next is begun.
+        """
         refused: list[Refused] = []
-        for chunk in _chunks(stamped):
+        turns = self._server.in_turns(stamped)
+        for chunk in (chunk for turn in turns for chunk in _chunks(turn)):
             answers = self._patiently("write", partial(self._send_stamped, chunk))
             refused += [
                 Refused(one.key, one.offset, present)
@@ -205,7 +186,7 @@ class Store:
     def _send_stamped(self, chunk: Sequence[Stamped]) -> list[int]:
         for one in chunk:
             _demand_life(one.key, one.ttl_ms)
-        answers = self._server.send([_guarded("EVALSHA", GUARD_NAME, one) for one in chunk])
+        answers = self._server.send([by_name(one) for one in chunk])
         # A Redis that was restarted, or has just become the master, does not know the script.
         # Sent whole it is known from then on, on that server.
         unknown = [
@@ -214,8 +195,8 @@ class Store:
             if isinstance(answer, redis.exceptions.NoScriptError)
         ]
         if unknown:
-            whole = self._server.send([_guarded("EVAL", GUARD, chunk[at]) for at in unknown])
-            for at, answer in zip(unknown, whole, strict=True):
+            again = self._server.send([whole(chunk[at]) for at in unknown])
+            for at, answer in zip(unknown, again, strict=True):
                 answers[at] = answer
         return _answers(answers)
 
@@ -295,19 +276,36 @@ class Store:
 
         Keys that come or go meanwhile may be missed, or come twice.
         """
-        head = self.keys._key(kind, "")
+        for page in self._pages(self.keys._key(kind, "")):
+            keys = [key.decode() for key in page]
+            for key, value in zip(keys, self.get_many(keys), strict=True):
+                if value is not None:
+                    yield self.keys.name_of(key, kind), value
+
+    def everything(self) -> Iterator[tuple[bytes, Any]]:
+        """Yield every key under the prefix, of any schema and kind, and its whole value.
+
+        A stream, a hash and the like come as redis-py gives them; else as :meth:`scan`.
+        """
+        for page in self._pages(f"{self.keys.prefix}:"):
+            for keys in _chunks(page):
+                values = self._patiently("read", partial(self._wholes, keys))
+                yield from zip(keys, values, strict=True)
+
+    def _wholes(self, keys: Sequence[bytes]) -> list[Any]:
+        return _answers(whole_values(self._server.send, keys))
+
+    def _pages(self, head: str) -> Iterator[list[bytes]]:
         match = "".join(f"\\{c}" if c in "*?[]^\\" else c for c in head) + "*"
         for shard in self._patiently("scan", self._server.shards):
-            at: Any = None
-            while True:
+            at, going, outages = None, True, self._outages
+            while going:
                 page = partial(self._server.scan, shard, at, match)
                 at, found = self._patiently("scan", page)
-                keys = [key.decode() for key in found]
-                for key, value in zip(keys, self.get_many(keys), strict=True):
-                    if value is not None:
-                        yield self.keys.name_of(key, kind), value
-                if at is None:
-                    break
+                yield found
+                going = at is not None
+                if outages != self._outages:  # the server of now may know no cursor of before
+                    at, going, outages = None, True, self._outages
 
     @property
     def ttl_ms(self) -> int:
@@ -331,11 +329,11 @@ class Store:
             except redis.AuthenticationError as error:
                 raise self._error(verb, error, "check redis.username and redis.password") from error
             except redis.RedisError as error:
-                now = time.monotonic()
+                now, self._outages = time.monotonic(), self._outages + 1
                 deadline = now + self._retry_s if deadline is None else deadline
-                if not _passes(error) or now >= deadline:
-                    mend = _mend(error, self.url.startswith("rediss"))
-                    raise self._error(verb, error, mend) from error
+                if not passes(error) or now >= deadline:
+                    advice = mend(error, self.url.startswith("rediss"))
+                    raise self._error(verb, error, advice) from error
                 if delay >= FIRST_WAIT_S and delay < FIRST_WAIT_S * 2:
                     log.warning("Redis at %s is away (%s); waiting for it", self.url, error)
             if delay:
@@ -366,28 +364,6 @@ def _answers(results: list[Any]) -> list[Any]:
         if isinstance(result, Exception):
             raise result
     return results
-
-
-def _passes(error: redis.RedisError) -> bool:
-    return isinstance(error, _GONE) or str(error).startswith(_PASSING)
-
-
-def _mend(error: redis.RedisError, tls: bool) -> str:
-    if isinstance(error, redis.OutOfMemoryError):
-        return "Redis is full: raise its maxmemory, or lower redis.ttl_days"
-    if isinstance(error, redis.exceptions.NoPermissionError):
-        return "this user may not do that: see the roles in docs/security.md"
-    if isinstance(error, redis.exceptions.AskError):
-        return "this is a cluster: write redis+cluster:// in redis.url"
-    if isinstance(error, redis.ConnectionError | redis.TimeoutError):
-        if tls:  # whom a server does not like it mostly hangs up on, without a word
-            return "start Redis, or set redis.url, redis.ssl_ca, redis.ssl_cert and redis.ssl_key"
-        return "start Redis, or set redis.url"
-    return ""
-
-
-def _guarded(verb: str, script: str, one: Stamped) -> tuple[Any, ...]:
-    return (verb, script, 1, one.key, one.value, one.partition, one.offset, one.ttl_ms)
 
 
 def _demand_life(key: str, ttl_ms: int) -> None:

@@ -32,6 +32,11 @@ class Stamped(Struct, frozen=True, gc=False):
 
     ``value`` is a JSON object that begins with :func:`stamp_head` of the last
     record folded into it. Readers in other languages see ``as_of`` first.
+
+    Of a batch those of a lower ``turn`` are written before those of a higher one, also
+    where they lie on different nodes of a cluster. Give each as low a turn as will do: on a
+    cluster every turn is a round trip. On one server the order of the list is kept, which
+    must not contradict.
     """
 
     key: str
@@ -39,6 +44,7 @@ class Stamped(Struct, frozen=True, gc=False):
     partition: int
     offset: int
     ttl_ms: int
+    turn: int = 0
 
 
 class Plain(Struct, frozen=True, gc=False):
@@ -64,7 +70,8 @@ class Writes:
     Attributes
     ----------
     stamped
-        State, and whatever else must not go back in time; in list order.
+        State, and whatever else must not go back in time; in list order, on a cluster turn
+        by turn.
     plain
         Values without a stamp; in list order.
     changes

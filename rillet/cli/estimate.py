@@ -33,6 +33,10 @@ def estimate(  # noqa: PLR0913 - the options are the interface
     successors: Annotated[
         float, typer.Option(min=0, help="Distinct items that followed an item.")
     ] = 60.0,
+    gone: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Share of users who are deleted, or identified as others."),
+    ] = 0.1,
     text: Annotated[int, typer.Option(min=0, help="Characters of an item's description.")] = 300,
     like: Annotated[
         Path | None, typer.Option(help="Take what is usual from a log instead; not users, items.")
@@ -69,7 +73,7 @@ def estimate(  # noqa: PLR0913 - the options are the interface
     overrides: dict[str, Any] = {"recommend": {"length": length}} if length else {}
     settings = opened(settings_file, **overrides)
     usual: dict[str, Any] = {"history": history, "lists": lists, "shown": shown}
-    usual |= {"successors": successors, "text_chars": text}
+    usual |= {"successors": successors, "text_chars": text, "gone": gone}
     shape = Shape(number_of(users), number_of(items), **usual)
     if shape.users < 1 or shape.items < 1:
         raise typer.BadParameter("there must be a user and an item")

@@ -16,7 +16,7 @@ import typer
 from rillet.cli.options import AsJson, SettingsFile, Verbose, opened
 from rillet.cli.progress import reading
 from stream import faults
-from stream.errors import SettingsError
+from stream.errors import RilletError, SettingsError
 from stream.settings import Settings
 
 if TYPE_CHECKING:
@@ -225,15 +225,27 @@ def consume(
 
       RILLET_ARCHIVE__URL=s3://shop/archive rillet consume archive
     """
+    asked = threading.Event()
+
+    def end(_number: int, _frame: object) -> None:
+        asked.set()
+        raise KeyboardInterrupt
+
     # Until it runs there is nothing to finish: both signals end it where it is.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
     try:
-        _consume(name, opened(settings_file), verbose, until_eof)
+        _consume(name, opened(settings_file), verbose, until_eof, asked)
     except KeyboardInterrupt:
         return
+    except RilletError:
+        if not asked.is_set():
+            raise
 
 
-def _consume(name: str, settings: Settings, verbose: int, until_eof: bool) -> None:
+def _consume(
+    name: str, settings: Settings, verbose: int, until_eof: bool, asked: threading.Event
+) -> None:
     from consumers.wiring import configure_logs, run_consumer
 
     configure_logs(verbose)
@@ -248,6 +260,8 @@ def _consume(name: str, settings: Settings, verbose: int, until_eof: bool) -> No
     def ready() -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, end)
+        if asked.is_set():  # where an exception is lost, such as in a finalizer
+            raise KeyboardInterrupt
 
     if until_eof:
         threading.Thread(target=_stop_at_eof, args=(stop,), daemon=True).start()

@@ -13,9 +13,12 @@ import pytest
 from consumers.learners import KeptLearners
 from consumers.personalize import Personalize
 from consumers.view import LiveView
+from features.card import AsOf
+from features.session import encode_session, new_session
 from features.text import Encoder
 from models.arrays import unpack
 from models.engine import Engine
+from models.watermark import VOICES
 from stream.clock import HandClock
 from stream.events import Event, Interaction, Merge, Ranking, decode, encode
 from stream.loop import GivenUp
@@ -23,7 +26,18 @@ from stream.records import Record, TopicPartition
 from stream.settings import Settings
 from stream.store import Store
 from stream.writes import Plain, Writes
-from tests.builders import MINUTE, NOON, forget, identify, interaction, item, ranking, search
+from tests.builders import (
+    HOUR,
+    MINUTE,
+    NOON,
+    forget,
+    identify,
+    interaction,
+    item,
+    merge,
+    ranking,
+    search,
+)
 from tests.consumers.small_log import a_visit
 
 _prefixes = itertools.count()
@@ -270,6 +284,19 @@ def test_who_is_known_or_forgotten_leaves_no_list_waiting(
     write(store, consumer, records([last], first=2))
     assert list(store.scan("open")) == []
     assert consumer.learners.held[0].heads["shown"].examples == 0
+
+
+def test_what_is_handed_over_moves_no_clock_that_closes_lists(make: Make) -> None:
+    """It comes through the topic when another partition got to it, and again after a crash."""
+    visitor = msgspec.structs.replace(new_session("anon"), as_of=AsOf(1, 5, NOON))
+    users, later = [f"user{n}" for n in range(VOICES)], NOON + HOUR
+    late = [merge("anon", encode_session(visitor), user, later) for user in users]
+    consumer = make()
+    consumer.handle(records([ranking("abc", NOON, "ann", id="home"), *late]))
+    learner = consumer.learners.held[0]
+    assert list(learner.state(0).open) == ["ann:home"]
+    consumer.handle(records([search("tea", later, user) for user in users], first=50))
+    assert list(learner.state(0).open) == []
 
 
 def test_a_learner_that_cannot_be_read_begins_anew(

@@ -69,7 +69,8 @@ def play(stage: Stage, logs: Logs, seed: int) -> Outcome:
     found: list[Difference] = []
     try:
         scene.play()
-        found += differences(expected, run.store, run.folder / "archive", run.letters())
+        left = run.store, run.folder / "archive", run.letters(), run.places()
+        found += differences(expected, *left)
     except StuckError as error:
         found.append(Difference("lost", "the end of the run", "all is worked off", str(error)))
     finally:

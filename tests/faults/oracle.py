@@ -21,8 +21,10 @@ from stream.archive.table import EVERYTHING
 from stream.archive.view import View
 from stream.events import BadRecord, decode
 from stream.keys import DEFAULT_USER
+from stream.memory import MemoryBroker
 from stream.settings import Settings
 from stream.store import Store
+from tests.faults.places import Places
 from tests.faults.shop import PARTITIONS, record_of, shop
 
 __all__ = ["Difference", "Expected", "differences", "expect", "replay"]
@@ -87,17 +89,17 @@ def expect(seed: int, settings: Settings) -> Expected:
     own = settings.model_copy(update={"redis": redis})
     store = Store(own.redis)
     try:
-        replay(found.lines, own, store)
-        found.states = {kind: _values(store, kind) for kind in STATES}
+        places = Places(replay(found.lines, own, store).records(own.kafka.events))
+        found.states = {kind: _values(store, kind, places) for kind in STATES}
         found.vectors = _vectors(found.states["item"].values())
-        found.learners, found.stamps = _learners(store), _stamps(store)
+        found.learners, found.stamps = _learners(store), _stamps(store, places)
     finally:
         store.close()
     _place(found, own)
     return found
 
 
-def replay(lines: Sequence[bytes], settings: Settings, store: Store) -> None:
+def replay(lines: Sequence[bytes], settings: Settings, store: Store) -> MemoryBroker:
     """Replay lines into a store; lists that wait for their clicks go on waiting, as live."""
     engine = Replay(settings, store, load_encoder(settings.encoder), partitions=PARTITIONS)
     sink = engine.broker.sink()
@@ -107,6 +109,7 @@ def replay(lines: Sequence[bytes], settings: Settings, store: Store) -> None:
         if number % BATCH == 0:
             engine._turn(flush=False)
     engine._turn(flush=True)
+    return engine.broker
 
 
 def _place(found: Expected, settings: Settings) -> None:
@@ -124,18 +127,14 @@ def _place(found: Expected, settings: Settings) -> None:
             found.archived[kind, record.partition, at, line] += 1
 
 
-def _values(store: Store, kind: str) -> dict[str, bytes]:
-    without = STATES[kind]
-    return {name: _without(without, raw) for name, raw in store.scan(kind)}
-
-
-def _without(names: tuple[str, ...], raw: bytes) -> bytes:
-    if not names:
-        return raw
-    value = msgspec.json.decode(raw)
-    for name in names:
-        value.pop(name, None)
-    return msgspec.json.encode(value)
+def _values(store: Store, kind: str, places: Places) -> dict[str, bytes]:
+    found = {}
+    for name, raw in store.scan(kind):
+        value = places.within(kind, raw)
+        for field_ in STATES[kind]:
+            value.pop(field_, None)
+        found[name] = msgspec.json.encode(value)
+    return found
 
 
 def _vectors(cards: Iterable[bytes]) -> dict[str, bool]:
@@ -153,18 +152,23 @@ def _learners(store: Store) -> dict[int, dict[str, Any]]:
     return found
 
 
-def _stamps(store: Store) -> dict[str, tuple[int, int]]:
+def _stamps(store: Store, places: Places) -> dict[str, tuple[int, int]]:
     found = {}
     for name, raw in store.scan("recs"):
         as_of = msgspec.json.decode(raw)["as_of"]
-        found[name] = as_of["partition"], as_of["offset"]
+        place = as_of["partition"], as_of["offset"]
+        found[name] = place[0], places.number(*place)
     if DEFAULT_USER in found:  # that it is there counts: what it goes by depends on the batches
         found[DEFAULT_USER] = (-1, -1)
     return found
 
 
 def differences(
-    expected: Expected, store: Store, archive: Path, letters: set[tuple[int, int]]
+    expected: Expected,
+    store: Store,
+    archive: Path,
+    letters: set[tuple[int, int]],
+    places: Places | None = None,
 ) -> Iterator[Difference]:
     """Yield every difference between what a run ended in and what it must end in.
 
@@ -178,25 +182,28 @@ def differences(
         The run's archive.
     letters
         Partition and offset of each record that it set aside.
+    places
+        Of the run's events topic; None: nothing was handed over.
     """
+    places = Places() if places is None else places
     for kind, values in expected.states.items():
-        yield from _compare(kind, values, _values(store, kind), _by_counts)
+        yield from _compare(kind, values, _values(store, kind, places), _by_counts)
     present = {name: True for name, _ in store.scan("vector") if name in expected.vectors}
     yield from _compare("vector", expected.vectors, present, _never)
     yield from _compare("learner", expected.learners, _learners(store), _by_positives)
-    yield from _compare("recs", expected.stamps, _stamps(store), _never)
-    found = _archived(archive)
+    yield from _compare("recs", expected.stamps, _stamps(store, places), _never)
+    found = _archived(archive, places)
     for row in expected.archived - found:
         yield Difference("lost", f"archive {row[:3]}", str(row[3]), "nothing")
     for row in found - expected.archived:
         way: Kind = "doubled" if row in expected.archived else "differing"
         yield Difference(way, f"archive {row[:3]}", "nothing more", str(row[3]))
-    for letter in expected.letters ^ letters:
+    for letter in expected.letters ^ {(at, places.number(at, offset)) for at, offset in letters}:
         way = "lost" if letter in expected.letters else "differing"
         yield Difference(way, f"dead letter {letter}", str(letter in expected.letters), "not so")
 
 
-def _archived(folder: Path) -> Counter[Archived]:
+def _archived(folder: Path, places: Places) -> Counter[Archived]:
     """Count the rows that count, those of forgotten users among them: these too must be there."""
     found: Counter[Archived] = Counter()
     if not (folder / "_spans").exists():
@@ -204,12 +211,13 @@ def _archived(folder: Path) -> Counter[Archived]:
     view = View(Files(str(folder)))
     view.forgotten = Forgotten()
     for place, parts in view.parts.items():
-        kind = place.topic.rpartition(".")[2]
+        kind, at = place.topic.rpartition(".")[2], place.partition
         for part in parts:
             for batch in part_batches(view, place, part, ("raw",), EVERYTHING):
                 offsets, raws = (batch.column(one).to_pylist() for one in ("offset", "raw"))
                 for offset, raw in zip(offsets, raws, strict=True):
-                    found[kind, place.partition, offset, raw] += 1
+                    number = places.number(at, offset) if kind == "events" else offset
+                    found[kind, at, number, raw] += 1
     return found
 
 

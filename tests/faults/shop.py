@@ -7,17 +7,29 @@ from collections.abc import Sequence
 from typing import Final
 
 from rillet.simulate import World
-from stream.events import Event, Identify, Interaction, Item, Ranking, decode, encode
+from stream.events import (
+    Event,
+    Identify,
+    Interaction,
+    Item,
+    Ranking,
+    decode,
+    encode,
+    partition_key,
+)
 from stream.partition import partition_of
 from stream.records import Outgoing
 from stream.routing import outgoing
 from stream.settings import Settings
-from tests.builders import forget, withdraw
+from tests.builders import forget, identify, withdraw
 
 __all__ = ["PARTITIONS", "record_of", "shop"]
 
 MINUTE_MS: Final = 60_000
 PARTITIONS: Final = 4
+QUIET: Final = 120
+"""Events between the last of a user and that by which a visitor turns out to be him."""
+
 BAD: Final = (b"no event at all", b'{"event":"interaction","timestamp":"never"}', b"\xff\x00")
 
 
@@ -25,14 +37,14 @@ def shop(seed: int) -> list[bytes]:
     """Return the lines of a small shop's log, a pure function of the seed.
 
     Items lie among what users do. Some events come twice, some late; some users are
-    forgotten, and come again; an item is withdrawn; some records are no events. No
-    ``identify``: what it hands over comes back through the topic, and where depends on batches.
+    forgotten, and come again; an item is withdrawn; some visitors turn out to be users, who have
+    done their last by then; some records are no events.
     """
     world, chance = World(seed=seed, users=70, items=240, days=1), random.Random(seed)
     events = [event for event in world.events() if not isinstance(event, Identify)]
     named = {name for event in events for name in _items_of(event)}
     events = [one for one in events if not isinstance(one, Item) or one.item in named]
-    lines = [encode(event) for event in _troubled(events, chance)]
+    lines = [encode(event) for event in _identified(_troubled(events, chance), chance)]
     for bad in BAD:
         lines.insert(chance.randrange(len(lines) // 4, len(lines)), bad)
     return lines
@@ -76,3 +88,29 @@ def _troubled(events: Sequence[Event], chance: random.Random) -> list[Event]:
     for item in chance.sample(items, 3):
         add(chance.randrange(len(events)), withdraw(item.item, int(item.timestamp) + MINUTE_MS))
     return [event for _, _, event in sorted(found, key=lambda one: one[:2])]
+
+
+def _identified(events: Sequence[Event], chance: random.Random) -> list[Event]:
+    """Return the events with visitors who turn out to be users, some of whom are told twice.
+
+    What is handed over is published behind all that is there then, which depends on how far
+    the consumers are: so these users have done their last long before.
+    """
+    late = len(events) * 3 // 4
+    seen: dict[str, list[int]] = {}
+    for place, event in enumerate(events):
+        if not isinstance(event, Item) and getattr(event, "item", "") is not None:
+            seen.setdefault(partition_key(event), []).append(place)
+    users = [one for one, at in seen.items() if one[0] == "u" and at[-1] < late - QUIET]
+    visitors = [one for one, at in seen.items() if one[0] == "v" and at[0] < late]
+    placed: dict[int, Identify] = {}
+    for visitor, user in zip(chance.sample(visitors, 8), chance.sample(users, 8), strict=True):
+        place = chance.randrange(late, len(events))
+        time = max(int(events[at].timestamp) for at in seen[visitor] if at < place) + 1
+        placed[place] = identify(visitor, user, time)
+    found: list[Event] = []
+    for place, event in enumerate(events):
+        found.append(event)
+        if place in placed:
+            found += [placed[place]] * chance.choice((1, 1, 2))
+    return found

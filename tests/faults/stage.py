@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,11 +15,12 @@ from pydantic import SecretStr
 from features.text import load_encoder
 from rillet.simulate.vocabulary import SHELVES
 from stream.kafka_client import admin, when_settled
-from stream.records import TopicPartition
+from stream.records import Record, TopicPartition
 from stream.settings import Settings
 from stream.store import Store
 from stream.topics import LATEST, ensure_topics
 from tests.faults.nursery import Nursery
+from tests.faults.places import Places
 from tests.faults.proxy import HOST, Proxy
 from tests.faults.schedule import Schedule
 from tests.faults.servers import Kafka, Redis
@@ -171,6 +172,17 @@ class Run:
 
     def letters(self) -> set[tuple[int, int]]:
         """Return where each record lies that was set aside."""
+        found: set[tuple[int, int]] = set()
+        for record in self._records(self.direct.kafka.deadletters):
+            headers = dict(record.headers)
+            found.add((int(headers["partition"]), int(headers["offset"])))
+        return found
+
+    def places(self) -> Places:
+        """Return the places of the events topic, among which consumers have published, too."""
+        return Places(self._records(self.direct.kafka.events))
+
+    def _records(self, topic: str) -> Iterator[Record]:
         consumer = KafkaConsumer(
             bootstrap_servers=self.stage.kafka.address,
             auto_offset_reset="earliest",
@@ -178,16 +190,16 @@ class Run:
             metrics_enabled=False,
         )
         try:
-            mine = [Place(self.direct.kafka.deadletters, at) for at in range(PARTITIONS)]
+            mine = [Place(topic, at) for at in range(PARTITIONS)]
             consumer.assign(mine)
             ends = consumer.end_offsets(mine)
-            found: set[tuple[int, int]] = set()
             while any(consumer.position(one) < ends[one] for one in mine):
                 for batch in consumer.poll(timeout_ms=500).values():
-                    for record in batch:
-                        headers = {name: raw for name, raw in record.headers}
-                        found.add((int(headers["partition"]), int(headers["offset"])))
-            return found
+                    for one in batch:
+                        yield Record(
+                            *(one.topic, one.partition, one.offset, one.key, one.value),
+                            headers=tuple(one.headers),
+                        )
         finally:
             consumer.close()
 

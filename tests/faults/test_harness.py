@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
+import msgspec
 import pytest
 from pydantic import SecretStr
 
@@ -21,16 +22,19 @@ from stream import faults
 from stream.archive.table import Row
 from stream.archive.writer import ArchiveWriter
 from stream.errors import SettingsError
+from stream.events import Delete, Identify, decode, encode
 from stream.faults import POINTS
-from stream.records import TopicPartition
+from stream.records import Record, TopicPartition
 from stream.settings import RedisSettings, Settings
 from stream.store import Store
 from stream.writes import Plain
+from tests.builders import NOON, interaction, merge
 from tests.faults.nursery import Child, Nursery
 from tests.faults.oracle import STATES, Expected, differences, expect
+from tests.faults.places import MERGE, Places
 from tests.faults.proxy import HOST, Proxy
 from tests.faults.scene import Player, Scene
-from tests.faults.schedule import draw
+from tests.faults.schedule import LOGS, draw
 from tests.faults.shop import shop
 from tests.faults.stage import Run, make_small_encoder, settings_for
 
@@ -220,6 +224,30 @@ def test_the_oracle_tells_lost_from_doubled(store: Store, tmp_path: Path) -> Non
     assert found(2) == [("differing", "archive ('events', 0, 0)")]
 
 
+def test_places_are_the_same_wherever_merges_lie() -> None:
+    events = [encode(interaction("i", NOON + n, "u")) for n in range(3)]
+    union = encode(merge("v", b"{}", at=NOON))
+
+    def places(*raws: bytes) -> Places:
+        return Places(Record("events", 1, at, None, raw) for at, raw in enumerate(raws))
+
+    apart = places(events[0], union, events[1], union, events[2])
+    assert [apart.number(1, at) for at in range(5)] == [0, MERGE, 1, MERGE, 2]
+    assert [places(*events).number(1, at) for at in (-1, 0, 2)] == [-1, 0, 2]
+    assert apart.number(0, 4) == 4  # of another partition
+    state = b'{"as_of":{"partition":1,"offset":%d},"merged":{"w":[1,%d]}}'
+    session = apart.within("session", state % (4, 2))
+    assert session == msgspec.json.decode(state % (2, 1))
+    assert apart.within("itemstate", b'{"seen":{"1":4,"0":4}}') == {"seen": {"1": 2, "0": 4}}
+
+
+def test_every_log_has_visitors_who_turn_out_to_be_users_and_users_who_are_forgotten() -> None:
+    for number in range(LOGS):
+        events = [decode(line) for line in shop(number)]
+        assert sum(isinstance(one, Identify) for one in events) >= 8
+        assert any(isinstance(one, Delete) and one.user for one in events)
+
+
 def test_every_point_is_passed_somewhere_in_the_engine_and_no_other_is() -> None:
     sources = [path for folder in ("stream", "consumers") for path in (ROOT / folder).rglob("*.py")]
     passed = [
@@ -228,7 +256,7 @@ def test_every_point_is_passed_somewhere_in_the_engine_and_no_other_is() -> None
         if path.name != "faults.py"
         for point in re.findall(r'reach\("([a-z-]+)"\)', path.read_text("utf-8"))
     ]
-    assert sorted(set(passed)) == sorted(POINTS)
+    assert sorted(set(passed)) == sorted(POINTS | faults.ON_A_CLUSTER)
 
 
 def test_what_is_expected_of_every_log_is_not_empty(tmp_path: Path) -> None:
@@ -237,5 +265,7 @@ def test_what_is_expected_of_every_log_is_not_empty(tmp_path: Path) -> None:
     found = expect(0, Settings.model_validate(given))
     for kind in STATES:
         assert found.states[kind], kind
+    merged = [msgspec.json.decode(raw).get("merged") for raw in found.states["session"].values()]
+    assert sum(map(bool, merged)) >= 5
     assert found.vectors and found.stamps and found.archived and found.letters
     assert sum(one["positives"] for one in found.learners.values()) > 0

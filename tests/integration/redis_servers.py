@@ -14,7 +14,7 @@ from typing import Any
 
 import redis
 
-__all__ = ["Certificates", "RedisServer", "cluster_of", "free_port", "until"]
+__all__ = ["SLOTS", "Certificates", "RedisServer", "cluster_of", "free_port", "until"]
 
 WITHIN_S = 30.0
 SLOTS = 16384

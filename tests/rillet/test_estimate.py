@@ -25,7 +25,18 @@ from stream.events import BadRecord, Event, decode
 from stream.settings import Settings
 from stream.store import Store
 from stream.writes import Plain
-from tests.builders import DAY, NOON, interaction, item, ranking, search, write_log
+from tests.builders import (
+    DAY,
+    NOON,
+    forget,
+    identify,
+    interaction,
+    item,
+    ranking,
+    search,
+    withdraw,
+    write_log,
+)
 
 SHAPE = Shape(users=1000, items=200)
 
@@ -97,6 +108,19 @@ def test_more_of_anything_takes_more() -> None:
     assert 0 < base.archive_bytes_a_day < base.kafka_bytes_a_day
 
 
+def test_tombstones_outlive_the_states_they_stand_for() -> None:
+    def kinds(gone: float, **settings: Any) -> dict[str, int]:
+        shape = Shape(1000, 10, gone=gone)
+        found = estimate(shape, Load(partitions=8), Settings.model_validate(settings))
+        return {kind.name: kind.keys for kind in found.kinds}
+
+    short = kinds(0.25, redis={"ttl_days": 100}, privacy={"tombstone_days": 40})
+    assert (short["forgotten"], short["position"]) == (100, 24)
+    long = kinds(0.25, redis={"ttl_days": 100, "url": "redis+cluster://a,b"})
+    assert (long["forgotten"], long["position"]) == (1000, 24 * 33)
+    assert kinds(0.0)["forgotten"] == 0
+
+
 def test_a_log_tells_what_is_usual() -> None:
     events: list[Event] = [
         *(item(f"item{n}", title="t" * 30, description="d" * 200) for n in range(4)),
@@ -104,6 +128,10 @@ def test_a_log_tells_what_is_usual() -> None:
         interaction("item1", NOON + 2 * DAY, "robert", id="abcd"),
         ranking(["item1", "item2", "item3"], NOON + 5, "ann", id="abcd"),
         search("tea", NOON + 6, "ann"),
+        identify("visitor", "ann", NOON + 7),
+        forget("carol", NOON + 8),
+        forget("carol", NOON + 9),
+        withdraw("item3", NOON + 9),
     ]
     shape, size = shape_of(events, Shape(5000, 77))
     assert (shape.users, shape.items, shape.history, shape.lists) == (5000, 77, 3.5, 0.5)
@@ -114,6 +142,7 @@ def test_a_log_tells_what_is_usual() -> None:
         5,
         4,
     )
+    assert shape.gone == 1.0  # two of the two who did anything
     assert shape.repeats == pytest.approx(4 / 7)
     assert 60 < size < 120
 
@@ -131,6 +160,7 @@ def test_the_command_prints_and_tells_scripts(command: Any, tmp_path: Path) -> N
     assert found["redis_bytes"] > 10**10
     keys = {one["name"]: one["keys"] for one in found["kinds"]}
     assert (keys["session"], keys["item"]) == (10_000_000, 1_000_000)
+    assert keys["forgotten"] == pytest.approx(10_000_000 * 0.1 * 400 / 90, abs=1)
     log = write_log(tmp_path / "log.jsonl", [interaction("a", NOON, "ann")])
     printed = command("estimate", "--users", "1k", "--items", "10", "--like", str(log))
     assert printed.returncode == 0, printed.stderr
@@ -144,13 +174,14 @@ def test_every_kind_that_grows_and_a_replay_leaves_is_estimated(tmp_path: Path) 
     settings = Settings.model_validate({"redis": {"url": "embedded:"}})
     named = {kind.name for kind in estimate(SHAPE, Load(per_s=10), settings).kinds}
     deeds = [interaction(f"i{n % 3}", NOON + n, "ann") for n in range(90)]
+    gone = [forget("ann", NOON + 100)]
     items = [item(f"i{n}", title=f"thing {n}") for n in range(3)]
-    log = write_log(tmp_path / "log.jsonl", [*items, *deeds])
+    log = write_log(tmp_path / "log.jsonl", [*items, *deeds, *gone])
     store = Store(settings.redis)
     try:
         Replay(settings, store, load_encoder(settings.encoder)).run(log)
         kinds = {key.decode().split(":")[2] for key in store._redis.scan_iter(match="*")}
     finally:
         store.close()
-    assert {"session", "learner", "taught"} <= kinds
-    assert kinds - {"position"} <= named  # of which there is one a partition
+    assert {"session", "learner", "taught", "forgotten", "position"} <= kinds
+    assert kinds <= named

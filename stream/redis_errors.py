@@ -1,0 +1,46 @@
+"""What Redis' errors say: whether they pass by themselves, and what to do about them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import redis
+
+__all__ = ["is_of_another_type", "mend", "passes"]
+
+_GONE: Final = (
+    redis.ConnectionError,
+    redis.TimeoutError,
+    redis.ReadOnlyError,
+    redis.exceptions.ClusterError,
+    redis.exceptions.TryAgainError,
+    redis.OutOfMemoryError,
+)
+"""Errors that pass: a restart, a failover, a Redis that is full for the moment."""
+
+_PASSING: Final = ("MISCONF", "NOREPLICAS", "LOADING", "BUSY")
+
+
+def passes(error: redis.RedisError) -> bool:
+    """Tell whether the same command may succeed in a while."""
+    return isinstance(error, _GONE) or str(error).startswith(_PASSING)
+
+
+def mend(error: redis.RedisError, tls: bool) -> str:
+    """Return what to do about it, "" where nobody knows."""
+    if isinstance(error, redis.OutOfMemoryError):
+        return "Redis is full: raise its maxmemory, or lower redis.ttl_days"
+    if isinstance(error, redis.exceptions.NoPermissionError):
+        return "this user may not do that: see the roles in docs/security.md"
+    if isinstance(error, redis.exceptions.AskError):
+        return "this is a cluster: write redis+cluster:// in redis.url"
+    if isinstance(error, redis.ConnectionError | redis.TimeoutError):
+        if tls:  # whom a server does not like it mostly hangs up on, without a word
+            return "start Redis, or set redis.url, redis.ssl_ca, redis.ssl_cert and redis.ssl_key"
+        return "start Redis, or set redis.url"
+    return ""
+
+
+def is_of_another_type(answer: object) -> bool:
+    """Tell whether a command was refused because the key holds another type of value."""
+    return isinstance(answer, redis.ResponseError) and str(answer).startswith("WRONGTYPE")
