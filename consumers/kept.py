@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
 
 from features.session import Session
 from features.tombstone import state_of
@@ -12,15 +11,15 @@ from stream.store import Store
 
 __all__ = ["KeptSessions"]
 
-SESSIONS: Final = 20_000
-"""States kept in the process: the users of the last batches come back soon."""
-
 
 class KeptSessions:
-    """A write-through cache of users' states; valid while their partitions are owned."""
+    """A write-through cache of users' states; valid while their partitions are owned.
 
-    def __init__(self, store: Store, keys: Keys) -> None:
-        self._store, self._keys = store, keys
+    The users of the last batches come back soon, so ``most`` states are kept from batch to batch.
+    """
+
+    def __init__(self, store: Store, keys: Keys, most: int) -> None:
+        self._store, self._keys, self._most = store, keys, most
         self._held: dict[str, Session] = {}
 
     def __getitem__(self, user: str) -> Session:
@@ -41,7 +40,7 @@ class KeptSessions:
 
     def trim(self) -> None:
         """Drop the users that were away the longest."""
-        for user in list(self._held)[: max(0, len(self._held) - SESSIONS)]:
+        for user in list(self._held)[: max(0, len(self._held) - self._most)]:
             del self._held[user]
 
     def clear(self) -> None:

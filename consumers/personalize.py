@@ -117,7 +117,7 @@ class Personalize:
         self._tombstone_ms = int(settings.privacy.tombstone_days * 86_400_000)
         self._rules = Rules(settings.session, settings.interactions)
         self._meaning = meaning_of(settings)
-        self._sessions = KeptSessions(store, self._keys)
+        self._sessions = KeptSessions(store, self._keys, settings.session.cached)
         self.learners = KeptLearners(settings, store, self.engine, observer)
         self.served: Served | None = None
         self._early = EARLY / max(1, view.event_partitions)

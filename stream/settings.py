@@ -97,6 +97,9 @@ class SessionSettings(_Group):
     history: int = Setting(100, ge=1, le=1000, description="interactions remembered, latest first")
     owned: int = Setting(300, ge=1, description="distinct items counted for repeat consumption")
     ignored: int = Setting(200, ge=1, description="items remembered as shown and not taken")
+    cached: int = Setting(
+        20_000, ge=0, description="users, seen last, whose states a process keeps; some 20 KB each"
+    )
 
 
 class NeighboursSettings(_Group):
