@@ -146,8 +146,12 @@ class Shared:
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
-    parser.add_argument("--schedules", type=int, default=200, help="how many (default: 200)")
-    parser.add_argument("--seed", type=int, default=0, help="the first one's (default: 0)")
+    parser.add_argument(
+        "--schedules", type=int, default=200, help="how many from there (default: 200)"
+    )
+    parser.add_argument(
+        "--seed", type=int, nargs="+", default=[0], help="the first one's, or several (default: 0)"
+    )
     parser.add_argument("--jobs", type=int, default=2, help="how many at a time (default: 2)")
     parser.add_argument("--minutes", type=float, default=0, help="begin none after; 0 = no end")
     parser.add_argument("--kafka-port", type=int, help="first of four a job; default: free ones")
@@ -171,9 +175,10 @@ def main() -> int:
     """Play the schedules; return 1 where any differs."""
     wanted = arguments()
     folder = wanted.folder or Path(tempfile.mkdtemp(prefix="rillet-faults-"))
-    seeds = Shared(iter(range(wanted.seed, wanted.seed + wanted.schedules)))
+    drawn = [first + n for first in wanted.seed for n in range(wanted.schedules)]
+    seeds = Shared(iter(drawn))
     until = time.monotonic() + wanted.minutes * 60 if wanted.minutes else float("inf")
-    jobs = min(wanted.jobs, wanted.schedules)
+    jobs = min(wanted.jobs, len(drawn))
     stages: list[Stage] = []
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)

@@ -11,10 +11,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-SAMPLE = 2
-FIRST = 3
-"""Deaths at `produced` and at `states`, a long pause, a Redis that is restarted and one that loses
-its last seconds, a connection cut in a write; shared out cooperatively, and by ranges."""
+SEEDS = ("35", "96")
+"""Deaths at the first `plain` and `changes`, a long pause, a Redis that is restarted, a connection
+cut in a write, a process that ends and one that comes and goes."""
 
 
 @pytest.mark.integration
@@ -22,7 +21,7 @@ its last seconds, a connection cut in a write; shared out cooperatively, and by 
 def test_a_sample_of_schedules_ends_as_an_undisturbed_replay(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.faults", "--folder", str(tmp_path / "f")]
     done = subprocess.run(
-        [*command, "--schedules", str(SAMPLE), "--seed", str(FIRST), "--jobs", "2"],
+        [*command, "--schedules", "1", "--seed", *SEEDS, "--jobs", "2"],
         cwd=ROOT,
         capture_output=True,
         check=False,
@@ -30,6 +29,6 @@ def test_a_sample_of_schedules_ends_as_an_undisturbed_replay(tmp_path: Path) -> 
         timeout=290,
     )
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
-    # A slow machine has fewer and larger batches: one of them may end before its point.
-    assert re.match(r"points reached: .*(produced|states) 1", done.stdout.splitlines()[-2])
-    assert done.stdout.splitlines()[-1] == f"schedules {SAMPLE}, lost 0, doubled 0, differing 0"
+    # On a slow machine one of them may come when all is done.
+    assert re.match(r"points reached: .*(plain|changes) 1", done.stdout.splitlines()[-2])
+    assert done.stdout.splitlines()[-1] == "schedules 2, lost 0, doubled 0, differing 0"
