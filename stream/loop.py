@@ -289,6 +289,7 @@ class Loop:
         pulse = heart.pulse(self.events, self.source.lag(), places)
         key = self.store.keys.heartbeat(heart.process)
         self.store.write_plain([Plain(key, pulse, heart.LIFE_MS)])
+        self._checkpoint.confirm()
 
 
 def stop_on_signals() -> threading.Event:

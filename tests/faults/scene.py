@@ -18,7 +18,7 @@ from stream.kafka import KafkaSink
 from tests.faults.nursery import Child
 from tests.faults.schedule import LONG_PAUSE_S, NAMES, Action, Schedule
 from tests.faults.shop import record_of
-from tests.faults.stage import Behind, Run
+from tests.faults.stage import Run
 
 __all__ = ["Scene", "StuckError"]
 
@@ -27,10 +27,6 @@ AGAIN_S: Final = 0.3
 """After a process has died, another one is started so much later."""
 
 PATIENCE_S: Final = 45.0
-OLD_S: Final = 12.0
-"""So long an older position in Redis may be one that is being caught up from; then it is the last
-word of a sleeper that had lost its partition. Who begins there finds all of it to be known."""
-
 REFUSED: Final = 2
 """Exit code of an error that Rillet raises on purpose."""
 
@@ -264,26 +260,16 @@ class Scene:
 
     def _settle(self, names: tuple[str, ...]) -> None:
         """Wait until these have nothing left to do."""
-        began = since = time.monotonic()
-        last: dict[str, Behind] = {}
+        deadline = time.monotonic() + PATIENCE_S
         while True:
             asks = time.monotonic() + 0.4
             behind = {name: at for name, at in self.run.behind().items() if name in names}
-            if behind != last:
-                since, last = asks, behind
-            old = all(one.kafka == one.end for one in behind.values()) and asks > since + OLD_S
-            if (not behind or old) and not self._asleep():  # who wakes may still do something
-                self._note_old(behind)
+            if not behind and not self._asleep():  # who wakes may still do something
                 return
-            if asks > began + PATIENCE_S:
-                told = {name: str(one) for name, one in behind.items()}
-                raise StuckError(f"not worked off in {PATIENCE_S:.0f} s: {told}")
+            if time.monotonic() > deadline:
+                raise StuckError(f"not worked off in {PATIENCE_S:.0f} s: {behind}")
             while time.monotonic() < asks:
                 self._tick()
-
-    def _note_old(self, behind: dict[str, Behind]) -> None:
-        for name, one in behind.items():
-            self._note(f"{name}: Redis has an older position, {one}")
 
     def _leave(self, names: tuple[str, ...]) -> None:
         """Have these end, and wait for it."""

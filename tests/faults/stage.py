@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from kafka.consumer import KafkaConsumer  # type: ignore[import-untyped]
 from kafka.structs import TopicPartition as Place  # type: ignore[import-untyped]
@@ -27,7 +27,7 @@ from tests.faults.servers import Kafka, Redis
 from tests.faults.shop import PARTITIONS
 from tests.tiny_encoder import make_encoder
 
-__all__ = ["Behind", "Run", "Stage", "make_small_encoder", "settings_for"]
+__all__ = ["Run", "Stage", "make_small_encoder", "settings_for"]
 
 TOPICS = ("events", "catalogue", "transitions", "deadletters")
 
@@ -63,18 +63,6 @@ def make_small_encoder(folder: Path) -> None:
     make_encoder(folder / "encoder", words)
     given = settings_for(folder / "job", "none", "none", "embedded:", "range")
     load_encoder(Settings.model_validate(given).encoder)
-
-
-class Behind(NamedTuple):
-    """A partition whose end the positions have not reached."""
-
-    place: TopicPartition
-    kafka: int
-    redis: int
-    end: int
-
-    def __str__(self) -> str:
-        return f"{self.place}: Kafka {self.kafka}, Redis {self.redis} of {self.end}"
 
 
 class Stage:
@@ -133,11 +121,11 @@ class Run:
         )
         ensure_topics(self.direct.kafka)
 
-    def behind(self) -> dict[str, Behind]:
+    def behind(self) -> dict[str, str]:
         """Return by consumer what it has still to do; empty where all is done."""
         return when_settled(self._behind)
 
-    def _behind(self) -> dict[str, Behind]:
+    def _behind(self) -> dict[str, str]:
         kafka = self.direct.kafka
         reads = {
             "personalize": [kafka.events],
@@ -154,7 +142,7 @@ class Run:
             ends = client.list_partition_offsets(dict.fromkeys(every, LATEST))
             groups = {f"{kafka.group}.{name}": some for name, some in places.items()}
             found = client.list_group_offsets(groups)
-        waiting: dict[str, Behind] = {}
+        waiting: dict[str, str] = {}
         for name, some in places.items():
             offsets = found.get(f"{kafka.group}.{name}", {})
             for place in some:
@@ -162,7 +150,7 @@ class Run:
                 at = offsets[place].offset if place in offsets else 0
                 known = end if name == "archive" else self._known(name, place)
                 if min(at, known) < end:
-                    waiting[name] = Behind(place, at, known, end)
+                    waiting[name] = f"{place}: Kafka {at}, Redis {known} of {end}"
         return waiting
 
     def _known(self, name: str, place: TopicPartition) -> int:

@@ -111,3 +111,19 @@ def test_refused_writes_and_a_lost_membership_are_told(store: Store) -> None:
     outcome = checkpoint.commit(Writes(stamped=[older]), {PLACE: 4})
     assert [one.present for one in outcome.refused] == [9]
     assert not outcome.kept
+
+
+def test_an_older_position_that_a_sleeper_put_back_is_put_right(store: Store) -> None:
+    source = source_with(10)
+    checkpoint = checkpoint_over(store, source)
+    checkpoint.begin(PLACE, 0)
+    checkpoint.commit(Writes(), {PLACE: 8})
+    write_position(store, 3)
+    checkpoint.confirm()
+    assert start_position(source, store, PLACE) == 8
+    source.close()  # from here on it is the sleeper itself
+    checkpoint.commit(Writes(), {PLACE: 9})
+    write_position(store, 10)
+    checkpoint.confirm()
+    key = store.position_keys("group", PLACE.topic, PLACE.partition)[0]
+    assert store.get(key) == b"10"

@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -15,7 +16,7 @@ from stream.metrics import Pulse
 from stream.records import Outgoing, Record, TopicPartition
 from stream.settings import BatchSettings
 from stream.store import Store
-from stream.writes import Writes
+from stream.writes import Plain, Writes
 from tests.stream.conftest import StoreMaker
 from tests.stream.tally import Tally, contents
 
@@ -222,3 +223,26 @@ def test_a_refused_commit_is_made_up_for(store: Store, caplog: pytest.LogCapture
     assert loop.step(wait_ms=0) == 0
     assert (tally.commits, broker.waiting("group")) == (1, 0)
     assert totals(store) == (10, sum(range(10)))
+
+
+def test_positions_are_put_right_where_nothing_comes_any_more(store: Store) -> None:
+    loop, _ = a_loop(a_broker(40), store)
+    place = TopicPartition("events", 0)
+    key = store.position_keys("group", place.topic, place.partition)[0]
+    stop, patience = threading.Event(), time.monotonic() + 20
+
+    def watch() -> None:
+        while not stop.wait(0.02) and time.monotonic() < patience:
+            if store.get(key) == b"10":
+                store.write_plain([Plain(key, b"4", 60_000)])  # a sleeper's last word
+                break
+        while not stop.wait(0.02) and time.monotonic() < patience:
+            if store.get(key) == b"10":
+                break
+        stop.set()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    loop.run(stop)
+    watcher.join()
+    assert store.get(key) == b"10"
