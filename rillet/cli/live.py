@@ -225,47 +225,53 @@ def consume(
 
       RILLET_ARCHIVE__URL=s3://shop/archive rillet consume archive
     """
-    asked = threading.Event()
-
-    def end(_number: int, _frame: object) -> None:
-        asked.set()
-        raise KeyboardInterrupt
-
-    # Until it runs there is nothing to finish: both signals end it where it is.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, end)
+    ending = _Ending()
     try:
-        _consume(name, opened(settings_file), verbose, until_eof, asked)
+        _consume(name, opened(settings_file), verbose, until_eof, ending)
     except KeyboardInterrupt:
         return
     except RilletError:
-        if not asked.is_set():
+        if ending.running or not ending.asked:
             raise
 
 
-def _consume(
-    name: str, settings: Settings, verbose: int, until_eof: bool, asked: threading.Event
-) -> None:
+class _Ending:
+    """What SIGTERM and Ctrl-C do: end it where it is; once it runs, after the batch at hand.
+
+    Attributes
+    ----------
+    stop
+        Set at the first of them.
+    asked, running
+        Whether one came, and whether there is something to finish.
+    """
+
+    def __init__(self) -> None:
+        self.stop, self.asked, self.running = threading.Event(), False, False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._hear)
+
+    def _hear(self, _number: int, _frame: object) -> None:
+        patient, self.asked = self.running and not self.asked, True
+        self.stop.set()
+        if not patient:  # whoever asks twice does not want to wait
+            raise KeyboardInterrupt
+
+    def ready(self) -> None:
+        """Finish what is at hand from here on, unless it is to end already."""
+        if self.asked:  # where an exception is lost, such as in a finalizer
+            raise KeyboardInterrupt
+        self.running = True
+
+
+def _consume(name: str, settings: Settings, verbose: int, until_eof: bool, ending: _Ending) -> None:
     from consumers.wiring import configure_logs, run_consumer
 
     configure_logs(verbose)
     faults.arm()
-    stop = threading.Event()
-
-    def end(_number: int, _frame: object) -> None:
-        if stop.is_set():  # whoever asks twice does not want to wait
-            raise KeyboardInterrupt
-        stop.set()
-
-    def ready() -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, end)
-        if asked.is_set():  # where an exception is lost, such as in a finalizer
-            raise KeyboardInterrupt
-
     if until_eof:
-        threading.Thread(target=_stop_at_eof, args=(stop,), daemon=True).start()
-    run_consumer(name, settings, stop, ready)
+        threading.Thread(target=_stop_at_eof, args=(ending.stop,), daemon=True).start()
+    run_consumer(name, settings, ending.stop, ending.ready)
 
 
 def _stop_at_eof(stop: threading.Event) -> None:

@@ -7,7 +7,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -103,6 +103,11 @@ class RedisServer:
         """Kill it, without a word to anybody."""
         self.process.kill()
         self.process.wait()
+
+
+def address_of(servers: Sequence[RedisServer]) -> str:
+    """Return the URL of a cluster by some of its nodes."""
+    return "redis+cluster://" + ",".join(f"127.0.0.1:{server.port}" for server in servers)
 
 
 def cluster_of(

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,7 @@ from stream.writes import Plain, Stamped, stamp_head
 from tests.faults import oracle
 from tests.faults.shop import shop
 from tests.faults.stage import make_small_encoder, settings_for
-from tests.integration.redis_servers import SLOTS, RedisServer, cluster_of, until
+from tests.integration.redis_servers import SLOTS, RedisServer, address_of, until
 
 LIFE_MS = 600_000
 LINES = 600
@@ -51,18 +50,6 @@ play(settings)
 """
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[RedisServer]]:
-    servers = cluster_of(tmp_path_factory.mktemp("cluster"), 3, 0)
-    yield servers
-    for server in servers:
-        server.end()
-
-
-def url_of(servers: Sequence[RedisServer]) -> str:
-    return "redis+cluster://" + ",".join(f"127.0.0.1:{server.port}" for server in servers)
-
-
 def node_of(key: str) -> int:
     """Return the number of the master that holds it."""
     return key_slot(key.encode()) * 3 // SLOTS
@@ -71,7 +58,7 @@ def node_of(key: str) -> int:
 def test_while_the_node_of_one_turn_is_silent_nothing_of_the_next_is_sent(
     cluster: list[RedisServer], unique: str
 ) -> None:
-    store = Store(RedisSettings(url=url_of(cluster), prefix=unique, timeout_s=0.3, retry_s=60))
+    store = Store(RedisSettings(url=address_of(cluster), prefix=unique, timeout_s=0.3, retry_s=60))
     waited = threading.Event()
 
     def wait(delay: float) -> None:
@@ -114,7 +101,7 @@ def test_processes_that_die_between_two_turns_lose_and_double_no_example(
     monkeypatch.setattr(oracle, "shop", lambda _seed: lines)
     (tmp_path / "log").write_bytes(b"\n".join(lines))
     make_small_encoder(tmp_path)
-    given = settings_for(tmp_path / "job0", unique, "none", url_of(cluster), "range")
+    given = settings_for(tmp_path / "job0", unique, "none", address_of(cluster), "range")
     points = [f"turn:{number}:kill" for number in KILLED_AT]
     done = subprocess.run(
         [sys.executable, "-c", CHILD, json.dumps(given), str(tmp_path / "log"), *points],
@@ -126,7 +113,7 @@ def test_processes_that_die_between_two_turns_lose_and_double_no_example(
     assert done.stdout.split() == ["-9"] * len(points), done.stderr
     assert done.returncode == 0, done.stderr
     expected = oracle.expect(0, Settings.model_validate(given | {"redis": {"url": "embedded:"}}))
-    store = Store(RedisSettings(url=url_of(cluster), prefix=unique))
+    store = Store(RedisSettings(url=address_of(cluster), prefix=unique))
     found = [
         one
         for one in oracle.differences(expected, store, tmp_path / "none", expected.letters)
@@ -141,7 +128,7 @@ def test_processes_that_die_between_two_turns_lose_and_double_no_example(
 def test_every_type_of_value_is_found_on_every_node(
     cluster: list[RedisServer], unique: str
 ) -> None:
-    store = Store(RedisSettings(url=url_of(cluster), prefix=unique))
+    store = Store(RedisSettings(url=address_of(cluster), prefix=unique))
     others = [Plain(store.keys.session(f"u{n}"), b"{}", LIFE_MS) for n in range(2000)]
     store.write_plain(others)
     named = []

@@ -19,22 +19,10 @@ from stream.settings import RedisSettings
 from stream.store import Store
 from stream.writes import Plain, Refused, Stamped, Writes, stamp_head
 from tests.integration.live import Rillet, Start, eventually, verify, worked_off
-from tests.integration.redis_servers import RedisServer, cluster_of, until
+from tests.integration.redis_servers import RedisServer, address_of, cluster_of, until
 from tests.integration.test_live import shop
 
 LIFE_MS = 600_000
-
-
-def url_of(servers: list[RedisServer]) -> str:
-    return "redis+cluster://" + ",".join(f"127.0.0.1:{server.port}" for server in servers)
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[RedisServer]]:
-    servers = cluster_of(tmp_path_factory.mktemp("cluster"), 3, 0)
-    yield servers
-    for server in servers:
-        server.end()
 
 
 @pytest.mark.timeout(240)
@@ -51,7 +39,7 @@ def test_the_live_engine_on_a_cluster_each_by_his_role_ends_in_the_bytes_of_a_re
     for server in cluster:
         for words in users:
             server.client().execute_command("ACL SETUSER", *words)
-    variables["RILLET_REDIS__URL"] = url_of(cluster[:1])
+    variables["RILLET_REDIS__URL"] = address_of(cluster[:1])
 
     def become(role: str) -> None:
         variables["RILLET_REDIS__USERNAME"] = role
@@ -87,7 +75,7 @@ def stamped(key: str, offset: int) -> Stamped:
 def test_a_node_that_lost_its_last_writes_is_made_good_from_its_own_position(
     cluster: list[RedisServer], unique: str
 ) -> None:
-    store = Store(RedisSettings(url=url_of(cluster), prefix=unique))
+    store = Store(RedisSettings(url=address_of(cluster), prefix=unique))
     broker, place = MemoryBroker({"events": 1}), TopicPartition("events", 0)
     for n in range(10):
         broker.sink().send(Outgoing("events", b"%d" % n))
@@ -165,7 +153,7 @@ def move(slot: int, source: RedisServer, target: RedisServer) -> Iterator[str]:
 
 
 def test_slots_that_move_meanwhile_are_followed(cluster: list[RedisServer], unique: str) -> None:
-    store = Store(RedisSettings(url=url_of(cluster), prefix=unique, retry_s=30))
+    store = Store(RedisSettings(url=address_of(cluster), prefix=unique, retry_s=30))
     tagged = [store.keys.session(f"{{moves}}{n}") for n in range(20)]
     others = [store.keys.session(f"u{n}") for n in range(200)]
     slot = key_slot(tagged[0].encode())
@@ -187,7 +175,7 @@ def test_slots_that_move_meanwhile_are_followed(cluster: list[RedisServer], uniq
 
 def test_a_master_that_dies_is_waited_for_until_its_replica_has_taken_over(tmp_path: Path) -> None:
     servers = cluster_of(tmp_path / "cluster", 3, 1)
-    store = Store(RedisSettings(url=url_of(servers[1:2]), retry_s=60))
+    store = Store(RedisSettings(url=address_of(servers[1:2]), retry_s=60))
     waited: list[float] = []
     rest = store.wait
 
