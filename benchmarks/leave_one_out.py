@@ -44,6 +44,7 @@ from features.parts.base import Rules
 from features.text import load_encoder
 from features.vectors import VectorCache
 from models.examine import contexts, marks_of
+from models.interactions import Recorder
 from models.sequence import SequenceModel
 from models.training_data import Material, batch_of
 from models.tuning import Tuner, config_of, network_of
@@ -206,7 +207,8 @@ class Bench:
         shape = {name: value for name, value in changes.items() if hasattr(network, name)}
         rest = {name: value for name, value in changes.items() if name not in shape}
         network, config = dataclasses.replace(network, **shape), dataclasses.replace(config, **rest)
-        tuner = Tuner(self.catalogue, self._queries, self._rules, network, config)
+        recorder = Recorder(self.catalogue.ensure, self._rules)
+        tuner = Tuner(self.catalogue, self._queries, recorder, network, config)
         for one in self.task.known:
             tuner.add(one)
         begun, begun_cpu = time.perf_counter(), time.process_time()

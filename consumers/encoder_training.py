@@ -24,7 +24,6 @@ from consumers.training import KIND as SEQUENCE
 from consumers.training import Offsets, Outcome, Rival, TrainingJob, at_once, no_offsets
 from features.merging import Adapter, load_adapted
 from features.model_folder import find_base
-from features.parts.base import Rules
 from features.text import Progress, TextEncoder
 from features.trunk import Trunk
 from features.vectors import Found, VectorCache, item_vectors
@@ -33,7 +32,7 @@ from models.encoder_packing import KIND, add_adapter, add_untouched, read_adapte
 from models.encoder_tuning import Lesson, TunedEncoder, tune
 from models.examine import Exam, Means, means_of
 from models.gate import MIN_QUESTIONS, Verdict, judge
-from models.interactions import Interactions, Recorder
+from models.interactions import Interactions, recorder_for
 from models.manifest import Manifest, Span
 from models.registry import Registry
 from models.training import Watch
@@ -180,11 +179,7 @@ class EncoderJob:
         given = self._settings
         current = self._current(anew)
         stock = Stock.of(given, self._store, current.encoder)
-        recorder = Recorder(
-            stock.catalogue.ensure,
-            Rules(given.session, given.interactions),
-            most=given.limits.user_events_per_minute,
-        )
+        recorder = recorder_for(given, stock.catalogue.ensure)
         source = _Source(events, offsets, ready)
         places = source.offsets()
         for event in events():

@@ -21,8 +21,9 @@ from stream.events import (
     Search,
     partition_key,
 )
+from stream.settings import Settings
 
-__all__ = ["Interactions", "Recorder", "Windows", "windows"]
+__all__ = ["Interactions", "Recorder", "Windows", "recorder_for", "windows"]
 
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
@@ -174,6 +175,12 @@ class Recorder:
             rows = rows[_place_in_minute(rows["user"], rows["time"]) < self._most]
         columns = {name: np.ascontiguousarray(rows[name]) for name in rows.dtype.names or ()}
         return Interactions(**columns, queries=list(self._queries))
+
+
+def recorder_for(settings: Settings, row_of: Callable[[str], int]) -> Recorder:
+    """Return a recorder by the settings."""
+    rules = Rules(settings.session, settings.interactions)
+    return Recorder(row_of, rules, most=settings.limits.user_events_per_minute)
 
 
 def _place_in_minute(user: I32, time: I64) -> I64:

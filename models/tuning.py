@@ -11,9 +11,8 @@ import numpy as np
 import torch
 
 from features.catalogue import Catalogue
-from features.parts.base import Rules
 from models.examine import Exam
-from models.interactions import Interactions, Recorder
+from models.interactions import Interactions, Recorder, recorder_for
 from models.sequence import SequenceConfig, SequenceModel, Task
 from models.sources.base import QueryVectors
 from models.training import TrainConfig, Trained, Watch, train
@@ -69,27 +68,23 @@ class Tuner:
     ----------
     catalogue, queries
         Content vectors of items, and of queries.
-    rules
-        What the types of interactions mean.
+    recorder
+        Notes the interactions; its rows are the catalogue's.
     network, config
         Shape of the network, and how it is trained.
-    most
-        Interactions of a user in a minute that count; 0 counts all.
     """
 
     def __init__(
         self,
         catalogue: Catalogue,
         queries: QueryVectors,
-        rules: Rules,
+        recorder: Recorder,
         network: SequenceConfig,
         config: TrainConfig,
-        *,
-        most: int = 0,
     ) -> None:
         self._catalogue, self._queries = catalogue, queries
         self.network, self._config = network, config
-        self._recorder = Recorder(catalogue.ensure, rules, most=most)
+        self._recorder = recorder
         self._model: SequenceModel | None = None
         self._since_ms, self._parent = 0, ""
 
@@ -177,10 +172,9 @@ def tuner_for(settings: Settings, catalogue: Catalogue, queries: QueryVectors) -
     SettingsError
         ``transformer.heads`` does not divide ``transformer.dim``.
     """
-    rules = Rules(settings.session, settings.interactions)
     network, config = network_of(settings.transformer, catalogue.dim), config_of(settings)
-    most = settings.limits.user_events_per_minute
-    return Tuner(catalogue, queries, rules, network, config, most=most)
+    recorder = recorder_for(settings, catalogue.ensure)
+    return Tuner(catalogue, queries, recorder, network, config)
 
 
 def network_of(settings: TransformerSettings, content_dim: int) -> SequenceConfig:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from stream.writes import STAMP_BYTES, Stamped
 
-__all__ = ["by_name", "whole"]
+__all__ = ["by_digest", "whole"]
 
 # The stamp is compared and the value set in one step on the server: a consumer that lost its
 # partition and does not know it yet cannot put older state over newer. -1 means written.
@@ -25,12 +25,12 @@ return -1
 _NAME: Final = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
 
-def by_name(one: Stamped) -> tuple[Any, ...]:
+def by_digest(one: Stamped) -> tuple[Any, ...]:
     """Return the command for a server that knows the script."""
     return _command("EVALSHA", _NAME, one)
 
 
-def whole(one: Stamped) -> tuple[Any, ...]:
+def with_source(one: Stamped) -> tuple[Any, ...]:
     """Return the command that brings the script along; the server knows it from then on."""
     return _command("EVAL", _SCRIPT, one)
 

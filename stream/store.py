@@ -26,7 +26,7 @@ from stream.keys import Keys
 from stream.redis_errors import mend, passes
 from stream.restarts import Restarts
 from stream.settings import RedisSettings
-from stream.stamp_script import by_name, whole
+from stream.stamp_script import by_digest, with_source
 from stream.whole_values import whole_values
 from stream.writes import Plain, Refused, Stamped, Writes
 
@@ -186,7 +186,7 @@ class Store:
     def _send_stamped(self, chunk: Sequence[Stamped]) -> list[int]:
         for one in chunk:
             _demand_life(one.key, one.ttl_ms)
-        answers = self._server.send([by_name(one) for one in chunk])
+        answers = self._server.send([by_digest(one) for one in chunk])
         # A Redis that was restarted, or has just become the master, does not know the script.
         # Sent whole it is known from then on, on that server.
         unknown = [
@@ -195,7 +195,7 @@ class Store:
             if isinstance(answer, redis.exceptions.NoScriptError)
         ]
         if unknown:
-            again = self._server.send([whole(chunk[at]) for at in unknown])
+            again = self._server.send([with_source(chunk[at]) for at in unknown])
             for at, answer in zip(unknown, again, strict=True):
                 answers[at] = answer
         return _answers(answers)

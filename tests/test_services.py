@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -75,6 +76,22 @@ def test_start_is_idempotent_and_says_where(services: Services) -> None:
     assert services.redis() == first
     assert first["up"] and first["endpoint"] == f"127.0.0.1:{services.port}"
     assert answers(services.port)
+
+
+def test_the_server_is_the_one_that_is_named(
+    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RILLET_TEST_REDIS_SERVER", str(tmp_path / "none"))
+    said = services.call("start", status=1)
+    assert f"RILLET_TEST_REDIS_SERVER={tmp_path / 'none'} is no program that can be run" in said
+    found = shutil.which("redis-server") or shutil.which("valkey-server")
+    other = tmp_path / "other"
+    other.write_text(f'#!/bin/sh\ntouch {tmp_path / "used"}\nexec {found} "$@"\n')
+    other.chmod(0o755)
+    monkeypatch.setenv("RILLET_TEST_REDIS_SERVER", str(other))
+    services.call("start")
+    assert answers(services.port)
+    assert (tmp_path / "used").exists()
 
 
 def test_stop_ends_it_and_may_be_repeated(services: Services) -> None:

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from features.parts.base import Rules
 from models.encoder_tuning import Lesson
-from models.interactions import Interactions, Recorder
+from models.interactions import Interactions, recorder_for
 from stream.encoder_settings import EncoderTuningSettings
 from stream.events import Event
 from stream.settings import Settings
@@ -53,8 +52,7 @@ def walks(users: int = 60, begin: int = NOON, seed: int = 3, each: int = 6) -> l
 
 def recorded(events: Sequence[Event]) -> Interactions:
     """Return interactions over the items, by the row in :data:`NAMES`."""
-    given = Settings()
-    recorder = Recorder(NAMES.index, Rules(given.session, given.interactions))
+    recorder = recorder_for(Settings(), NAMES.index)
     for event in events:
         recorder.add(event)
     return recorder.columns()

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import io
 import math
 
 import numpy as np
 import pytest
+from rich.console import Console
 
-from benchmarks.soak import Series, figures, slope_of
+from benchmarks.soak import Series, figures, show, slope_of
 
 
 def test_a_slope_is_found_under_noise_and_its_error_says_how_well() -> None:
@@ -39,3 +41,11 @@ def test_a_process_that_came_later_has_its_own_times() -> None:
     assert found["processes"]["up"]["per_hour"] == 0
     assert found["processes"]["late"]["per_hour"] == pytest.approx(240)
     assert (found["most_lag"], found["restarted"]) == (7, ["late"])
+
+
+def test_what_is_left_to_be_read_is_told() -> None:
+    series = Series(at_s=[15.0 * n for n in range(6)], mib={"up": [50.0] * 6}, lag=[0, 7] * 3)
+    said = io.StringIO()
+    told = {"events": 90, "left": 4, "latest_s": 0.5}
+    show(told | figures(series), Console(file=said, width=200))
+    assert "90 events, the latest 0.50 s late; at most 7 waiting, 4 in the end" in said.getvalue()

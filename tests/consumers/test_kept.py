@@ -7,11 +7,19 @@ from collections.abc import Iterator
 import pytest
 
 from consumers.kept import KeptSessions
+from consumers.personalize import Personalize
+from consumers.view import LiveView
 from features.card import AsOf
-from features.session import Session, encode_session
-from stream.settings import RedisSettings
+from features.session import Session, decode_session, encode_session
+from features.text import Encoder
+from stream.events import encode
+from stream.records import Record, TopicPartition
+from stream.settings import RedisSettings, Settings
 from stream.store import Store
-from stream.writes import Stamped
+from stream.writes import Plain, Stamped
+from tests.builders import NOON, interaction
+
+PARTITIONS = {"transition_partitions": 1, "every_ms": 0}
 
 
 @pytest.fixture
@@ -51,3 +59,23 @@ def test_what_is_cleared_is_read_again(store: Store) -> None:
     kept.clear()
     kept.load(["a"])
     assert kept["a"].events == 1
+
+
+@pytest.mark.parametrize(("cached", "read_again"), [(1, True), (3, False)])
+def test_personalize_keeps_as_many_as_the_settings_say(
+    store: Store, encoder: Encoder, *, cached: int, read_again: bool
+) -> None:
+    given = {"redis": {"url": store.url}, "session": {"cached": cached}}
+    settings = Settings.model_validate(given)
+    consumer = Personalize(settings, store, LiveView(settings, store, encoder, **PARTITIONS))
+    consumer.assigned([TopicPartition(settings.kafka.events, 0)])
+    for at, user in enumerate("abca"):
+        if at == 3:  # somebody else takes his state away
+            store.write_plain([Plain(store.keys.session("a"), None)])
+        event = interaction("i", NOON + at, user)
+        record = Record(settings.kafka.events, 0, at, user.encode(), encode(event))
+        store.write(consumer.handle([record]))
+        consumer.committed()
+    raw = store.get(store.keys.session("a"))
+    assert raw is not None
+    assert decode_session(raw).events == (1 if read_again else 2)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from features.catalogue import Catalogue
 from features.contexts import QUERY_LIFE_MS
 from features.parts.base import Rules
-from models.interactions import Interactions, Recorder, windows
+from models.interactions import Interactions, Recorder, recorder_for, windows
 from stream.events import Event
 from stream.settings import Settings
 from tests.builders import (
@@ -56,6 +56,15 @@ def test_what_a_robot_does_beyond_the_limit_of_a_minute_is_left_out() -> None:
     assert [(time - NOON) // 5 for time in data.time[robot]] == [0, 1, 2, 12000, 12002, 12004]
     assert robot.sum() == 6
     assert (~robot).sum() == 3 + 2
+
+
+def test_the_settings_say_what_a_robot_is() -> None:
+    for most, kept in ((2, 2), (0, 5)):
+        settings = Settings.model_validate({"limits": {"user_events_per_minute": most}})
+        recorder = recorder_for(settings, Catalogue(dim=2).ensure)
+        for event in (interaction("a", NOON + k, "u") for k in range(5)):
+            recorder.add(event)
+        assert len(recorder.columns()) == kept
 
 
 def by_user(events: Sequence[Event]) -> list[str]:

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import json
+import signal
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rillet.checks import WARN, examine
+from rillet.cli.live import _Ending
 from rillet.publish import Pace, publish_log
 from rillet.settings_text import settings_markdown, settings_toml
 from stream.errors import NotReadyError
@@ -31,6 +34,33 @@ class HandStop:
     def wait(self, seconds: float) -> bool:
         self.waits.append(seconds)
         return False
+
+
+@pytest.fixture
+def ending() -> Iterator[_Ending]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield _Ending()
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_consumer_after_its_batch_and_a_second_one_at_once(
+    ending: _Ending, number: signal.Signals
+) -> None:
+    ending.ready()
+    signal.raise_signal(number)
+    assert ending.stop.is_set()
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(number)
+
+
+def test_a_signal_ends_a_consumer_that_has_not_begun_even_if_it_is_lost(ending: _Ending) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGTERM)
+    assert ending.stop.is_set()
+    with pytest.raises(KeyboardInterrupt):  # whoever took the first one goes no further
+        ending.ready()
 
 
 def test_init_writes_a_file_that_changes_nothing(tmp_path: Path, command: Any) -> None:
