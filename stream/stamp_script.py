@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from stream.writes import STAMP_BYTES, Stamped
 
-__all__ = ["by_digest", "whole"]
+__all__ = ["by_digest", "with_source"]
 
 # The stamp is compared and the value set in one step on the server: a consumer that lost its
 # partition and does not know it yet cannot put older state over newer. -1 means written.
