@@ -34,6 +34,7 @@ from rillet import Client
 from stream.errors import SettingsError
 from stream.events import Delete, Event, Identify, Item, Millis
 from stream.metrics import Pulse
+from stream.settings import SessionSettings
 from stream.threads import one_thread_each
 from stream.topics import group_lag
 
@@ -53,12 +54,16 @@ app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptio
 
 @dataclass(frozen=True, slots=True)
 class Soak:
-    """The shop, events a second, for how long, and seconds between two weighings."""
+    """The shop, events a second, for how long, and seconds between two weighings.
+
+    ``cached`` is `session.cached` of the consumers: how many users' states one of them keeps.
+    """
 
     sizes: Sizes
     rate: int
     minutes: float
     every_s: float
+    cached: int
 
     @property
     def count(self) -> int:
@@ -196,12 +201,19 @@ def _ready(place: Place, items: int) -> bool:
     return not _behind(place, "catalogue", place.settings.kafka.catalogue)
 
 
+def _given(plan: Soak, archive: Path) -> dict[str, str]:
+    return {
+        "RILLET_ARCHIVE__ENABLED": "true",
+        "RILLET_ARCHIVE__URL": str(archive),
+        "RILLET_SESSION__CACHED": str(plan.cached),
+    }
+
+
 def measure(servers: Servers, plan: Soak, say: Say) -> tuple[dict[str, Any], Series]:
     """Run the soak; return its figures and its series."""
     items = [event for event in plan.sizes.world().events() if isinstance(event, Item)]
     with Place(servers, "soak") as place, tempfile.TemporaryDirectory(prefix="soak-") as name:
-        archive = {"RILLET_ARCHIVE__ENABLED": "true", "RILLET_ARCHIVE__URL": f"{name}/archive"}
-        with running(place, **archive) as up:
+        with running(place, **_given(plan, Path(name, "archive"))) as up:
             say("starting the consumers, encoding the catalogue")
             place.publish(items)
             until(lambda: _ready(place, len(items)), up.ended)
@@ -271,6 +283,9 @@ def run(  # noqa: PLR0913 - the options are the interface
     items: Annotated[int, typer.Option(min=1, help="Items of the shop.")] = 3000,
     every: Annotated[float, typer.Option(min=0.1, help="Seconds between two weighings.")] = 15.0,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, another shop.")] = 7,
+    cached: Annotated[
+        int, typer.Option(min=1, help="Users whose states a consumer keeps in memory.")
+    ] = SessionSettings().cached,
     out: Annotated[
         Path | None, typer.Option("--json", help="Write figures and series here.")
     ] = None,
@@ -299,7 +314,7 @@ def run(  # noqa: PLR0913 - the options are the interface
         notes.print(f"[dim]{time.monotonic() - began:6.0f} s[/]  {text}", soft_wrap=True)
 
     days = max(2.0, 2.0 + rate * minutes * 60 / users / 5)
-    plan = Soak(Sizes(users, items, min(days, 30.0), seed), rate, minutes, every)
+    plan = Soak(Sizes(users, items, min(days, 30.0), seed), rate, minutes, every, cached)
     try:
         found, series = measure(Servers(kafka, redis), plan, say)
     except KeyboardInterrupt as interrupt:
