@@ -67,19 +67,26 @@ class Neighbours:
 
     def handle(self, records: Sequence[Record]) -> Writes:
         """Fold a batch; return the states and public views of every item it touches."""
-        writes = Writes()
+        produced: list[Outgoing] = []
         with metrics.step("decode"):
-            decoded = self._decode(records, writes.produced)
-        work = [(record, activity, rows_by_item(activity)) for record, activity in decoded]
+            decoded = self._decode(records, produced)
+        writes = self.fold([((r.partition, r.offset), activity) for r, activity in decoded])
+        writes.produced = produced
+        return writes
+
+    def fold(self, told: Sequence[tuple[tuple[int, int], Activity]]) -> Writes:
+        """Fold what was told at places (partition, offset) of the transitions topic."""
+        writes = Writes()
+        work = [(place, activity, rows_by_item(activity)) for place, activity in told]
         touched = list(dict.fromkeys(item for _, _, rows in work for item in rows))
         with metrics.step("read"):
             self._load(touched)
         with metrics.step("fold"):
-            for record, activity, rows in work:
+            for place, activity, rows in work:
                 for item, its_rows in rows.items():
                     state = self._states[item]
                     fold_rows(state, activity, its_rows, self._settings.neighbours)
-                    state.as_of = AsOf(record.partition, record.offset, state.newest)
+                    state.as_of = AsOf(*place, state.newest)
         with metrics.step("encode"):
             for item in touched:
                 self._write(self._states[item], writes)

@@ -7,15 +7,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-import msgspec
-
 from consumers.kept import KeptSessions
 from consumers.learners import KeptLearners
 from consumers.turns import STATES, TOMBSTONES
 from consumers.view import LiveView
 from features.contexts import ask, meaning_of
 from features.parts.base import Rules
-from features.session import Session, admit, advance, bad_merge, encode_session, is_new
+from features.session import Session, admit, advance, bad_merge, encode_session, is_new, merge_of
 from features.tombstone import SHELL_MS, encode_tombstone, is_shell
 from models.activity import ActivityWriter
 from models.answer import Answer, encode_answer
@@ -33,7 +31,6 @@ from stream.events import (
     Identify,
     Item,
     Merge,
-    Millis,
     decode,
     encode,
     partition_key,
@@ -254,14 +251,8 @@ class Personalize:
 
     def _hand_over(self, session: Session, event: Identify) -> list[Outgoing]:
         """Re-publish an anonymous session under the key of the user he turned out to be."""
-        if not session.events:
+        if (merge := merge_of(session, event)) is None:
             return []
-        merge = Merge(
-            timestamp=Millis(event.timestamp),
-            user=event.user,
-            anonymous=event.anonymous,
-            state=msgspec.Raw(encode_session(session)),
-        )
         return [Outgoing(self._settings.kafka.events, encode(merge), key=event.user.encode())]
 
     def _answer(self, touched: Mapping[str, Session]) -> list[Answer]:

@@ -47,6 +47,7 @@ __all__ = [
     "encode_session",
     "fold",
     "is_new",
+    "merge_of",
     "moment_of",
     "new_session",
 ]
@@ -157,6 +158,21 @@ def bad_merge(event: Merge, raw: bytes) -> BadRecord | None:
     for column in _uneven(other):
         return BadRecord("malformed", f"state.{column}", "it does not fit the other columns", raw)
     return None
+
+
+def merge_of(session: Session, event: Identify) -> Merge | None:
+    """Return what an anonymous visitor hands over to the user that he turned out to be.
+
+    To be asked before the event is admitted, which empties the state; None where there is nothing.
+    """
+    if not session.events:
+        return None
+    return Merge(
+        timestamp=Millis(event.timestamp),
+        user=event.user,
+        anonymous=event.anonymous,
+        state=msgspec.Raw(encode_session(session)),
+    )
 
 
 def encode_session(session: Session) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
@@ -73,34 +73,45 @@ def decode_activity(raw: bytes) -> Activity:
 
 
 class _Columns:
-    """An Activity being filled, with the index of its ids."""
+    """An Activity being filled, row by row, with the index of its ids."""
 
     def __init__(self, source: int) -> None:
-        self.record = Activity(source=source)
+        self._source = source
         self._index: dict[str, int] = {}
+        self._follows: list[tuple[int, int, int, int, int]] = []
+        self._counts: list[tuple[int, str, int, int, int]] = []
 
     def id(self, item: str) -> int:
-        place = self._index.get(item)
-        if place is None:
-            place = self._index[item] = len(self.record.items)
-            self.record.items.append(item)
-        return place
+        return self._index.setdefault(item, len(self._index))
 
     def follow(self, item: str, follower: str, weight: int, place: tuple[int, int]) -> None:
-        record = self.record
-        record.followed.append(self.id(item))
-        record.follower.append(self.id(follower))
-        record.weight.append(weight)
-        record.follow_time.append(place[0])
-        record.follow_offset.append(place[1])
+        ids, (time, offset) = self.id, place
+        self._follows.append((ids(item), ids(follower), weight, time, offset))
 
     def add(self, item: str, name: str, place: tuple[int, int]) -> None:
-        record = self.record
-        record.counted.append(self.id(item))
-        record.name.append(name)
-        record.count.append(1)
-        record.count_time.append(place[0])
-        record.count_offset.append(place[1])
+        self._counts.append((self.id(item), name, 1, *place))
+
+    def record(self) -> Activity:
+        followed, follower, weight, time, offset = _columns(self._follows)
+        counted, name, count, count_time, count_offset = _columns(self._counts)
+        return Activity(
+            source=self._source,
+            items=list(self._index),
+            followed=followed,
+            follower=follower,
+            weight=weight,
+            follow_time=time,
+            follow_offset=offset,
+            counted=counted,
+            name=name,
+            count=count,
+            count_time=count_time,
+            count_offset=count_offset,
+        )
+
+
+def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(5)]
 
 
 class ActivityWriter:
@@ -125,10 +136,10 @@ class ActivityWriter:
         home = self._home.get(item)
         if home is None:
             home = self._home[item] = partition_of(item, self._partitions)
-        key = (source, home)
-        if key not in self._columns:
-            self._columns[key] = _Columns(source)
-        return self._columns[key]
+        columns = self._columns.get((source, home))
+        if columns is None:
+            columns = self._columns[source, home] = _Columns(source)
+        return columns
 
     def add(self, before: Session, event: Event, moment: Moment, place: tuple[int, int]) -> None:
         """Tell of one event, given the user's state *before* it was folded in."""
@@ -159,14 +170,18 @@ class ActivityWriter:
                 share *= self._settings.decay
         return list(found.items())
 
-    def drain(self) -> list[Outgoing]:
-        """Return the records collected since the last call, and start anew."""
-        records = [
-            Outgoing(self._topic, _ENCODER.encode(columns.record), partition=home)
-            for (_, home), columns in sorted(self._columns.items())
-        ]
+    def take(self) -> list[tuple[int, Activity]]:
+        """Return what was collected since the last call, by partition, and start anew."""
+        taken = [(home, columns.record()) for (_, home), columns in sorted(self._columns.items())]
         self._columns = {}
-        return records
+        return taken
+
+    def drain(self) -> list[Outgoing]:
+        """Return the records of what was collected since the last call, and start anew."""
+        return [
+            Outgoing(self._topic, _ENCODER.encode(record), partition=home)
+            for home, record in self.take()
+        ]
 
 
 def rows_by_item(record: Activity) -> dict[str, tuple[list[int], list[int]]]:

@@ -18,7 +18,7 @@ from msgspec import Struct
 from features.card import AsOf
 from features.parts.base import DAY_MS
 from models.activity import Activity
-from models.exact import decayed_unit, epoch_of, rebase
+from models.exact import decayed_unit, epoch_of, rebase, term
 from stream.settings import NeighboursSettings
 
 __all__ = [
@@ -130,29 +130,32 @@ def fold_rows(
     """
     source = str(record.source)
     seen = state.seen.get(source, -1)
-    last = seen
-    half_life = int(settings.half_life_days * DAY_MS)
-    for row in rows[0]:
-        if record.follow_offset[row] > seen:
-            last = max(last, record.follow_offset[row])
-            _follow(state, record, row, half_life)
-    for row in rows[1]:
-        if record.count_offset[row] > seen:
-            last = max(last, record.count_offset[row])
-            _count(state, record.name[row], record.count[row], record.count_time[row])
-    state.seen[source] = last
+    followed = [row for row in rows[0] if record.follow_offset[row] > seen]
+    counted = [row for row in rows[1] if record.count_offset[row] > seen]
+    _follow(state, record, followed, int(settings.half_life_days * DAY_MS))
+    for row in counted:
+        _count(state, record.name[row], record.count[row], record.count_time[row])
+    told = [record.follow_offset[row] for row in followed]
+    told += [record.count_offset[row] for row in counted]
+    state.seen[source] = max(told, default=seen)
     _drop_old(state)
     if len(state.next) > settings.capacity * 5 // 4:
         state.next = dict(_strongest(state.next, settings.capacity))
 
 
-def _follow(state: ItemState, record: Activity, row: int, half_life: int) -> None:
-    time = record.follow_time[row]
-    state.newest = max(state.newest, time)
-    state.landmark = rebase(state.next, state.landmark, epoch_of(time, half_life)[0])
-    follower = record.items[record.follower[row]]
-    gain = decayed_unit(record.weight[row], time, half_life, state.landmark)
-    state.next[follower] = state.next.get(follower, 0.0) + gain
+def _follow(state: ItemState, record: Activity, rows: list[int], half_life: int) -> None:
+    """Add rows of what followed: the inner loop of `neighbours`, several of them an event."""
+    times, items, weights = record.follow_time, record.items, record.weight
+    followers, following, landmark = record.follower, state.next, state.landmark
+    for row in rows:
+        time = times[row]
+        epoch, quarter = epoch_of(time, half_life)
+        landmark = rebase(following, landmark, epoch)
+        follower = items[followers[row]]
+        gain = term(weights[row], epoch, quarter, landmark)
+        following[follower] = following.get(follower, 0.0) + gain
+    state.landmark = landmark
+    state.newest = max(state.newest, max((times[row] for row in rows), default=0))
 
 
 def _count(state: ItemState, name: str, count: int, time: int) -> None:

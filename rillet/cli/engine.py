@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from rillet.cli.emptied import emptied
 from rillet.cli.options import RedisUrl, SettingsFile, opened
 from rillet.cli.progress import reading, whole
-from stream.errors import SettingsError, StoreError
+from stream.errors import SettingsError
 from stream.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,15 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["replay"]
 
 PROBLEM: Final = 1
-
-KEPT_KINDS: Final = ("vector", "model")
-"""Kinds of keys that no replay makes wrong: a text's vector, which trained model is current."""
-
-STATE_KINDS: Final = (
-    *("position", "session", "recs", "item", "neighbours", "itemstate", "learner"),
-    *("taught", "models", "open", "process"),
-)
-
 
 _Log = Annotated[
     str, typer.Argument(help="The log: .jsonl, .jsonl.gz, .jsonl.zst, an archive, or -")
@@ -68,6 +58,9 @@ _Stale = Annotated[
 _Share = Annotated[
     float, typer.Option(min=0.001, max=1, help="Measure this share of what was taken, drawn.")
 ]
+_StateOnly = Annotated[
+    bool, typer.Option("--state-only", help="Import states alone: no lists, nothing learned.")
+]
 _ToKafka = Annotated[
     bool, typer.Option("--to-kafka", help="Publish the log instead, like rillet publish.")
 ]
@@ -94,6 +87,7 @@ def replay(  # noqa: PLR0913 - the options are the interface
     train_every: _TrainEvery = "",
     stale: _Stale = False,
     evaluate_share: _Share = 1.0,
+    state_only: _StateOnly = False,
     to_kafka: _ToKafka = False,
     speed: _Speed = 0.0,
     settings_file: SettingsFile = None,
@@ -127,6 +121,8 @@ def replay(  # noqa: PLR0913 - the options are the interface
 
       rillet replay events.jsonl.gz --train-every 10% --stale --evaluate-from 0.5
 
+      rillet replay events.jsonl.gz --state-only --redis redis://localhost:6379/0
+
       rillet replay events.jsonl.gz --to-kafka --speed 60
     """
     if to_kafka:
@@ -142,7 +138,11 @@ def replay(  # noqa: PLR0913 - the options are the interface
     from consumers.wiring import configure_logs
 
     configure_logs(-1)
-    with whole(log, limit) as path, _emptied(settings, fresh) as store:
+    if state_only:
+        idle = {"--plot": plot, "--train-every": train_every, "--evaluate-from": evaluate_from}
+        idle |= {"--sources": sources, "--without": without, "--stale": stale}
+        return _import(settings, log, limit, fresh, json_file, idle)
+    with whole(log, limit) as path, emptied(settings, fresh) as store:
         how = _How(evaluate_from, evaluate_share, _events(train_every, path), stale, partitions)
         report, evaluation = _run(settings, store, path, how)
         report["log"] = log
@@ -153,6 +153,29 @@ def replay(  # noqa: PLR0913 - the options are the interface
         if json_file != "-":
             _say_next(settings, store)
     return None
+
+
+def _import(
+    settings: Settings, log: str, limit: int, fresh: bool, json_file: str, idle: dict[str, Any]
+) -> None:
+    """Import the states of a log, and say how fast."""
+    if given := [name for name, value in idle.items() if value]:
+        raise SettingsError(
+            f"{', '.join(given)} with --state-only: nothing is asked or learned then",
+            "give one or the other",
+        )
+    from consumers.importing import Import
+    from features.text import load_encoder
+    from rillet.cli.figures import headline
+
+    with whole(log, limit) as path, emptied(settings, fresh) as store:
+        engine = Import(settings, store, load_encoder(settings.encoder))
+        with reading("importing", path) as done:
+            report = engine.run(path, on_bytes=done).report() | {"log": log}
+    _demand_events(report)
+    if json_file != "-":
+        headline(report)
+    _write_json(report, json_file)
 
 
 def _events(train_every: str, path: str) -> int:
@@ -221,46 +244,6 @@ def _chosen(settings: Settings, sources: tuple[str, ...], without: tuple[str, ..
     return settings.model_copy(update={"sources": chosen})
 
 
-@contextmanager
-def _emptied(settings: Settings, fresh: bool) -> Iterator[Store]:
-    """Open the Redis for the state; it must hold none, or lose it."""
-    from stream.store import Store
-
-    store = Store(settings.redis, retry_s=5)
-    try:
-        held = [kind for kind in STATE_KINDS if next(store.scan(kind), None) is not None]
-        if held and not fresh:
-            raise StoreError(
-                f"{store.url} holds state under the prefix {settings.redis.prefix!r} already",
-                "name an empty --state folder, or drop that state with --fresh",
-            )
-        if held:
-            _drop(store)
-        _begin_anew(settings, store)
-        yield store
-    finally:
-        store.close()
-
-
-def _drop(store: Store) -> None:
-    from stream.writes import Plain
-
-    for kind in STATE_KINDS:
-        keys = [f"{store.keys.pattern(kind)[:-1]}{name}" for name, _ in store.scan(kind)]
-        store.write_plain([Plain(key, None) for key in keys])
-    store.write_plain([Plain(store.keys.changes(), None)])
-
-
-def _begin_anew(settings: Settings, store: Store) -> None:
-    """Keep who was forgotten forgotten; offsets begin anew with the log, and so do their stamps."""
-    from features.tombstone import unstamped
-    from stream.writes import Plain
-
-    life = int(settings.privacy.tombstone_days * 86_400_000)
-    stones = [(f"forgotten:{name}", raw) for name, raw in store.scan("forgotten")]
-    store.write_plain([Plain(store.keys.forgotten(t), unstamped(raw), life) for t, raw in stones])
-
-
 @dataclass(frozen=True, slots=True)
 class _How:
     """How a log is replayed: see the options of these names."""
@@ -310,13 +293,18 @@ def _demand_events(report: dict[str, Any]) -> None:
 
 
 def _tell(report: dict[str, Any], json_file: str) -> None:
+    if json_file != "-":
+        from rillet.cli.figures import show_replay
+
+        show_replay(report)
+    _write_json(report, json_file)
+
+
+def _write_json(report: dict[str, Any], json_file: str) -> None:
+    """Write a report where it is wanted; - prints."""
     if json_file == "-":
         typer.echo(json.dumps(report))
-        return
-    from rillet.cli.figures import show_replay
-
-    show_replay(report)
-    if json_file:
+    elif json_file:
         target = Path(json_file)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(json.dumps(report, indent=1) + "\n", "utf-8")

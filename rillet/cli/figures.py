@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-__all__ = ["best_source", "show_replay"]
+__all__ = ["best_source", "headline", "show_replay"]
 
 BLEND: Final = "blend"
 MODES: Final = (("strict", "order"), ("stale",))
@@ -33,7 +33,7 @@ def best_source(figures: dict[str, dict[str, float]], metric: str) -> str:
 def show_replay(report: dict[str, Any], console: Console | None = None) -> None:
     """Print the tables of a replay, in colours only on a terminal."""
     out = console or Console(highlight=False)
-    out.print(_headline(report), soft_wrap=True)
+    headline(report, out)
     if report.get("rerank"):
         _section(out, *_rerank(report["rerank"]))
     if any(report.get("next", {}).values()):
@@ -49,13 +49,16 @@ def _section(out: Console, title: str, table: Table) -> None:
     out.print(table)
 
 
-def _headline(report: dict[str, Any]) -> str:
+def headline(report: dict[str, Any], console: Console | None = None) -> None:
+    """Print how many events a log had, and what each took."""
+    out = console or Console(highlight=False)
     bad = f", [yellow]{report['bad']:,} bad[/]" if report["bad"] else ""
     rate = report["events"] / max(report["wall_s"], 1e-9)
-    return (
+    out.print(
         f"[bold]{escape(str(report['log']))}[/]: {report['events']:,} events{bad} in "
         f"{report['wall_s']:.1f} s, {rate:,.0f} a second, "
-        f"{report['cpu_us_per_event']:,.0f} CPU microseconds each"
+        f"{report['cpu_us_per_event']:,.0f} CPU microseconds each",
+        soft_wrap=True,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -42,6 +42,9 @@ STATES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Kinds of values that must agree byte for byte, but for these fields."""
 
+SCORED: Final = ("x", "odds")
+"""What a shown list's record has of the models, which depend on the batches."""
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -65,6 +68,8 @@ class Expected:
         Names of the vectors that the cards' texts have.
     learners
         Partition to what its learner counted: positives, examples by head, open lists.
+    open
+        Name of each shown list that a learner still waits for, to what its record must be.
     stamps
         User to partition and offset of his list; those without a list are not in it.
     archived
@@ -77,6 +82,7 @@ class Expected:
     vectors: dict[str, bool] = field(default_factory=dict)
     states: dict[str, dict[str, bytes]] = field(default_factory=dict)
     learners: dict[int, dict[str, Any]] = field(default_factory=dict)
+    open: dict[str, bytes] = field(default_factory=dict)
     stamps: dict[str, tuple[int, int]] = field(default_factory=dict)
     archived: Counter[Archived] = field(default_factory=Counter)
     letters: set[tuple[int, int]] = field(default_factory=set)
@@ -93,6 +99,9 @@ def expect(seed: int, settings: Settings) -> Expected:
         found.states = {kind: _values(store, kind, places) for kind in STATES}
         found.vectors = _vectors(found.states["item"].values())
         found.learners, found.stamps = _learners(store), _stamps(store, places)
+        learners = found.learners.items()
+        waiting = {f"{partition}:{name}" for partition, one in learners for name in one["open"]}
+        found.open = _open_lists(store, places, waiting)
     finally:
         store.close()
     _place(found, own)
@@ -130,9 +139,7 @@ def _place(found: Expected, settings: Settings) -> None:
 def _values(store: Store, kind: str, places: Places) -> dict[str, bytes]:
     found = {}
     for name, raw in store.scan(kind):
-        value = places.within(kind, raw)
-        for field_ in STATES[kind]:
-            value.pop(field_, None)
+        value = _without(places.within(kind, raw), STATES[kind])
         found[name] = msgspec.json.encode(value)
     return found
 
@@ -150,6 +157,19 @@ def _learners(store: Store) -> dict[int, dict[str, Any]]:
         examples = {head: one.examples for head, one in state.heads.items()}
         found[int(name)] = {"positives": state.positives, **examples, "open": state.open}
     return found
+
+
+def _open_lists(store: Store, places: Places, names: Container[str]) -> dict[str, bytes]:
+    """Return records of shown lists; a crash may have left others, which end by themselves."""
+    found = {name: raw for name, raw in store.scan("open") if name in names}
+    return {
+        name: msgspec.json.encode(_without(places.within("open", raw), SCORED))
+        for name, raw in found.items()
+    }
+
+
+def _without(value: dict[str, Any], fields: Iterable[str]) -> dict[str, Any]:
+    return {name: one for name, one in value.items() if name not in set(fields)}
 
 
 def _stamps(store: Store, places: Places) -> dict[str, tuple[int, int]]:
@@ -191,6 +211,7 @@ def differences(
     present = {name: True for name, _ in store.scan("vector") if name in expected.vectors}
     yield from _compare("vector", expected.vectors, present, _never)
     yield from _compare("learner", expected.learners, _learners(store), _by_positives)
+    yield from _compare("open", expected.open, _open_lists(store, places, expected.open), _never)
     yield from _compare("recs", expected.stamps, _stamps(store, places), _never)
     found = _archived(archive, places)
     for row in expected.archived - found:

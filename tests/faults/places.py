@@ -49,7 +49,7 @@ class Places:
     def within(self, kind: str, raw: bytes) -> dict[str, Any]:
         """Return a value of Redis with numbers in place of offsets of the events topic."""
         value: dict[str, Any] = msgspec.json.decode(raw)
-        if kind in ("session", "forgotten"):
+        if kind in ("session", "forgotten", "open"):
             as_of = value["as_of"]
             as_of["offset"] = self.number(as_of["partition"], as_of["offset"])
             for visitor, (partition, offset) in value.get("merged", {}).items():

@@ -101,6 +101,7 @@ def right(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Right]:
 def test_what_is_right_is_found_equal(right: Right) -> None:
     assert right.found() == []
     assert all(right.expected.states.values())
+    assert right.expected.open
     assert right.expected.letters
 
 
@@ -181,6 +182,10 @@ def closed(learner: Value) -> None:
     learner["open"].pop(sorted(learner["open"])[0])
 
 
+def other_past(shown: Value) -> None:
+    shown["before"][0] = "another"
+
+
 @pytest.mark.parametrize(
     ("kind", "has", "change"),
     [
@@ -194,6 +199,8 @@ def closed(learner: Value) -> None:
         ("itemstate", lambda v: v.get("next"), other_neighbour),
         ("learner", lambda v: v["open"], closed),
         ("recs", lambda v: v["user"] != "*default*", other_stamp),
+        ("open", lambda v: v["before"], other_past),
+        ("open", lambda v: True, other_stamp),
     ],
 )
 def test_a_value_that_counts_as_much_and_is_another_differs(
@@ -222,9 +229,13 @@ def test_who_was_forgotten_and_has_his_old_life_too_is_found(right: Right) -> No
     assert found == [("doubled", f"session {name}")]
 
 
-def test_a_learner_a_vector_and_the_list_for_strangers_are_missed(right: Right) -> None:
+def test_a_learner_an_open_list_a_vector_and_the_list_for_strangers_are_missed(
+    right: Right,
+) -> None:
     name, _ = right.some("learner", lambda value: True)
     assert right.with_value("learner", name, None) == [("lost", f"learner {name}")]
+    name, _ = right.some("open", lambda value: True)
+    assert right.with_value("open", name, None) == [("lost", f"open {name}")]
     vector = sorted(right.expected.vectors)[0]
     assert right.with_value("vector", vector, None) == [("lost", f"vector {vector}")]
     found = right.with_value("recs", "*default*", None)

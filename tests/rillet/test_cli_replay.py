@@ -95,6 +95,10 @@ def test_a_source_can_be_left_out(small_log: Path, command: Any) -> None:
         (["--evaluate-from", "2"], "--evaluate-from"),
         (["--state", "/proc/x"], "the state folder /proc/x cannot be made"),
         (["--state", "a", "--redis", "redis://nowhere"], "give one of them"),
+        (
+            ["--state-only", "--plot", "a.png", "--without", "new"],
+            "--plot, --without with --state-only",
+        ),
     ],
 )
 def test_wrong_usage_is_told_with_a_mend(
@@ -104,6 +108,18 @@ def test_wrong_usage_is_told_with_a_mend(
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_states_alone_are_imported(small_log: Path, command: Any, tmp_path: Path) -> None:
+    arguments = ("replay", str(small_log), "--state-only", "--state", str(tmp_path / "kept"))
+    report = json.loads(command(*arguments, "--json", "-").stdout)
+    assert report["log"] == str(small_log)
+    assert report["events"] > report["users"] > 0
+    assert report["events_per_s"] > 0
+    again = command(*arguments)
+    assert again.returncode == 2
+    assert "--fresh" in again.stderr
+    assert f"{report['events']:,} events in" in command(*arguments, "--fresh").stdout
 
 
 def test_a_log_without_any_event_is_a_problem(command: Any) -> None:

@@ -17,7 +17,7 @@ from features.session import encode_session, new_session
 from features.text import load_encoder
 from features.tombstone import decode_tombstone
 from models.learner import LearnerState, decode_learner
-from rillet.cli.engine import _emptied
+from rillet.cli.emptied import emptied
 from rillet.cli.main import app
 from rillet.client import Client
 from rillet.erasure import Erased, forget_directly, look_for, verify
@@ -89,7 +89,7 @@ def test_nothing_of_him_is_left_and_a_replay_of_the_log_brings_nothing_back(
         assert store.get(store.keys.session("bob")) is not None
         # The log again: all state is dropped but who was forgotten.
         assert len(list(store.scan("forgotten"))) == 2
-        with _emptied(settings, fresh=True) as again:
+        with emptied(settings, fresh=True) as again:
             replayed(settings, again, log)
         assert places(settings, store, WHO) == [store.keys.session(WHO)]
         state = json.loads(store.get(store.keys.session(WHO)) or b"")
