@@ -52,8 +52,6 @@ HISTORY: Final = 100
 UNFINISHED_MS: Final = 86_400_000
 """After so long a version without a manifest is debris of a job that died."""
 
-LIST_THEM: Final = "`rillet models list` shows what there is"
-
 
 class Promotion(Struct, frozen=True):
     """A version that became the current one: when (epoch ms), and why."""
@@ -134,6 +132,10 @@ class Registry:
         """Where the registry is, as another process may open it."""
         return self._folder.url
 
+    def _damaged(self, version: str, what: str) -> ModelError:
+        mend = "copy it again from where it was made, or promote another one; " + _list(self.url)
+        return ModelError(f"model {version} is damaged: {what}", mend)
+
     def add(
         self, arrays: Arrays, manifest: Manifest, files: Mapping[str, bytes] | None = None
     ) -> str:
@@ -183,7 +185,7 @@ class Registry:
         try:
             return parse_weights(files[WEIGHTS]), manifest
         except ValueError as error:
-            raise _damaged(version, f"{WEIGHTS}: {error}") from error
+            raise self._damaged(version, f"{WEIGHTS}: {error}") from error
 
     def load_files(self, version: str) -> tuple[dict[str, bytes], Manifest]:
         """Return all files of a version as they are, each verified, and the manifest.
@@ -206,15 +208,15 @@ class Registry:
         """
         raw = self._folder.read(f"{version}/{MANIFEST}") if is_version(version) else None
         if raw is None:
-            raise ModelError(f"{self.url} has no model {version!r}", LIST_THEM)
+            raise ModelError(f"{self.url} has no model {version!r}", _list(self.url))
         try:
             manifest = unseal(raw)
         except ValueError as error:
-            raise _damaged(version, f"{MANIFEST}: {error}") from error
+            raise self._damaged(version, f"{MANIFEST}: {error}") from error
         if manifest.version != version:
-            raise _damaged(version, f"{MANIFEST}: it is of {manifest.version}")
+            raise self._damaged(version, f"{MANIFEST}: it is of {manifest.version}")
         if WEIGHTS not in manifest.files:
-            raise _damaged(version, f"{MANIFEST}: it names no {WEIGHTS}")
+            raise self._damaged(version, f"{MANIFEST}: it names no {WEIGHTS}")
         return manifest
 
     def _verified(self, manifest: Manifest, name: str) -> bytes:
@@ -222,13 +224,13 @@ class Registry:
         place, wanted = f"{manifest.version}/{name}", manifest.files[name]
         size = self._folder.size(place)  # before it is read: it may be of any size
         if size is None:
-            raise _damaged(manifest.version, f"{name} is missing")
+            raise self._damaged(manifest.version, f"{name} is missing")
         if size != wanted.bytes:
             words = f"{name} has {size:,} bytes instead of {wanted.bytes:,}"
-            raise _damaged(manifest.version, words)
+            raise self._damaged(manifest.version, words)
         content = self._folder.read(place)
         if content is None or describe(content) != wanted:
-            raise _damaged(manifest.version, f"{name} has another SHA-256 than it had")
+            raise self._damaged(manifest.version, f"{name} has another SHA-256 than it had")
         return content
 
     def entries(self, kind: Kind | None = None) -> list[Entry]:
@@ -308,7 +310,7 @@ class Registry:
         """
         pointer = self.current(kind)
         if pointer is None or not pointer.before:
-            raise ModelError(f"there is no {kind} model to go back to", LIST_THEM)
+            raise ModelError(f"there is no {kind} model to go back to", _list(self.url))
         self.load(pointer.before)
         now = Promotion(pointer.before, self._folder.clock.now_ms(), reason)
         undone = [*pointer.undone, pointer.current]
@@ -388,11 +390,10 @@ def _checked(name: str) -> None:
         raise ModelError(f"{WEIGHTS} is written from the arrays")
 
 
-def _damaged(version: str, what: str) -> ModelError:
-    mend = "copy it again from where it was made, or promote another one; " + LIST_THEM
-    return ModelError(f"model {version} is damaged: {what}", mend)
-
-
 def _unpointed(url: str, kind: Kind, what: str) -> ModelError:
-    mend = "point it at a model again: `rillet models promote VERSION`"
+    mend = f"point it at a model again: `rillet models promote VERSION --registry {url}`"
     return ModelError(f"{url}/{_pointer(kind)} cannot be read: {what}", mend)
+
+
+def _list(url: str) -> str:
+    return f"`rillet models list --registry {url}` shows what there is"

@@ -125,7 +125,7 @@ def test_a_damaged_model_is_a_problem_found(shop: Shop, command: Any) -> None:
     refused = command("models", "promote", shop.versions[0], "--redis", NOWHERE, *shop.where)
     assert refused.returncode == 2
     assert "is damaged" in refused.stderr
-    assert "mend:" in refused.stderr
+    assert f"`rillet models list --registry {shop.registry.url}`" in refused.stderr
     assert shop.registry.current("sequence") is None
 
 
