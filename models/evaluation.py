@@ -79,11 +79,10 @@ class Evaluation:
             return
         rows = np.array([s.question - chunk.first for s in taken])
         items = np.array([s.item for s in taken])
-        scores, contexts = chunk.retrieval.scores, chunk.retrieval.contexts
+        retrieval, contexts = chunk.retrieval, chunk.retrieval.contexts
         blend, best = _blend_scores(engine, chunk)
-        tables = [blend, *scores]
-        for name, table in zip(self.names, tables, strict=True):
-            ranks = _ranks(table, rows, items)
+        for place, name in enumerate(self.names):
+            ranks = _ranks(retrieval.table(place - 1) if place else blend, rows, items)
             for step, row, rank in zip(taken, rows.tolist(), ranks.tolist(), strict=True):
                 length = int(contexts.length[row])
                 self.next[step.mode][name].add(rank, step.user, length, step.time)
@@ -93,7 +92,7 @@ class Evaluation:
         self, chunk: Chunk, taken: Sequence[Taken], rows: NDArray[np.intp], best: I32
     ) -> None:
         """Note the items of the top lists, for coverage."""
-        size = chunk.retrieval.scores.shape[2]
+        size = chunk.retrieval.size
         for mode in MODES:
             used = np.unique(rows[[step.mode == mode for step in taken]])
             self.next[mode]["blend"].listed(best[used], size)
@@ -132,7 +131,7 @@ def _blend_scores(engine: Engine, chunk: Chunk) -> tuple[F32, I32]:
     """Return the blend's log-odds (B, N), -inf where it is no candidate, and its top 10."""
     pairs = chunk.retrieval.candidates()
     odds, _ = engine.score(chunk, pairs)
-    table = np.full(chunk.retrieval.scores.shape[1:], -np.inf, dtype=np.float32)
+    table = np.full(chunk.retrieval.blocked.shape, -np.inf, dtype=np.float32)
     table[pairs.row, pairs.item] = odds
     return table, best_of_each(pairs, odds, len(chunk), TOP)[0]
 

@@ -11,7 +11,7 @@ from features.card import AsOf
 from features.contexts import Contexts
 from models.answer import Answer, Listed, Reason
 from models.engine import Chunk, Engine, Lists
-from models.retrieval import Retrieval
+from models.retrieval import Pairs, Retrieval
 from models.signals import CHANCE
 from models.sources.neighbours import Neighbours
 
@@ -72,8 +72,9 @@ def reasons_of(engine: Engine, retrieval: Retrieval, lists: Lists) -> list[list[
     names = [name for name in engine.signals.owners if name != CHANCE]
     kept = [engine.signals.owners.index(name) for name in names]
     part = np.maximum(lists.part[:, :, kept], 0)
-    rows = np.arange(len(lists.item))[:, None]
-    knows = retrieval.scores[:, rows, np.maximum(lists.item, 0)].transpose(1, 2, 0) > 0
+    rows = np.repeat(np.arange(len(lists.item), dtype=np.int32), lists.item.shape[1])
+    listed = Pairs(rows, np.maximum(lists.item, 0).ravel())
+    knows = retrieval.scores(listed).T.reshape(*lists.item.shape, len(retrieval.tables)) > 0
     sources = part[:, :, : knows.shape[2]]
     sources[~knows] = 0
     # Early on nothing has a weight that raises the score: who knows the item then shares alike.

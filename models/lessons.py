@@ -304,7 +304,7 @@ class Lessons:
         pairs = retrieval.candidates(np.unique(rows))
         x = self.engine.signals.of(retrieval, pairs, chunk.segment)
         mine = Pairs(rows, items)
-        lift = retrieval.lift(mine, retrieval.at(mine)[0])
+        lift = retrieval.lift(mine, retrieval.scores(mine))
         bounds = np.searchsorted(pairs.row, [rows, rows + 1]).T
         for place, (step, (first, end)) in enumerate(zip(taken, bounds.tolist(), strict=True)):
             step.segment, step.lift = int(chunk.segment[rows[place]]), lift[place]

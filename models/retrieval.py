@@ -40,22 +40,33 @@ class Retrieval:
     ----------
     contexts
         The questions.
-    scores
-        (S, B, N), 0 where a source says nothing, -1 where an item is not allowed.
+    tables
+        S tables of scores, (B, N) or (1, N) where all questions have the same, which is most
+        of them in a large catalogue; 0 where a source says nothing. What lies in them of
+        blocked items is of no meaning.
+    blocked
+        (B, N) items that are not allowed.
     top
         (S, B, K) rows of the best items of each source, best first; -1 beyond the last
         one with a positive score.
-    rank
-        (S, B, N) rank within the source from 0; K for items out of its top K.
     mean
         (S, B) mean of the scores over the catalogue; 0 where a source says nothing.
     """
 
     contexts: Contexts
-    scores: F32
+    tables: Sequence[F32]
+    blocked: NDArray[np.bool_]
     top: I32
-    rank: NDArray[np.int16]
     mean: F32
+
+    @property
+    def size(self) -> int:
+        """N."""
+        return int(self.blocked.shape[1])
+
+    def table(self, source: int) -> F32:
+        """Return a source's scores, (B, N), -1 where an item is not allowed."""
+        return np.where(self.blocked, np.float32(-1), self.tables[source])
 
     def candidates(self, rows: I32 | None = None) -> Pairs:
         """Return the union of all sources' top K as pairs, of some questions or of all.
@@ -67,7 +78,7 @@ class Retrieval:
         """
         top = self.top if rows is None else self.top[:, rows]
         n_sources, n_rows, k = top.shape
-        proposed = np.zeros((n_rows, self.scores.shape[2]), dtype=bool)
+        proposed = np.zeros((n_rows, self.size), dtype=bool)
         flat = top.transpose(1, 0, 2).reshape(n_rows, n_sources * k)
         row = np.broadcast_to(np.arange(n_rows)[:, None], flat.shape)
         valid = flat >= 0
@@ -76,10 +87,28 @@ class Retrieval:
         asked = at if rows is None else rows[at]
         return Pairs(asked.astype(np.int32), items.astype(np.int32))
 
-    def at(self, pairs: Pairs) -> tuple[F32, NDArray[np.int16]]:
-        """Return each source's score and rank of each pair: both (S, M)."""
-        found = np.maximum(self.scores[:, pairs.row, pairs.item], 0)
-        return found, self.rank[:, pairs.row, pairs.item]
+    def scores(self, pairs: Pairs) -> F32:
+        """Return each source's score of each pair, 0 where it is not allowed: (S, M)."""
+        found = np.empty((len(self.tables), len(pairs)), dtype=np.float32)
+        place = pairs.row.astype(np.int64) * self.size + pairs.item
+        for table, its in zip(self.tables, found, strict=True):
+            table.take(pairs.item if len(table) == 1 else place, out=its)
+        found[:, self.blocked.take(place)] = 0
+        return found
+
+    def ranks(self, pairs: Pairs) -> NDArray[np.int16]:
+        """Return each pair's rank within each source, (S, M): from 0; K where out of the top K."""
+        k = self.top.shape[2]
+        found = np.empty((len(self.top), len(pairs)), dtype=np.int16)
+        place = pairs.row.astype(np.int64) * self.size + pairs.item
+        row = (np.arange(len(self.blocked)) * self.size)[:, None]
+        rank = np.full(self.blocked.size, k, dtype=np.int16)
+        for top, its in zip(self.top, found, strict=True):
+            best, number = (row + top)[top >= 0], np.nonzero(top >= 0)[1]
+            rank[best] = number
+            rank.take(place, out=its)
+            rank[best] = k
+        return found
 
     def lift(self, pairs: Pairs, scores: F32) -> F32:
         """Return how much more likely than by pure chance each source holds each pair: (M, S).
@@ -108,27 +137,29 @@ def retrieve(
     """
     n_rows, n_items = blocked.shape
     k = min(k, n_items)
-    scores = np.empty((len(sources), n_rows, n_items), dtype=np.float32)
-    top = np.empty((len(sources), n_rows, k), dtype=np.int32)
+    tables = []
+    top = np.full((len(sources), n_rows, k), -1, dtype=np.int32)
     mean = np.empty((len(sources), n_rows), dtype=np.float32)
-    anything_blocked = bool(blocked.any())
+    hidden = np.flatnonzero(blocked)
     for place, source in enumerate(sources):
         given = source.score(contexts)
-        scores[place] = given
-        seen = given[:1] if given.strides[0] == 0 else given
-        mean[place] = seen.mean(axis=1)
-        if anything_blocked:
-            scores[place][blocked] = -1
+        shared = given.strides[0] == 0 or n_rows == 1
+        tables.append(table := given[:1] if shared else _own(given))
+        mean[place] = table.mean(axis=1)
         if not mean[place].any():  # it says nothing to anybody
-            top[place] = -1
-        elif given.strides[0] == 0:
-            top[place] = _shared_top(given[:1], blocked, k)
-        else:
-            top[place] = top_k(scores[place], k)
-    rank = np.full(scores.shape, k, dtype=np.int16)
-    source_at, row_at, place_at = np.nonzero(top >= 0)
-    rank[source_at, row_at, top[source_at, row_at, place_at]] = place_at
-    return Retrieval(contexts, scores, top, rank, mean)
+            continue
+        if shared:
+            top[place] = _shared_top(table, blocked, k)
+            continue
+        if len(hidden):
+            table.reshape(-1)[hidden] = -1
+        top[place] = top_k(table, k)
+    return Retrieval(contexts, tables, blocked, top, mean)
+
+
+def _own(table: F32) -> F32:
+    """Return a table that may be written to, row after row in memory: itself, if it may."""
+    return np.require(table, requirements=["C", "W"])
 
 
 def _shared_top(row: F32, blocked: NDArray[np.bool_], k: int) -> I32:

@@ -116,7 +116,7 @@ class Signals:
         segment
             (B,) segments of the questions.
         """
-        scores, rank = retrieval.at(pairs)
+        scores, rank = retrieval.scores(pairs), retrieval.ranks(pairs)
         k = np.float32(retrieval.top.shape[2])
         lift = retrieval.lift(pairs, scores)
         speaks = retrieval.mean[:, pairs.row] > 0
@@ -150,7 +150,7 @@ class Signals:
             (M, F) features times weights.
         """
         part = given @ self._owned_by
-        lift = retrieval.lift(pairs, retrieval.at(pairs)[0])
+        lift = retrieval.lift(pairs, retrieval.scores(pairs))
         responsible = self.mixture.responsible(lift, segment[pairs.row])
         credited = given[:, self._mixed].sum(axis=1, keepdims=True) * responsible
         part[:, : lift.shape[1]] += credited[:, :-1]

@@ -79,6 +79,7 @@ class Source(Protocol):
     def score(self, contexts: Contexts) -> F32:
         """Return (B, N) scores: 0 says nothing about an item, more is better, never negative.
 
+        The array is the caller's from then on. One row for all of them may be broadcast.
         Called once a micro-batch, with at least one item in the catalogue; must not loop
         over items or keep the contexts.
         """

@@ -33,7 +33,8 @@ class Watcher(Evaluation):
         blend, _ = _blend_scores(engine, chunk)
         for step in taken:
             row = step.question - chunk.first
-            tables = np.stack([blend[row], *chunk.retrieval.scores[:, row]])
+            found = range(len(chunk.retrieval.tables))
+            tables = np.stack([blend[row], *(chunk.retrieval.table(s)[row] for s in found)])
             name = engine.world.catalogue.ids[step.item]
             self.said[step.place[1], step.mode] = (name, tables)
             contexts = chunk.retrieval.contexts

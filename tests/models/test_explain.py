@@ -115,7 +115,8 @@ def test_only_sources_that_score_an_item_are_named(sign: int) -> None:
         lists = made.finish(chunk)
         (found,) = reasons_of(made, chunk.retrieval, lists)
         for item, why in zip(lists.item[0], found, strict=True):
-            scores = chunk.retrieval.scores[:, 0, item].tolist()
+            tables = (chunk.retrieval.table(s)[0] for s in range(len(made.sources)))
+            scores = [float(table[item]) for table in tables]
             score = {source.name: score for source, score in zip(made.sources, scores, strict=True)}
             sources = [one.source for one in why if one.source in score]
             assert all(score[name] > 0 for name in sources)

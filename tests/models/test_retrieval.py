@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from features.contexts import build_contexts
 from features.session import new_session
-from models.retrieval import Retrieval, retrieve
+from models.retrieval import Pairs, Retrieval, retrieve
 from models.sources.base import Given
 from stream.settings import Settings
 from tests.features.test_contexts import question
@@ -37,10 +37,19 @@ def asked(*scores: F32, blocked: list[list[bool]] | None = None, k: int = 2) -> 
     return retrieve(sources, contexts, hidden, k)
 
 
+def every(found: Retrieval) -> Pairs:
+    row, item = np.indices(found.blocked.shape, dtype=np.int32)
+    return Pairs(row.ravel(), item.ravel())
+
+
+def ranks(found: Retrieval) -> NDArray[np.int16]:
+    return found.ranks(every(found)).reshape(-1, *found.blocked.shape)
+
+
 def test_each_source_proposes_its_best() -> None:
     found = asked(table([0, 3, 1, 2], [0, 0, 0, 1]), table([1, 0, 0, 0], [0, 0, 0, 0]))
     assert found.top.tolist() == [[[1, 3], [3, -1]], [[0, -1], [-1, -1]]]
-    assert found.rank[0].tolist() == [[2, 0, 2, 1], [2, 2, 2, 0]]
+    assert ranks(found)[0].tolist() == [[2, 0, 2, 1], [2, 2, 2, 0]]
     pairs = found.candidates()
     assert list(zip(pairs.row.tolist(), pairs.item.tolist(), strict=True)) == [
         (0, 0),
@@ -53,14 +62,14 @@ def test_each_source_proposes_its_best() -> None:
 def test_blocked_items_are_never_proposed() -> None:
     hidden = [[False, True, False], [False, False, False]]
     scores = table([1, 5, 2], [1, 5, 2])
-    found = asked(scores, np.broadcast_to(scores[:1], (2, 3)), blocked=hidden)
+    found = asked(scores, np.broadcast_to(scores[:1].copy(), (2, 3)), blocked=hidden)
     for source in range(2):
         assert found.top[source].tolist() == [[2, 0], [1, 2]]
-        assert found.scores[source, 0, 1] == -1
+        assert found.table(source)[0, 1] == -1
+        assert found.scores(every(found))[source, 1] == 0
     pairs = found.candidates()
     assert not any(hidden[row][item] for row, item in zip(pairs.row, pairs.item, strict=True))
-    share, _ = found.at(pairs)
-    assert (share >= 0).all()
+    assert (found.scores(pairs) > 0).any(axis=0).all()
 
 
 def test_scores_shared_by_all_are_ranked_as_any_others() -> None:
@@ -72,7 +81,8 @@ def test_scores_shared_by_all_are_ranked_as_any_others() -> None:
     one = asked(np.broadcast_to(row, same.shape), blocked=hidden.tolist(), k=70)
     other = asked(same, blocked=hidden.tolist(), k=70)
     assert one.top.tolist() == other.top.tolist()
-    assert one.rank.tolist() == other.rank.tolist()
+    assert ranks(one).tolist() == ranks(other).tolist()
+    assert one.scores(every(one)).tolist() == other.scores(every(other)).tolist()
     assert (one.top[0, 2] == -1).all()
 
 
@@ -88,4 +98,4 @@ def test_every_rank_that_the_settings_allow_has_room() -> None:
     with pytest.raises(ValidationError):
         Settings.model_validate({"sources": {"top": most + 1}})
     found = asked(np.arange(1, n + 1, dtype=np.float32)[None], k=most)
-    assert found.rank[0, 0].tolist() == [most] * (n - most) + list(range(most))[::-1]
+    assert ranks(found)[0, 0].tolist() == [most] * (n - most) + list(range(most))[::-1]
