@@ -29,7 +29,6 @@ from stream.events import Event, Identify, Interaction, Item, Millis, encode, pa
 from stream.log import LogWriter
 from stream.records import Record
 from stream.store import Store
-from stream.threads import one_thread_each
 
 __all__ = ["app", "main"]
 
@@ -113,7 +112,6 @@ def run(
 
 def main() -> None:
     """Run the command line."""
-    one_thread_each()
     enter(app, "python -m benchmarks.busy")
 
 

@@ -46,7 +46,6 @@ from stream.keys import DEFAULT_USER, Keys
 from stream.log import LogWriter
 from stream.settings import Settings
 from stream.store import Store
-from stream.threads import one_thread_each
 from stream.writes import Plain
 
 __all__ = ["app", "main"]
@@ -285,7 +284,6 @@ def run(  # noqa: PLR0913 - the options are the interface
 
 def main() -> None:
     """Run the command line."""
-    one_thread_each()
     enter(app, "python -m benchmarks.estimate")
 
 

@@ -30,7 +30,6 @@ from models.tuning import Tuned, Tuner, tuner_for
 from stream.events import Event
 from stream.settings import Settings, load_settings
 from stream.store import DAY_MS, Store
-from stream.threads import one_thread_each
 
 Row = dict[str, float]
 PASTS = (1.0, 0.0)
@@ -48,7 +47,6 @@ def main() -> None:
     given = parser.parse_args()
     if not 0 < given.first < given.second <= 1:
         parser.error("it must be 0 < --first < --second <= 1")
-    one_thread_each()
     found = measure(load_settings(None, redis={"url": "embedded:"}), given)
     if given.json:
         with open(given.json, "w", encoding="utf-8") as out:

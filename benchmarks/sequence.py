@@ -30,7 +30,6 @@ from models.tuning import Tuned, Tuner, tuner_for
 from stream.events import Event
 from stream.settings import Settings, load_settings
 from stream.store import DAY_MS, Store
-from stream.threads import one_thread_each
 
 Row = dict[str, float]
 
@@ -45,7 +44,6 @@ def main() -> None:
     parser.add_argument("--block", choices=("ligr", "sasrec"), default="ligr")
     parser.add_argument("--json", metavar="FILE", help="write the figures as JSON")
     given = parser.parse_args()
-    one_thread_each()
     settings = load_settings(None, redis={"url": "embedded:"}, transformer={"block": given.block})
     found = measure(settings, given.log, given.steps, given.start, content=not given.ids_alone)
     if given.json:

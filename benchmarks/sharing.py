@@ -38,7 +38,6 @@ from stream.memory import MemoryBroker
 from stream.routing import outgoing
 from stream.settings import Settings, load_settings
 from stream.store import Store
-from stream.threads import one_thread_each
 
 __all__ = ["Crowd", "measure"]
 
@@ -201,7 +200,6 @@ def main() -> None:
     given = parser.parse_args()
     if max(given.processes) > given.partitions:
         parser.error("more processes than --partitions: some would have nothing to do")
-    one_thread_each()
     redis, batch = {"url": "embedded:"}, {"max_records": given.batch}
     settings = load_settings(None, redis=redis, batch=batch)
     print(

@@ -35,7 +35,6 @@ from stream.errors import SettingsError
 from stream.events import Delete, Event, Identify, Item, Millis
 from stream.metrics import Pulse
 from stream.settings import SessionSettings
-from stream.threads import one_thread_each
 from stream.topics import group_lag
 
 __all__ = ["Series", "Slope", "Soak", "app", "main", "slope_of"]
@@ -330,7 +329,6 @@ def run(  # noqa: PLR0913 - the options are the interface
 
 def main() -> None:
     """Run the command line."""
-    one_thread_each()
     enter(app, "python -m benchmarks.soak")
 
 

@@ -17,7 +17,6 @@ from benchmarks.place import Servers
 from benchmarks.swap.run import Load, measure
 from benchmarks.swap.table import show
 from stream.errors import SettingsError
-from stream.threads import one_thread_each
 
 __all__ = ["app", "main"]
 
@@ -94,7 +93,6 @@ def run(  # noqa: PLR0913 - the options are the interface
 
 def main() -> None:
     """Run the command line."""
-    one_thread_each()
     enter(app, "python -m benchmarks.swap")
 
 
