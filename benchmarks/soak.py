@@ -283,7 +283,7 @@ def run(  # noqa: PLR0913 - the options are the interface
     every: Annotated[float, typer.Option(min=0.1, help="Seconds between two weighings.")] = 15.0,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, another shop.")] = 7,
     cached: Annotated[
-        int, typer.Option(min=1, help="Users whose states a consumer keeps in memory.")
+        int, typer.Option(min=0, help="Users whose states a consumer keeps in memory.")
     ] = SessionSettings().cached,
     out: Annotated[
         Path | None, typer.Option("--json", help="Write figures and series here.")

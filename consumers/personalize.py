@@ -215,9 +215,10 @@ class Personalize:
             if gone:
                 lessons.note_gone(session.user, place)
                 metrics.note_gone(session.user)
+            found = isinstance(event, Identify) and not session.forgotten
             moment = admit(session, event, place, self._rules)
             if gone and new:
-                stones.append(self._bury(session, place))
+                stones.append(self._bury(session, place, found))
             if moment is None:
                 metrics.count("skipped")
                 continue
@@ -241,9 +242,9 @@ class Personalize:
             for session in filter(self._is_busy, touched.values()):
                 metrics.note_busy(session.user, session.pace.events)
 
-    def _bury(self, session: Session, place: tuple[int, int]) -> Stamped:
+    def _bury(self, session: Session, place: tuple[int, int], found: bool) -> Stamped:
         """Return what stays of a user who is forgotten, or was found to be another."""
-        key, stone = self._keys.forgotten(session.user), encode_tombstone(session)
+        key, stone = self._keys.forgotten(session.user), encode_tombstone(session, found=found)
         return Stamped(key, stone, *place, self._tombstone_ms, TOMBSTONES)
 
     def _is_busy(self, session: Session) -> bool:
@@ -256,8 +257,14 @@ class Personalize:
         return [Outgoing(self._settings.kafka.events, encode(merge), key=event.user.encode())]
 
     def _answer(self, touched: Mapping[str, Session]) -> list[Answer]:
-        """Return the fresh lists of everyone touched, and now and then the default list."""
-        known = sorted((s for s in touched.values() if s.events), key=self._is_busy)
+        """Return the fresh lists of everyone touched, and now and then the default list.
+
+        Who is gone gets one, too: that of somebody of whom nothing is known. A list that is
+        there refuses an older one; where there was none, a consumer that has lost its partition
+        and does not know it yet would put one of before.
+        """
+        asking = (s for s in touched.values() if s.events or is_shell(s))
+        known = sorted(asking, key=self._is_busy)
         questions, users = [], []
         for session in known:
             now = session.as_of.event_time
@@ -301,8 +308,6 @@ class Personalize:
             key, raw = self._keys.session(user), encode_session(session)
             life = SHELL_MS if is_shell(session) else self._ttl_ms
             writes.stamped.append(Stamped(key, raw, *place, life, STATES))
-            if not session.events:
-                writes.plain.append(Plain(self._keys.recs(user), None))
         for answer in answers:
             raw, as_of = encode_answer(answer), answer.as_of
             key = self._keys.recs(answer.user)
@@ -310,7 +315,8 @@ class Personalize:
                 writes.plain.append(Plain(key, raw, self._ttl_ms))
             else:
                 place = (as_of.partition, as_of.offset)
-                writes.stamped.append(Stamped(key, raw, *place, self._ttl_ms, STATES))
+                life = SHELL_MS if is_shell(touched[answer.user]) else self._ttl_ms
+                writes.stamped.append(Stamped(key, raw, *place, life, STATES))
 
 
 def _fit(event: Event, record: Record, latest: float | None) -> Event | BadRecord:

@@ -32,11 +32,16 @@ SHELL_MS: Final = 3_600_000
 """How long an emptied state stays under the user's own key: longer than any consumer is paused."""
 
 
-class Tombstone(Struct, frozen=True):
-    """Stamp of the event by which the user was forgotten, and the time up to which he is."""
+class Tombstone(Struct, frozen=True, omit_defaults=True):
+    """Stamp of the event by which the user was forgotten, and the time up to which he is.
+
+    ``found`` says that nothing was to be forgotten: a visitor was found to be somebody, to
+    whom his state went.
+    """
 
     as_of: AsOf
     forgotten: int
+    found: bool = False
 
 
 _DECODER: Final = msgspec.json.Decoder(Tombstone)
@@ -47,8 +52,8 @@ def is_shell(session: Session) -> bool:
     return session.events == 0 and session.forgotten > 0
 
 
-def encode_tombstone(session: Session) -> bytes:
-    """Write what stays of a user at the moment in which he is forgotten.
+def encode_tombstone(session: Session, *, found: bool = False) -> bytes:
+    """Write what stays of a user at the moment in which he is forgotten, or is found.
 
     What he does afterwards, in the same batch even, does not touch it.
 
@@ -57,7 +62,7 @@ def encode_tombstone(session: Session) -> bytes:
     >>> encode_tombstone(Session(as_of=AsOf(0, 7, 1000), user="alice", forgotten=900))
     b'{"as_of":{"partition":0,"offset":7,"event_time":1000},"forgotten":900}'
     """
-    return msgspec.json.encode(Tombstone(session.as_of, session.forgotten))
+    return msgspec.json.encode(Tombstone(session.as_of, session.forgotten, found))
 
 
 def decode_tombstone(raw: bytes) -> Tombstone:
@@ -79,8 +84,13 @@ def state_of(user: str, raw: bytes | None, stone: bytes | None) -> Session:
     return session or new_session(user)
 
 
-def unstamped(stone: bytes) -> bytes:
-    """Return a tombstone for another stream of the same users, whose offsets begin anew."""
+def unstamped(stone: bytes) -> bytes | None:
+    """Return a tombstone for another stream of the same users, whose offsets begin anew.
+
+    None of who was only found to be somebody: that stream says so again.
+    """
     kept = decode_tombstone(stone)
+    if kept.found:
+        return None
     as_of = AsOf(-1, -1, kept.as_of.event_time)
     return msgspec.json.encode(Tombstone(as_of, kept.forgotten))

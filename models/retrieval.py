@@ -143,7 +143,7 @@ def retrieve(
     hidden = np.flatnonzero(blocked)
     for place, source in enumerate(sources):
         given = source.score(contexts)
-        shared = given.strides[0] == 0 or n_rows == 1
+        shared = n_rows > 1 and given.strides[0] == 0
         tables.append(table := given[:1] if shared else _own(given))
         mean[place] = table.mean(axis=1)
         if not mean[place].any():  # it says nothing to anybody

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from features.card import AsOf
 from features.session import Session, decode_session, encode_session
 from features.tombstone import decode_tombstone, encode_tombstone, state_of
+from models.answer import Answer, decode_answer, encode_answer
 from models.learner import decode_learner
 from rillet.letter_erasure import erase_letters
 from stream.archive.reader import ends_of, is_archive
@@ -183,37 +184,39 @@ def _handled(store: Store, done: Erased, deadline: float) -> dict[str, AsOf]:
         time.sleep(POLL_S)
 
 
-def _wait_for_the_rest(store: Store, done: Erased, names: Iterable[str]) -> None:
-    """Wait for what the consumers do right after the tombstone: state emptied, list removed.
+def _wait_for_the_rest(store: Store, done: Erased, places: Mapping[str, AsOf]) -> None:
+    """Wait for what the consumers do right after the tombstone: state emptied, list replaced.
 
     Not for long: what is there again for another reason a scan names.
     """
     deadline = time.monotonic() + REST_S
-    while any(_lags(store, name, done.forgotten_at) for name in names):
+    while any(_lags(store, name, at, done.forgotten_at) for name, at in places.items()):
         if time.monotonic() > deadline:
             return
         time.sleep(POLL_S)
 
 
-def _lags(store: Store, name: str, until: int) -> bool:
-    """Tell whether there is a state from before the forgetting, or a list without a new life."""
+def _lags(store: Store, name: str, at: AsOf, until: int) -> bool:
+    """Tell whether there is a state, or a list, from before the forgetting."""
     raw, listed = store.get_many([store.keys.session(name), store.keys.recs(name)])
     state = decode_session(raw) if raw else None
     if state is not None and state.forgotten < until:
         return True
-    return listed is not None and (state is None or not state.events)
+    made = decode_answer(listed).as_of if listed else at
+    return made.partition == at.partition and made.offset < at.offset
 
 
 def _clear(store: Store, name: str) -> None:
-    """Let the emptied state go at once: where he has begun a new life meanwhile, that stays."""
+    """Let the emptied state, and the list of strangers, go at once; a new life stays."""
     raw = store.get(store.keys.session(name))
     if raw is None:
         return
     state = decode_session(raw)
     if not state.events:
         place = (state.as_of.partition, state.as_of.offset)
-        shell = Stamped(store.keys.session(name), encode_session(state), *place, 1)
-        store.write_stamped([shell])
+        nothing = encode_answer(Answer(state.as_of, name, [], "", [], 0))
+        keys = (store.keys.session(name), encode_session(state)), (store.keys.recs(name), nothing)
+        store.write_stamped([Stamped(key, value, *place, 1) for key, value in keys])
 
 
 def _open_lists(store: Store, names: Sequence[str]) -> list[tuple[int, str]]:

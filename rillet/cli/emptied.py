@@ -59,5 +59,5 @@ def _begin_anew(settings: Settings, store: Store) -> None:
     from stream.writes import Plain
 
     life = int(settings.privacy.tombstone_days * 86_400_000)
-    stones = [(f"forgotten:{name}", raw) for name, raw in store.scan("forgotten")]
-    store.write_plain([Plain(store.keys.forgotten(t), unstamped(raw), life) for t, raw in stones])
+    stones = [(f"forgotten:{name}", unstamped(raw)) for name, raw in store.scan("forgotten")]
+    store.write_plain([Plain(store.keys.forgotten(token), raw, life) for token, raw in stones])

@@ -101,6 +101,9 @@ def replay(  # noqa: PLR0913 - the options are the interface
     The state goes to a Redis of its own, which ends with the command, unless
     --state or --redis say otherwise or the settings name an embedded one.
 
+    With --state-only a history is folded into an empty Redis before consumers run
+    for the first time; what they read from Kafka afterwards must not hold it again.
+
     [bold]What is measured[/bold]
 
       rerank   lists that were shown, reordered by each source and by the blend
@@ -125,7 +128,7 @@ def replay(  # noqa: PLR0913 - the options are the interface
 
       rillet replay events.jsonl.gz --to-kafka --speed 60
     """
-    if to_kafka:
+    if to_kafka and not state_only:
         from rillet.cli.live import publish
 
         return publish(log, speed=speed, limit=limit, settings_file=settings_file)
@@ -140,7 +143,9 @@ def replay(  # noqa: PLR0913 - the options are the interface
     configure_logs(-1)
     if state_only:
         idle = {"--plot": plot, "--train-every": train_every, "--evaluate-from": evaluate_from}
-        idle |= {"--sources": sources, "--without": without, "--stale": stale}
+        idle |= {"--sources": sources, "--without": without, "--stale": stale, "--batch": batch}
+        idle |= {"--seed": seed is not None, "--partitions": partitions > 1}
+        idle |= {"--evaluate-share": evaluate_share < 1, "--to-kafka": to_kafka}
         return _import(settings, log, limit, fresh, json_file, idle)
     with whole(log, limit) as path, emptied(settings, fresh) as store:
         how = _How(evaluate_from, evaluate_share, _events(train_every, path), stale, partitions)
@@ -164,18 +169,25 @@ def _import(
             f"{', '.join(given)} with --state-only: nothing is asked or learned then",
             "give one or the other",
         )
+    if settings.redis.url.get_secret_value() == "embedded:":
+        raise SettingsError(
+            "--state-only without --redis or --state: the states are all there is, and would end "
+            "with this command",
+            "give one of them",
+        )
     import gc
 
     from consumers.importing import Import
     from features.text import load_encoder
     from rillet.cli.figures import headline
+    from stream.clock import SystemClock
 
     # What is made here lives on; looking through it again and again is a fifth of the time.
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
 
     with whole(log, limit) as path, emptied(settings, fresh) as store:
-        engine = Import(settings, store, load_encoder(settings.encoder))
+        engine = Import(settings, store, load_encoder(settings.encoder), SystemClock())
         with reading("importing", path) as done:
             report = engine.run(path, on_bytes=done).report() | {"log": log}
     _demand_events(report)

@@ -14,11 +14,15 @@ from consumers.importing import Import, Imported
 from consumers.replay import Replay
 from features.session import encode_session, is_new
 from features.text import Encoder
-from stream.events import Event
+from rillet.cli.emptied import emptied
+from stream.clock import HandClock
+from stream.events import Delete, Event
+from stream.pseudonyms import pseudonyms_of
+from stream.scanning import Sought, in_redis
 from stream.settings import Settings
 from stream.store import Store
 from stream.writes import Stamped
-from tests.builders import MINUTE, NOON, identify, interaction, write_log
+from tests.builders import DAY, MINUTE, NOON, identify, interaction, item, write_log
 from tests.consumers.small_log import BATCH, FORGOTTEN, Result, Run, the_items, the_log
 
 KINDS = ("session", "forgotten", "item", "itemstate", "neighbours")
@@ -36,7 +40,8 @@ class Place:
         return write_log(self.folder / f"{next(self.logs)}.jsonl", events)
 
     def take(self, events: Sequence[Event]) -> Imported:
-        return Import(self.settings, self.store, self.encoder).run(self.log(events))
+        engine = Import(self.settings, self.store, self.encoder, HandClock(NOON + 30 * DAY))
+        return engine.run(self.log(events))
 
     def replay(self, events: Sequence[Event]) -> Result:
         replay = Replay(self.settings, self.store, self.encoder)
@@ -121,12 +126,45 @@ def test_consumers_go_on_from_what_was_imported(
     assert all(answer.items for answer in lists.values())
 
 
-def test_who_was_forgotten_stays_so(place: Callable[..., Place]) -> None:
+def test_another_import_finds_who_was_forgotten_forgotten_and_nobody_else(
+    place: Callable[..., Place],
+) -> None:
     one = place()
     one.take(the_log())
-    late = interaction("k1", NOON, FORGOTTEN)
-    one.take([late])
+    before = states(one.store)
+    with emptied(one.settings, fresh=True):
+        assert next(one.store.scan("session"), None) is None
+    again = [event for event in the_log() if not isinstance(event, Delete)]
+    one.take(again)
+    after = states(one.store)
     assert Result(None, one.store).sessions()[FORGOTTEN].events == 0  # type: ignore[arg-type]
+    assert after["session user2"] == before["session user2"]
+    assert after["session user2"]["merged"] == ["stranger"]
+
+
+def test_persons_are_named_by_pseudonyms(place: Callable[..., Place]) -> None:
+    one = place(privacy={"key": "a secret of your own"})
+    log = [*the_items(), interaction("k1", NOON, None, session="stranger")]
+    one.take([*log, identify("stranger", "alice", NOON + 1), interaction("c1", NOON + 2, "alice")])
+    assert [*in_redis(one.store, Sought(["alice", "stranger"]))] == []
+    name = pseudonyms_of(one.settings.privacy).of("alice")
+    assert Result(None, one.store).sessions()[name].history.items == ["k1", "c1"]  # type: ignore[arg-type]
+
+
+def test_what_is_from_the_future_is_bad(place: Callable[..., Place]) -> None:
+    one = place()
+    late = interaction("k1", NOON + 40 * DAY, "alice")
+    done = one.take([*the_items(), late, item("k2", NOON + 40 * DAY, price=1.0)])
+    assert done.bad == 2
+    assert done.users == 0
+    assert next(one.store.scan("session"), None) is None
+
+
+def test_who_is_only_named_has_no_state(place: Callable[..., Place]) -> None:
+    one = place()
+    done = one.take([*the_items(), identify("nobody", "bob", NOON)])
+    assert done.users == 1
+    assert Result(None, one.store).sessions().keys() == {"nobody"}  # type: ignore[arg-type]
 
 
 def test_a_visitor_is_handed_over_at_once(place: Callable[..., Place]) -> None:
@@ -143,6 +181,6 @@ def test_bad_records_are_counted_and_let_lie(place: Callable[..., Place]) -> Non
     one = place()
     log = one.log(the_log())
     log.write_bytes(log.read_bytes() + b'{"event":"interaction","user":"x"}\nno json\n')
-    done = Import(one.settings, one.store, one.encoder).run(log)
+    done = Import(one.settings, one.store, one.encoder, HandClock(NOON + 30 * DAY)).run(log)
     assert done.bad == 2
     assert done.report()["events"] == len(the_log()) + 2

@@ -16,6 +16,8 @@ from consumers.view import LiveView
 from features.card import AsOf
 from features.session import encode_session, new_session
 from features.text import Encoder
+from features.tombstone import SHELL_MS
+from models.answer import Answer, decode_answer
 from models.arrays import unpack
 from models.engine import Engine
 from models.watermark import VOICES
@@ -324,6 +326,29 @@ def test_the_most_experienced_sources_are_taken_over(make: Make, store: Store) -
     assert fresh.learned == old.engine.learned > young.engine.learned
 
 
+def listed(store: Store, user: str) -> Answer:
+    return decode_answer(store.get(store.keys.recs(user)) or b"")
+
+
+@pytest.mark.parametrize("gone", [forget("ann", NOON + 5), identify("ann", "bob", NOON + 5)])
+def test_a_sleeper_does_not_put_back_the_list_of_who_is_gone(
+    make: Make, store: Store, gone: Event
+) -> None:
+    """Who is gone has the list of strangers, for an hour: it refuses an older one of his own."""
+    seen = interaction("a", NOON, None, session="ann")
+    sleeper = make().handle(records([seen]))
+    store.write(make().handle(records([seen, gone])))
+    strangers = listed(store, "ann")
+    assert (strangers.as_of.offset, len(strangers.items)) == (
+        1,
+        len(listed(store, "*default*").items),
+    )
+    refused = store.write(sleeper)
+    assert store.keys.recs("ann") in {one.key for one in refused}
+    assert listed(store, "ann") == strangers
+    assert 0 < store._redis.pttl(store.keys.recs("ann")) <= SHELL_MS
+
+
 def test_who_was_forgotten_stays_so_when_his_emptied_state_is_gone(
     make: Make, store: Store
 ) -> None:
@@ -337,7 +362,7 @@ def test_who_was_forgotten_stays_so_when_his_emptied_state_is_gone(
         store.write_plain([Plain(store.keys.session("ann"), left, 1000)])
         store.write(make().handle(records([interaction("a", NOON + 4, "ann")], first=3)))
         assert store.get(store.keys.session("ann")) == shell.replace(b'"offset":2', b'"offset":3')
-        assert store.get(store.keys.recs("ann")) is None
+        assert [why for one in listed(store, "ann").items for why in one.reasons if why.item] == []
     store.write_plain([Plain(store.keys.session("ann"), None)])
     store.write(make().handle(records([interaction("c", NOON + 6, "ann")], first=4)))
     again = msgspec.json.decode(store.get(store.keys.session("ann")) or b"")

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from features.session import Session, decode_session
 from features.tombstone import decode_tombstone, is_shell
+from models.answer import decode_answer
 from rillet.cli.main import app
 from rillet.client import Client
 from stream.archive.reader import read_archive
@@ -180,7 +181,8 @@ def test_raw_ids_then_two_rotations_and_he_is_forgotten_by_all_names(
         for name in names[:-1]:
             old = place.state(name)
             assert old is not None and is_shell(old)
-            assert place.store.get(place.store.keys.recs(name)) is None
+            strangers = decode_answer(place.store.get(place.store.keys.recs(name)) or b"")
+            assert not any(why.item for one in strangers.items for why in one.reasons)
         place.does(view("c"))
         place.settled(names[-1], 2)
     handed_over(*states[:2])

@@ -99,6 +99,8 @@ def test_a_source_can_be_left_out(small_log: Path, command: Any) -> None:
             ["--state-only", "--plot", "a.png", "--without", "new"],
             "--plot, --without with --state-only",
         ),
+        (["--state-only", "--to-kafka", "--seed", "0"], "--seed, --to-kafka with --state-only"),
+        (["--state-only"], "would end with this command"),
     ],
 )
 def test_wrong_usage_is_told_with_a_mend(

@@ -16,6 +16,7 @@ from features.card import AsOf
 from features.session import encode_session, new_session
 from features.text import load_encoder
 from features.tombstone import decode_tombstone
+from models.answer import decode_answer
 from models.learner import LearnerState, decode_learner
 from rillet.cli.emptied import emptied
 from rillet.cli.main import app
@@ -91,10 +92,12 @@ def test_nothing_of_him_is_left_and_a_replay_of_the_log_brings_nothing_back(
         assert len(list(store.scan("forgotten"))) == 2
         with emptied(settings, fresh=True) as again:
             replayed(settings, again, log)
-        assert places(settings, store, WHO) == [store.keys.session(WHO)]
+        keys = store.keys
+        assert sorted(places(settings, store, WHO)) == [keys.recs(WHO), keys.session(WHO)]
         state = json.loads(store.get(store.keys.session(WHO)) or b"")
         assert (state["history"], state["forgotten"], "events" in state) == ({}, NOON + 100, False)
-        assert store.get(store.keys.recs(WHO)) is None
+        strangers = decode_answer(store.get(store.keys.recs(WHO)) or b"")
+        assert not any(why.item for one in strangers.items for why in one.reasons)
         assert store.get(store.keys.recs("bob")) is not None
         # What he did before and comes late stays out of the archive, what he does now does not.
         archived(archive["url"], [interaction("b", NOON + 50, WHO)], first=8)
