@@ -192,10 +192,7 @@ class Personalize:
 
         Returns the states that were touched, and the tombstones of who was forgotten.
         """
-        topics = self._settings.kafka
-        activity = ActivityWriter(
-            self._settings.neighbours, topics.transitions, self._view.transition_partitions
-        )
+        activity = self._activity()
         touched: dict[str, Session] = {}
         stones: list[Stamped] = []
         elsewhere: dict[int, int] = {}
@@ -234,6 +231,10 @@ class Personalize:
         writes.produced += activity.drain()
         self._note_busy(busy, touched)
         return touched, stones
+
+    def _activity(self) -> ActivityWriter:
+        topic, partitions = self._settings.kafka.transitions, self._view.transition_partitions
+        return ActivityWriter(self._settings.neighbours, topic, partitions)
 
     def _note_busy(self, events: int, touched: Mapping[str, Session]) -> None:
         """Count the events of users that go too fast, and say who they are."""

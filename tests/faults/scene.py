@@ -282,6 +282,10 @@ class Scene:
             if time.monotonic() > deadline:
                 late = [_who(one) for one in leaving if one.child.poll() is None]
                 raise StuckError(f"do not end in {PATIENCE_S:.0f} s: {', '.join(late)}")
+            for one in leaving:
+                if one.child.asleep():  # it has come to its point only now
+                    self._note(f"{_who(one)} stands still at its point, and goes on")
+                    one.child.send(signal.SIGCONT)
             time.sleep(TICK_S)
         for player in leaving:
             code = player.child.poll() or 0

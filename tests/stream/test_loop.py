@@ -155,6 +155,25 @@ def test_run_ends_on_stop_with_everything_it_read_committed(store: Store) -> Non
     assert loop.source.assignment() == frozenset()
 
 
+def test_what_a_live_process_has_loaded_is_looked_through_no_more(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frozen: list[int] = []
+    monkeypatch.setattr("gc.freeze", lambda: frozen.append(len(tally.held)))
+    stop = threading.Event()
+
+    class Stopper(Tally):
+        def committed(self) -> None:
+            stop.set()
+
+    loop, _ = a_loop(a_broker(), store)
+    loop.handler = tally = Stopper(store, ["events"])
+    loop.run(stop)
+    assert frozen == [4]  # once, and after everything was loaded
+    drain(a_loop(a_broker(), store)[0])
+    assert frozen == [4]  # a replay does not go on for days
+
+
 def test_the_last_word_is_said_while_the_partitions_are_held(store: Store) -> None:
     loop, _ = a_loop(a_broker(50), store)
     stop, said = threading.Event(), list[int]()
