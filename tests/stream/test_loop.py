@@ -158,16 +158,16 @@ def test_run_ends_on_stop_with_everything_it_read_committed(store: Store) -> Non
 def test_what_a_live_process_has_loaded_is_looked_through_no_more(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    frozen: list[int] = []
-    monkeypatch.setattr("gc.freeze", lambda: frozen.append(len(tally.held)))
-    stop = threading.Event()
+    stop, frozen = threading.Event(), list[int]()
 
     class Stopper(Tally):
         def committed(self) -> None:
             stop.set()
 
+    tally = Stopper(store, ["events"])
+    monkeypatch.setattr("gc.freeze", lambda: frozen.append(len(tally.held)))
     loop, _ = a_loop(a_broker(), store)
-    loop.handler = tally = Stopper(store, ["events"])
+    loop.handler = tally
     loop.run(stop)
     assert frozen == [4]  # once, and after everything was loaded
     drain(a_loop(a_broker(), store)[0])
