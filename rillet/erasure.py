@@ -202,7 +202,12 @@ def _lags(store: Store, name: str, at: AsOf, until: int) -> bool:
     state = decode_session(raw) if raw else None
     if state is not None and state.forgotten < until:
         return True
-    made = decode_answer(listed).as_of if listed else at
+    if not listed:
+        return False
+    try:
+        made = decode_answer(listed).as_of
+    except msgspec.MsgspecError:  # of another version: that one is from before
+        return True
     return made.partition == at.partition and made.offset < at.offset
 
 
