@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 
 import typer
 
+from rillet.cli.interrupts import sigterm_interrupts
 from rillet.cli.main import fail
 from stream.errors import RilletError
 
@@ -15,7 +15,7 @@ __all__ = ["enter"]
 
 def enter(app: typer.Typer, name: str) -> None:
     """Run a command line; what can be mended is told in two lines and ends with 2."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sigterm_interrupts()
     try:
         app(prog_name=name)
     except RilletError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from rillet.cli.emptied import emptied
+from rillet.cli.interrupts import ENCODING, TRAINED, load_libraries, sigterm_interrupts
 from rillet.cli.options import RedisUrl, SettingsFile, opened
 from rillet.cli.progress import reading, whole
 from stream.errors import SettingsError
@@ -134,8 +134,7 @@ def replay(  # noqa: PLR0913 - the options are the interface
         return publish(log, speed=speed, limit=limit, settings_file=settings_file)
     if stale and not train_every:
         raise SettingsError("--stale without --train-every: nothing is trained", "give both")
-    # An embedded Redis must not outlive this: SIGTERM ends it as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sigterm_interrupts()
     settings = _settings(settings_file, state, redis, batch, seed)
     settings = _chosen(settings, _names(sources), _names(without))
     from consumers.wiring import configure_logs
@@ -177,6 +176,7 @@ def _import(
         )
     import gc
 
+    load_libraries(ENCODING)
     from consumers.importing import Import
     from features.text import load_encoder
     from rillet.cli.figures import headline
@@ -276,6 +276,7 @@ class _How:
 def _run(
     settings: Settings, store: Store, path: str, how: _How
 ) -> tuple[dict[str, Any], Evaluation | None]:
+    load_libraries(TRAINED)
     from consumers.replay import Replay, source_names, time_at
     from features.text import load_encoder
     from models.evaluation import Evaluation

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
+from rillet.cli.interrupts import TRAINED, load_libraries, sigterm_interrupts
 from rillet.cli.options import AsJson, SettingsFile, opened
 from rillet.cli.progress import progress, whole
 from stream.errors import LogError
@@ -62,7 +62,7 @@ def train(  # noqa: PLR0913 - the options are the interface
     """
     from consumers.wiring import configure_logs
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sigterm_interrupts()
     configure_logs(-1)
     settings = _settings(settings_file, log, registry, epochs, seed)
     with whole(log) as path, opened_store(settings) as store:
@@ -122,6 +122,7 @@ def alone_on(store: Store, log: str) -> AbstractContextManager[Callable[[], None
 def _run(
     settings: Settings, store: Store, log: str, anew: bool, still: Callable[[], None]
 ) -> Outcome | None:
+    load_libraries(TRAINED)
     from consumers.encoders import promoted_encoder
     from consumers.training import TrainingJob
     from consumers.training_input import catalogue_of, encode_items, events_of, offsets_of

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
+from rillet.cli.interrupts import TRAINED, load_libraries, sigterm_interrupts
 from rillet.cli.options import AsJson, SettingsFile, opened
 from rillet.cli.progress import progress, whole
 from rillet.cli.train import alone_on, announce, demand, opened_store, passes
@@ -65,7 +65,7 @@ def train_encoder(  # noqa: PLR0913 - the options are the interface
     """
     from consumers.wiring import configure_logs
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sigterm_interrupts()
     configure_logs(-1)
     overrides: dict[str, Any] = {"training": {"registry": registry}} if registry else {}
     given = {"epochs": epochs, "max_pairs": pairs}
@@ -85,6 +85,7 @@ def train_encoder(  # noqa: PLR0913 - the options are the interface
 def _run(
     settings: Settings, store: Store, log: str, anew: bool, still: Callable[[], None]
 ) -> EncoderOutcome:
+    load_libraries(TRAINED)
     from consumers.encoder_training import EncoderJob
     from consumers.encoders import promoted_encoder
     from consumers.training_input import encode_items, events_of, offsets_of

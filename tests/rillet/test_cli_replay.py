@@ -5,7 +5,6 @@ import io
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
@@ -161,8 +160,7 @@ def test_a_terminated_replay_leaves_nothing_behind(small_log: Path) -> None:
         time.sleep(0.5)  # past the start of its Redis, into the replay
         process.terminate()
         _, said = process.communicate(timeout=60)
-        # 130 to a shell either way: where it falls into a native import, Python ends by the signal
-        assert process.returncode in (130, -signal.SIGINT), said
+        assert process.returncode == 130, said
         assert b"Traceback" not in said
         # onnxruntime leaves a file of its own where it is ended while it loads
         assert list(Path(home).glob("rillet*")) == []
