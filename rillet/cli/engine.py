@@ -276,7 +276,7 @@ class _How:
 def _run(
     settings: Settings, store: Store, path: str, how: _How
 ) -> tuple[dict[str, Any], Evaluation | None]:
-    load_libraries(TRAINED)
+    load_libraries([*TRAINED, "consumers.replay"])
     from consumers.replay import Replay, source_names, time_at
     from features.text import load_encoder
     from models.evaluation import Evaluation

@@ -42,10 +42,12 @@ def held_back() -> Iterator[None]:
 
 
 def load_libraries(names: Iterable[str]) -> None:
-    """Load native libraries that are come to sooner or later.
+    """Load what is come to sooner or later: native libraries, and modules that load more.
 
-    An interrupt that falls into the start of one is lost: it becomes an error of its own
-    ("initialization failed"), which is taken for one of the library, and the work goes on.
+    An interrupt that falls into the start of a native one is lost: it becomes an error of its
+    own ("initialization failed"), which is taken for one of the library, and the work goes on.
+    One that falls into an `exec`, by which many libraries make their classes, lets Python end
+    by the signal after all, and not with the exit code 130 (CPython's `pythonrun.c`).
     """
     with held_back():
         for name in names:

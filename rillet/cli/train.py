@@ -122,7 +122,7 @@ def alone_on(store: Store, log: str) -> AbstractContextManager[Callable[[], None
 def _run(
     settings: Settings, store: Store, log: str, anew: bool, still: Callable[[], None]
 ) -> Outcome | None:
-    load_libraries(TRAINED)
+    load_libraries([*TRAINED, "consumers.training"])
     from consumers.encoders import promoted_encoder
     from consumers.training import TrainingJob
     from consumers.training_input import catalogue_of, encode_items, events_of, offsets_of

@@ -85,7 +85,7 @@ def train_encoder(  # noqa: PLR0913 - the options are the interface
 def _run(
     settings: Settings, store: Store, log: str, anew: bool, still: Callable[[], None]
 ) -> EncoderOutcome:
-    load_libraries(TRAINED)
+    load_libraries([*TRAINED, "consumers.encoder_training"])
     from consumers.encoder_training import EncoderJob
     from consumers.encoders import promoted_encoder
     from consumers.training_input import encode_items, events_of, offsets_of
