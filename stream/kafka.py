@@ -17,10 +17,6 @@ from kafka.consumer import KafkaConsumer  # type: ignore[import-untyped]
 from kafka.consumer.subscription_state import (  # type: ignore[import-untyped]
     ConsumerRebalanceListener,
 )
-from kafka.coordinator.assignors.cooperative_sticky import (  # type: ignore[import-untyped]
-    CooperativeStickyAssignor,
-)
-from kafka.coordinator.assignors.range import RangePartitionAssignor  # type: ignore[import-untyped]
 from kafka.producer import KafkaProducer  # type: ignore[import-untyped]
 from kafka.structs import OffsetAndMetadata  # type: ignore[import-untyped]
 from kafka.structs import TopicPartition as Place
@@ -38,6 +34,7 @@ from stream.kafka_client import (
     ours,
 )
 from stream.kafka_settings import KafkaSettings
+from stream.kafka_sharing import SHARING, CooperativeSticky
 from stream.records import Listener, Outgoing, Record, TopicPartition
 
 __all__ = ["KafkaSink", "KafkaSource", "admin", "body", "demand"]
@@ -46,8 +43,6 @@ log = logging.getLogger(__name__)
 
 DELIVERY_S: Final = 120.0
 """How long a record is tried before it counts as refused: a broker's restart fits in."""
-
-_SHARING: Final = {"cooperative-sticky": CooperativeStickyAssignor, "range": RangePartitionAssignor}
 
 _MOVED_ON: Final = (
     kafka_errors.CommitFailedError,
@@ -107,6 +102,7 @@ class KafkaSource:
         self._on_revoked: Listener = lambda places: None
         self._next: dict[TopicPartition, int] = {}
         self._failing_since: float | None = None
+        self._sharing = SHARING[settings.assignment]()
         session_ms = int(settings.session_s * 1000)
         demand(settings, topics)
         options = {
@@ -117,7 +113,7 @@ class KafkaSource:
             "session_timeout_ms": session_ms,
             # Members learn from a heartbeat's answer that partitions are to move.
             "heartbeat_interval_ms": min(1000, session_ms // 3),
-            "partition_assignment_strategy": [_SHARING[settings.assignment]],
+            "partition_assignment_strategy": [self._sharing],
             "metrics_enabled": False,
         }
         with explained(settings, f"read {', '.join(topics)}", "Read"):
@@ -182,6 +178,11 @@ class KafkaSource:
             self._next.pop(place, None)
         if lost:
             self._on_revoked(lost)
+
+    def _sleep_through(self, places: Iterable[Place]) -> None:
+        if isinstance(self._sharing, CooperativeSticky):
+            self._sharing.forget()
+        self._lose(places)
 
     def assignment(self) -> frozenset[TopicPartition]:
         """Return the partitions this member owns now."""
@@ -264,7 +265,7 @@ class _Rebalance(ConsumerRebalanceListener):  # type: ignore[misc]
         self._source._lose(revoked)
 
     def on_partitions_lost(self, lost: Iterable[Place]) -> None:
-        self._source._lose(lost)
+        self._source._sleep_through(lost)
 
 
 def body(record: Any) -> tuple[bytes, int, tuple[tuple[str, bytes], ...]]:
