@@ -19,7 +19,7 @@ from consumers.neighbours import Neighbours
 from features.parts.base import Rules
 from features.session import Session, admit, advance, encode_session, merge_of
 from features.text import TextEncoder
-from features.tombstone import SHELL_MS, encode_tombstone, is_shell
+from features.tombstone import encode_tombstone, life_of
 from models.activity import ActivityWriter
 from stream import metrics
 from stream.clock import Clock
@@ -189,7 +189,7 @@ class Import:
         advance(session, event, moment, place, self._rules)
 
     def _state(self, session: Session) -> Plain:
-        life = SHELL_MS if is_shell(session) else self._store.ttl_ms
+        life = life_of(session, self._store.ttl_ms)
         return Plain(self._keys.session(session.user), encode_session(session), life)
 
     def _write(self, writes: Writes) -> None:

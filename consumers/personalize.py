@@ -14,7 +14,7 @@ from consumers.view import LiveView
 from features.contexts import ask, meaning_of
 from features.parts.base import Rules
 from features.session import Session, admit, advance, bad_merge, encode_session, is_new, merge_of
-from features.tombstone import SHELL_MS, encode_tombstone, is_shell
+from features.tombstone import encode_tombstone, is_shell, life_of
 from models.activity import ActivityWriter
 from models.answer import Answer, encode_answer
 from models.engine import Engine
@@ -307,7 +307,7 @@ class Personalize:
         for user, session in touched.items():
             place = (session.as_of.partition, session.as_of.offset)
             key, raw = self._keys.session(user), encode_session(session)
-            life = SHELL_MS if is_shell(session) else self._ttl_ms
+            life = life_of(session, self._ttl_ms)
             writes.stamped.append(Stamped(key, raw, *place, life, STATES))
         for answer in answers:
             raw, as_of = encode_answer(answer), answer.as_of
@@ -316,7 +316,7 @@ class Personalize:
                 writes.plain.append(Plain(key, raw, self._ttl_ms))
             else:
                 place = (as_of.partition, as_of.offset)
-                life = SHELL_MS if is_shell(touched[answer.user]) else self._ttl_ms
+                life = life_of(touched[answer.user], self._ttl_ms)
                 writes.stamped.append(Stamped(key, raw, *place, life, STATES))
 
 

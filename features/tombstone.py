@@ -24,6 +24,7 @@ __all__ = [
     "decode_tombstone",
     "encode_tombstone",
     "is_shell",
+    "life_of",
     "state_of",
     "unstamped",
 ]
@@ -50,6 +51,11 @@ _DECODER: Final = msgspec.json.Decoder(Tombstone)
 def is_shell(session: Session) -> bool:
     """Tell whether nothing is known of a user but that he was forgotten, or handed over."""
     return session.events == 0 and session.forgotten > 0
+
+
+def life_of(session: Session, ttl_ms: int) -> int:
+    """Return how long what lies under a user's own id may live, in milliseconds."""
+    return SHELL_MS if is_shell(session) else ttl_ms
 
 
 def encode_tombstone(session: Session, *, found: bool = False) -> bytes:

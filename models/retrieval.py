@@ -41,9 +41,8 @@ class Retrieval:
     contexts
         The questions.
     tables
-        S tables of scores, (B, N) or (1, N) where all questions have the same, which is most
-        of them in a large catalogue; 0 where a source says nothing. What lies in them of
-        blocked items is of no meaning.
+        S tables of scores, (B, N), or (1, N) where all questions have the same; 0 where a
+        source says nothing. What stands in them for blocked items is of no meaning.
     blocked
         (B, N) items that are not allowed.
     top
@@ -104,8 +103,9 @@ class Retrieval:
         row = (np.arange(len(self.blocked)) * self.size)[:, None]
         rank = np.full(self.blocked.size, k, dtype=np.int16)
         for top, its in zip(self.top, found, strict=True):
-            best, number = (row + top)[top >= 0], np.nonzero(top >= 0)[1]
-            rank[best] = number
+            there = top >= 0
+            best = (row + top)[there]
+            rank[best] = np.nonzero(there)[1]
             rank.take(place, out=its)
             rank[best] = k
         return found

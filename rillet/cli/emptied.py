@@ -12,15 +12,13 @@ from stream.settings import Settings
 if TYPE_CHECKING:
     from stream.store import Store
 
-__all__ = ["KEPT_KINDS", "STATE_KINDS", "emptied"]
-
-KEPT_KINDS: Final = ("vector", "model")
-"""Kinds of keys that no replay makes wrong: a text's vector, which trained model is current."""
+__all__ = ["STATE_KINDS", "emptied"]
 
 STATE_KINDS: Final = (
     *("position", "session", "recs", "item", "neighbours", "itemstate", "learner"),
     *("taught", "models", "open", "process"),
 )
+"""Kinds of keys that hold state: not a text's vector, nor which trained model is current."""
 
 
 @contextmanager
