@@ -26,6 +26,8 @@ from stream.errors import BrokerError
 from stream.kafka_client import (
     DENIED,
     FOREIGN,
+    SHARING,
+    CooperativeSticky,
     admin,
     connection,
     denied,
@@ -34,7 +36,6 @@ from stream.kafka_client import (
     ours,
 )
 from stream.kafka_settings import KafkaSettings
-from stream.kafka_sharing import SHARING, CooperativeSticky
 from stream.records import Listener, Outgoing, Record, TopicPartition
 
 __all__ = ["KafkaSink", "KafkaSource", "admin", "body", "demand"]

@@ -1,4 +1,4 @@
-"""How every client of Kafka is made, and what its errors become.
+"""How every client of Kafka is made, how members share, and what the library's errors become.
 
 What the client library raises is turned into our own errors here, at one border. They name
 settings, topics, and the right that is missing; never a password.
@@ -16,6 +16,10 @@ from typing import Any, Final, TypeVar
 
 import kafka.errors as kafka_errors  # type: ignore[import-untyped]
 from kafka.admin import KafkaAdminClient  # type: ignore[import-untyped]
+from kafka.coordinator.assignors.cooperative_sticky import (  # type: ignore[import-untyped]
+    CooperativeStickyAssignor,
+)
+from kafka.coordinator.assignors.range import RangePartitionAssignor  # type: ignore[import-untyped]
 
 from stream.errors import BrokerError, NotReadyError
 from stream.kafka_greeting import greet
@@ -25,6 +29,8 @@ from stream.tls import tls_context
 __all__ = [
     "DENIED",
     "FOREIGN",
+    "SHARING",
+    "CooperativeSticky",
     "admin",
     "connection",
     "denied",
@@ -225,3 +231,24 @@ def admin(settings: KafkaSettings, what: str, right: str = "Describe") -> Iterat
             yield client
         finally:
             client.close()
+
+
+class CooperativeSticky(CooperativeStickyAssignor):  # type: ignore[misc]
+    """kafka-python's, but what was lost is not claimed any more.
+
+    A member that slept through its session has lost all, and joins as a new one. The
+    library's assignor then still names what it had before as its own; the leader waits for
+    it to give up what others are to get, which it does not have: nobody reads these
+    partitions until the group is shared out again, whenever that is (kafka-python 3.0.12).
+    """
+
+    def forget(self) -> None:
+        """Take note that all was lost."""
+        self.member_assignment: Any = None
+
+
+SHARING: Final[dict[str, Callable[[], Any]]] = {
+    "cooperative-sticky": CooperativeSticky,
+    "range": RangePartitionAssignor,
+}
+"""What `kafka.assignment` may name; each consumer has one of its own."""
