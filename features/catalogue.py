@@ -14,6 +14,7 @@ not known): all its features are missing.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, Protocol
 
@@ -29,6 +30,9 @@ __all__ = ["MAX_CATEGORIES", "CardReader", "Catalogue", "Progress"]
 
 MAX_CATEGORIES: Final = 4
 """Categories of an item that the table holds; the card has them all."""
+
+MAX_CHANGES: Final = 256
+"""Changes whose rows are remembered, for those who keep what they derived."""
 
 MAX_NUMBERS: Final = 64
 """Distinct numeric fields that get an array of their own; the first to come."""
@@ -77,6 +81,8 @@ class Catalogue:
         Grows with every :meth:`apply`; who keeps what it derived compares it.
     exchanged
         How often all vectors were replaced: those of before are of another encoder.
+    described
+        How many items have a vector.
 
     Examples
     --------
@@ -96,7 +102,8 @@ class Catalogue:
         self.ids: list[str] = []
         self.index: dict[str, int] = {}
         self.titles: list[str] = []
-        self.version = self.exchanged = 0
+        self.version = self.exchanged = self.described = 0
+        self._changes: deque[NDArray[np.int64]] = deque(maxlen=MAX_CHANGES)
         self._alive = Column(np.bool_, fill=True)
         self._known = Column(np.bool_, fill=False)
         self._has_vector = Column(np.bool_, fill=False)
@@ -206,15 +213,13 @@ class Catalogue:
         """
         if vectors.shape != (len(cards), self.dim):
             raise ValueError(f"vectors {vectors.shape} for {len(cards)} cards of {self.dim}")
-        self.version += 1
         rows = self.rows_of(card.item for card in cards)
         content = with_own_vectors(
             unit_rows(vectors), [card.vectors for card in cards], self.items.own_vectors
         )
         last = {int(row): at for at, row in enumerate(rows)}
         order = np.fromiter(last.values(), np.int64)
-        self.vectors[rows[order]] = content[order]
-        self.has_vector[rows[order]] = content[order].any(axis=1)
+        self._put_vectors(rows[order], content[order])
         for row, at in last.items():
             self._put(row, cards[at])
         return rows
@@ -234,12 +239,14 @@ class Catalogue:
         if vectors.shape != (len(ids), self.dim):
             raise ValueError(f"vectors {vectors.shape} for {len(ids)} items of {self.dim}")
         rows = self.rows_of(ids)
-        self.version += 1
         self.exchanged += 1
         self.encoder = encoder
         self.vectors[:] = 0
-        self.vectors[rows] = vectors
-        self.has_vector[:] = self.vectors.any(axis=1)
+        self.has_vector[:] = False
+        self.described = 0
+        self.version += 1
+        self._changes.clear()
+        self._put_vectors(rows, vectors)
 
     def put_vectors(self, ids: Sequence[str], vectors: NDArray[np.float32]) -> None:
         """Write the content vectors of some items, of the same encoder as the others.
@@ -252,10 +259,24 @@ class Catalogue:
             As of :meth:`exchange`.
         """
         there = [at for at, item in enumerate(ids) if item in self.index]
-        rows = [self.index[ids[at]] for at in there]
+        rows = np.array([self.index[ids[at]] for at in there], dtype=np.int64)
+        self._put_vectors(rows, vectors[there])
+
+    def _put_vectors(self, rows: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
+        """Write vectors of distinct rows, and note that these have changed."""
+        there = vectors.any(axis=1)
+        self.described += int(there.sum()) - int(self.has_vector[rows].sum())
+        self.vectors[rows], self.has_vector[rows] = vectors, there
         self.version += 1
-        self.vectors[rows] = vectors[there]
-        self.has_vector[rows] = self.vectors[rows].any(axis=1)
+        self._changes.append(rows)
+
+    def changed(self, since: int) -> NDArray[np.int64] | None:
+        """Return the rows changed after a version, None where that is not remembered."""
+        recent = self.version - since
+        if recent > len(self._changes):
+            return None
+        latest = list(self._changes)[len(self._changes) - recent :]
+        return np.unique(np.concatenate([np.zeros(0, np.int64), *latest]))
 
     def load(self, reader: CardReader, progress: Progress | None = None) -> int:
         """Read all cards there are; return how many. Rows come in the order of ids."""

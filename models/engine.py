@@ -16,7 +16,9 @@ from models.head import Head
 from models.lists import PRIOR as LIST_PRIOR
 from models.lists import ListModel, ShownBefore
 from models.open_list import OpenList
-from models.retrieval import Pairs, Retrieval, retrieve
+from models.projection import Centred
+from models.retrieval import Retrieval, View, retrieve
+from models.scores import Blocked
 from models.signals import SEGMENTS, Signals, segment_of
 from models.sources.base import Positive, World
 from models.sources.registry import build_sources
@@ -30,6 +32,9 @@ I32 = NDArray[np.int32]
 
 CELLS: Final = 2_000_000
 """Scores that one source may hold at once; larger micro-batches are cut into chunks."""
+
+MOST: Final = 256
+"""Questions of a chunk at most, however few items there are."""
 
 FADE: Final = 1 - 1e-4
 """Per positive: the share of repeats is that of the last 10,000."""
@@ -92,6 +97,8 @@ class Engine:
 
     Attributes
     ----------
+    near
+        Content vectors, as they are compared.
     learned
         Positives that the sources have learned from.
     taught
@@ -101,7 +108,8 @@ class Engine:
     def __init__(self, settings: Settings, world: World) -> None:
         self.settings = settings
         self.world = world
-        self.sources = build_sources(world, settings.sources.enabled)
+        self.near = Centred(world.catalogue, settings.sources.content_axes)
+        self.sources = build_sources(world, self.near, settings.sources.enabled)
         self.signals = Signals(world, self.sources)
         self.lists = ListModel(world)
         self.list_names = (*self.signals.names, "bias", *self.lists.names)
@@ -136,7 +144,7 @@ class Engine:
         """
         if not len(self.world.catalogue):
             return
-        step = max(1, CELLS // len(self.world.catalogue))
+        step = min(MOST, max(1, CELLS // len(self.world.catalogue)))
         for first in range(0, len(questions), step):
             contexts = build_contexts(questions[first : first + step])
             retrieval = retrieve(
@@ -144,13 +152,12 @@ class Engine:
             )
             yield Chunk(first, retrieval, segment_of(contexts))
 
-    def _blocked(self, contexts: Contexts) -> NDArray[np.bool_]:
-        alive = self.world.catalogue.alive
-        blocked = np.broadcast_to(~alive, (len(contexts), len(alive))).copy()
+    def _blocked(self, contexts: Contexts) -> Blocked:
+        row, item = contexts.excluded.T
         if self.repeats_excluded():
-            blocked[contexts.owned.row, contexts.owned.item] = True
-        blocked[contexts.excluded[:, 0], contexts.excluded[:, 1]] = True
-        return blocked
+            row = np.concatenate([row, contexts.owned.row])
+            item = np.concatenate([item, contexts.owned.item])
+        return Blocked(self.world.catalogue.alive, row, item, len(contexts))
 
     def repeats_excluded(self) -> bool:
         """Tell whether items that a user took already are kept from his list."""
@@ -159,14 +166,15 @@ class Engine:
             return self.repeats < REPEAT_FLOOR * self.positives
         return rule == "exclude"
 
-    def score(self, chunk: Chunk, pairs: Pairs) -> tuple[F64, F32]:
+    def score(self, chunk: Chunk, view: View) -> tuple[F64, F32]:
         """Return the scores (M,) and the features (M, F) of pairs of a chunk.
 
         Chances are proportional to the exponential of a score.
         """
-        x = self.signals.of(chunk.retrieval, pairs, chunk.segment)
-        weights = self.weights["next"][chunk.segment[pairs.row]]
-        return np.einsum("nf,nf->n", x.astype(np.float64), weights), x
+        x = self.signals.of(chunk.retrieval, view, chunk.segment)
+        # by all segments' weights: cheaper than to lay each pair's own beside it
+        scores = x.astype(np.float64) @ self.weights["next"].T
+        return scores[np.arange(len(x)), chunk.segment[view.pairs.row]], x
 
     def score_list(
         self, x: F32, segment: int, items: I32, before: ShownBefore, now: int
@@ -200,59 +208,54 @@ class Engine:
         x = shown.x[:, -len(self.lists.names) :]
         self.lists.learn(shown.rows, x, np.array(taken, dtype=bool), shown.before)
 
-    def finish(self, chunk: Chunk) -> Lists:
-        """Return the finished list of every question of a chunk."""
-        rules = self.settings.recommend
-        pairs = chunk.retrieval.candidates()
-        odds, x = self.score(chunk, pairs)
-        pool = rules.length
-        item, place = best_of_each(pairs, odds, len(chunk), pool)
-        safe = np.maximum(place, 0)
-        if not len(pairs):
-            empty = np.zeros((len(chunk), 0))
-            return Lists(
-                item[:, :0], empty, np.zeros((len(chunk), 0, len(self.signals.owners)), np.float32)
-            )
-        order = diversify(
-            item, odds[safe].astype(np.float32), self.world.catalogue.vectors, rules.diversity
-        )
-        item = np.take_along_axis(item, order, axis=1)
-        item = self._explore(chunk, item[:, : rules.length])
-        return self._explained(chunk, item, log_sums(pairs.row, odds, len(chunk)))
+    def finish(self, chunk: Chunk) -> tuple[Lists, View]:
+        """Return the finished list of every question of a chunk, and what the sources say of it.
 
-    def _explore(self, chunk: Chunk, item: I32) -> I32:
-        """Give the last slots of full lists to new items that are not listed yet."""
+        The view is of the places of the lists, (B * n), one question after the other; what
+        it says beyond a list's end is of no meaning.
+        """
+        rules = self.settings.recommend
+        view = chunk.retrieval.see(chunk.retrieval.candidates())
+        odds, x = self.score(chunk, view)
+        place = best_of_each(view.pairs, odds, len(chunk), min(rules.length, max(1, len(odds))))
+        if not len(odds):
+            return self._nothing(len(chunk)), view
+        item = np.where(place >= 0, view.pairs.item[place], -1)
+        scores = odds[place].astype(np.float32)
+        order = diversify(item, scores, self.near.vectors(), rules.diversity)
+        place = self._explore(chunk, view, np.take_along_axis(place, order, axis=1))
+        there, chosen = place >= 0, np.maximum(place, 0).ravel()
+        listed = view.take(chosen)
+        weights = self.weights["next"][chunk.segment[listed.pairs.row]].astype(np.float32)
+        part = self.signals.credit(listed, chunk.segment, x[chosen] * weights)
+        part = part.reshape(*place.shape, -1)
+        part[~there] = 0
+        sums = log_sums(view.pairs, odds, len(chunk))[:, None]
+        chance = np.exp(np.minimum(odds[place] - np.where(there, sums, np.inf), 0))
+        item = np.where(there, view.pairs.item[place], -1)
+        return Lists(item.astype(np.int32), chance, part), listed
+
+    def _nothing(self, n_rows: int) -> Lists:
+        none = np.zeros((n_rows, 0))
+        part = np.zeros((n_rows, 0, len(self.signals.owners)), np.float32)
+        return Lists(none.astype(np.int32), none, part)
+
+    def _explore(self, chunk: Chunk, view: View, place: I32) -> I32:
+        """Give the last slots of full lists to new items that are not listed yet.
+
+        Lists are given as (B, n) places among the candidates.
+        """
         names = [source.name for source in self.sources]
         slots = self.settings.recommend.explore
-        if "new" not in names or not slots or slots >= item.shape[1]:
-            return item
+        if "new" not in names or not slots or slots >= place.shape[1]:
+            return place
         fresh = chunk.retrieval.top[names.index("new")]
-        explored = give_slots(item, fresh, slots, item.shape[1])
-        found = explored >= 0
-        item = item.copy()
-        item[:, -slots:][found] = explored[found]
-        return item
-
-    def _explained(self, chunk: Chunk, item: I32, all_of_them: F64) -> Lists:
-        """Return lists with what speaks for each item.
-
-        Parameters
-        ----------
-        chunk, item
-            The questions, and (B, n) item rows.
-        all_of_them
-            (B,) logarithm of the sum of the exponentials of all candidates' scores.
-        """
-        rows, columns = np.nonzero(item >= 0)
-        pairs = Pairs(rows.astype(np.int32), item[rows, columns])
-        scores, x = self.score(chunk, pairs)
-        weights = self.weights["next"][chunk.segment[rows]].astype(np.float32)
-        part = np.zeros((*item.shape, len(self.signals.owners)), dtype=np.float32)
-        given = x * weights
-        part[rows, columns] = self.signals.credit(chunk.retrieval, pairs, chunk.segment, given)
-        chance = np.zeros(item.shape)
-        chance[rows, columns] = np.exp(np.minimum(scores - all_of_them[rows], 0))
-        return Lists(item, chance, part)
+        row, column = np.nonzero(fresh >= 0)
+        new = np.full_like(fresh, -1)
+        new[row, column] = view.slots.find(row, fresh[row, column])
+        explored = give_slots(place, new, slots, place.shape[1])
+        place[:, -slots:] = np.where(explored >= 0, explored, place[:, -slots:])
+        return place
 
     def state(self) -> bytes:
         """Return all that was learned beside the heads; items by name, for any process."""

@@ -129,11 +129,12 @@ def _each(meters: dict[str, Any], what: Callable[[Any], Any]) -> dict[str, Any]:
 
 def _blend_scores(engine: Engine, chunk: Chunk) -> tuple[F32, I32]:
     """Return the blend's log-odds (B, N), -inf where it is no candidate, and its top 10."""
-    pairs = chunk.retrieval.candidates()
-    odds, _ = engine.score(chunk, pairs)
+    view = chunk.retrieval.see(chunk.retrieval.candidates())
+    pairs, (odds, _) = view.pairs, engine.score(chunk, view)
     table = np.full(chunk.retrieval.blocked.shape, -np.inf, dtype=np.float32)
     table[pairs.row, pairs.item] = odds
-    return table, best_of_each(pairs, odds, len(chunk), TOP)[0]
+    place = best_of_each(pairs, odds, len(chunk), TOP)
+    return table, np.where(place >= 0, pairs.item[place], -1) if len(pairs) else place
 
 
 def _ranks(table: F32, rows: NDArray[np.intp], items: NDArray[np.intp]) -> NDArray[np.float64]:

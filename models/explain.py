@@ -11,7 +11,7 @@ from features.card import AsOf
 from features.contexts import Contexts
 from models.answer import Answer, Listed, Reason
 from models.engine import Chunk, Engine, Lists
-from models.retrieval import Pairs, Retrieval
+from models.retrieval import Retrieval, View
 from models.signals import CHANCE
 from models.sources.neighbours import Neighbours
 
@@ -31,7 +31,7 @@ BY_CONTENT: Final = ("content", "taste")
 def _alike(engine: Engine, contexts: Contexts, item: I32) -> I32:
     """Return the history item whose text is most like each listed item's, -1 where none is."""
     past = np.where(contexts.weight > 0, contexts.items, -1)[:, :ANCHORS]
-    vectors = engine.world.catalogue.vectors
+    vectors = engine.near.vectors()
     likeness = vectors[np.maximum(item, 0)] @ vectors[np.maximum(past, 0)].transpose(0, 2, 1)
     likeness[np.broadcast_to((past < 0)[:, None, :], likeness.shape)] = 0
     rows = np.take_along_axis(past, likeness.argmax(axis=2), axis=1)
@@ -62,7 +62,9 @@ def _anchors(engine: Engine, contexts: Contexts, item: I32, named: I32) -> I32:
     return anchor
 
 
-def reasons_of(engine: Engine, retrieval: Retrieval, lists: Lists) -> list[list[list[Reason]]]:
+def reasons_of(
+    engine: Engine, retrieval: Retrieval, lists: Lists, view: View
+) -> list[list[list[Reason]]]:
     """Return the strongest reasons for every item of every list.
 
     A share is a source's part of all that raised the item's score; what lowered
@@ -72,9 +74,7 @@ def reasons_of(engine: Engine, retrieval: Retrieval, lists: Lists) -> list[list[
     names = [name for name in engine.signals.owners if name != CHANCE]
     kept = [engine.signals.owners.index(name) for name in names]
     part = np.maximum(lists.part[:, :, kept], 0)
-    rows = np.repeat(np.arange(len(lists.item), dtype=np.int32), lists.item.shape[1])
-    listed = Pairs(rows, np.maximum(lists.item, 0).ravel())
-    knows = retrieval.scores(listed).T.reshape(*lists.item.shape, len(retrieval.tables)) > 0
+    knows = view.score.T.reshape(*lists.item.shape, len(view.score)) > 0
     sources = part[:, :, : knows.shape[2]]
     sources[~knows] = 0
     # Early on nothing has a weight that raises the score: who knows the item then shares alike.
@@ -114,9 +114,9 @@ def compose(
     now
         Epoch milliseconds to write into the answers.
     """
-    lists = engine.finish(chunk)
+    lists, view = engine.finish(chunk)
     ids = engine.world.catalogue.ids
-    reasons = reasons_of(engine, chunk.retrieval, lists)
+    reasons = reasons_of(engine, chunk.retrieval, lists, view)
     spoke = (chunk.retrieval.top[:, :, 0] >= 0).T.tolist()
     names = [source.name for source in engine.sources]
     chances, items = np.round(lists.chance, 6).tolist(), lists.item.tolist()

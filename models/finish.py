@@ -7,7 +7,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.retrieval import Pairs
+from models.pairs import Pairs
+from models.topk import best_first
 
 __all__ = ["best_of_each", "diversify", "give_slots", "log_sums"]
 
@@ -21,17 +22,15 @@ DIVERSE_POOL: Final = 50
 """Best candidates that MMR chooses from."""
 
 
-def best_of_each(
-    pairs: Pairs, scores: NDArray[np.floating], n_rows: int, n: int
-) -> tuple[I32, I32]:
-    """Return each question's n best pairs.
+def best_of_each(pairs: Pairs, scores: NDArray[np.floating], n_rows: int, n: int) -> I32:
+    """Return where each question's n best pairs stand among them.
 
     Parameters
     ----------
     pairs
         M pairs, ordered by question.
     scores
-        (M,) more is better; ties are broken by item row.
+        (M,) more is better; equal ones, to seven digits, go as they stand.
     n_rows
         Number of questions B.
     n
@@ -39,34 +38,40 @@ def best_of_each(
 
     Returns
     -------
-    item, place
-        Both (B, n): item rows, and places in ``pairs``; -1 where there are fewer.
+    place
+        (B, n) places in ``pairs``, best first; -1 where there are fewer.
     """
-    order = np.lexsort((pairs.item, -scores, pairs.row))
     counts = np.bincount(pairs.row, minlength=n_rows)
-    within = np.arange(len(pairs)) - np.repeat(np.cumsum(counts) - counts, counts)
-    keep = within < n
-    item = np.full((n_rows, n), -1, dtype=np.int32)
     place = np.full((n_rows, n), -1, dtype=np.int32)
-    rows = pairs.row[order][keep]
-    item[rows, within[keep]] = pairs.item[order][keep]
-    place[rows, within[keep]] = order[keep]
-    return item, place
+    order = best_first(_padded(pairs, scores, n_rows).astype(np.float32))[:, :n]
+    start = (np.cumsum(counts) - counts)[:, None]
+    place[:, : order.shape[1]] = np.where(order < counts[:, None], start + order, -1)
+    return place
 
 
-def log_sums(row: I32, scores: NDArray[np.floating], n_rows: int) -> NDArray[np.float64]:
+def log_sums(pairs: Pairs, scores: NDArray[np.floating], n_rows: int) -> NDArray[np.float64]:
     """Return each question's ``log sum exp`` of its pairs' scores, -inf where it has none.
 
     Examples
     --------
-    >>> log_sums(np.array([0, 0, 1], np.int32), np.log([1.0, 2.0, 5.0]), 3).round(3).tolist()
+    >>> pairs = Pairs(np.array([0, 0, 1], np.int32), np.array([3, 4, 3], np.int32))
+    >>> log_sums(pairs, np.log([1.0, 2.0, 5.0]), 3).round(3).tolist()
     [1.099, 1.609, -inf]
     """
-    most = np.full(n_rows, -np.inf)
-    np.maximum.at(most, row, scores)
-    total = np.bincount(row, np.exp(scores - most[row]), n_rows)
+    table = _padded(pairs, scores, n_rows)
+    most = table.max(axis=1, keepdims=True)
+    most[~np.isfinite(most)] = 0
     with np.errstate(divide="ignore"):
-        return np.where(np.isfinite(most), most, 0) + np.log(total)
+        return np.asarray(np.log(np.exp(table - most).sum(axis=1)) + most[:, 0])
+
+
+def _padded(pairs: Pairs, scores: NDArray[np.floating], n_rows: int) -> NDArray[np.float64]:
+    """Return scores by question, -inf beyond its last pair: (B, the most of any)."""
+    counts = np.bincount(pairs.row, minlength=n_rows)
+    within = np.arange(len(pairs)) - (np.cumsum(counts) - counts)[pairs.row]
+    table = np.full((n_rows, int(counts.max(initial=1))), -np.inf)
+    table[pairs.row, within] = scores
+    return table
 
 
 def diversify(item: I32, scores: F32, vectors: F32, strength: float) -> I32:

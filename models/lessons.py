@@ -23,7 +23,7 @@ from models.draw import chance
 from models.engine import Chunk, Engine
 from models.learner import Learner
 from models.open_list import OpenList
-from models.retrieval import Pairs
+from models.pairs import Pairs
 from models.sources.base import Positive
 from stream.events import Event, Interaction, Merge, Ranking
 
@@ -302,9 +302,8 @@ class Lessons:
         rows = np.array([s.question - chunk.first for s in taken], dtype=np.int32)
         items = np.array([s.item for s in taken], dtype=np.int32)
         pairs = retrieval.candidates(np.unique(rows))
-        x = self.engine.signals.of(retrieval, pairs, chunk.segment)
-        mine = Pairs(rows, items)
-        lift = retrieval.lift(mine, retrieval.scores(mine))
+        x = self.engine.signals.of(retrieval, retrieval.see(pairs), chunk.segment)
+        lift = retrieval.see(Pairs(rows, items)).lift.T
         bounds = np.searchsorted(pairs.row, [rows, rows + 1]).T
         for place, (step, (first, end)) in enumerate(zip(taken, bounds.tolist(), strict=True)):
             step.segment, step.lift = int(chunk.segment[rows[place]]), lift[place]
@@ -319,7 +318,8 @@ class Lessons:
         asked = np.array([step.question - chunk.first for step in shown], dtype=np.int32)
         counts = [len(rows) for rows in lists]
         pairs = Pairs(np.repeat(asked, counts), np.concatenate(lists))
-        x_all = self.engine.signals.of(chunk.retrieval, pairs, chunk.segment)
+        view = chunk.retrieval.see(pairs)
+        x_all = self.engine.signals.of(chunk.retrieval, view, chunk.segment)
         parts = np.split(x_all, np.cumsum(counts)[:-1])
         for step, rows, group, part in zip(
             shown, lists, chunk.segment[asked].tolist(), parts, strict=True

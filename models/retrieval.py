@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from features.contexts import Contexts
+from models.pairs import Pairs, Slots, union
+from models.scores import Blocked, Scores
 from models.sources.base import Source
-from models.topk import top_k
 
-__all__ = ["Pairs", "Retrieval", "retrieve"]
+__all__ = ["Retrieval", "View", "retrieve"]
 
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
@@ -21,15 +23,36 @@ TINY = np.float32(1e-9)
 
 
 @dataclass(frozen=True, slots=True)
-class Pairs:
-    """M (question, item) pairs, ordered by question."""
+class View:
+    """What S sources say of M pairs.
 
-    row: I32
-    item: I32
+    Attributes
+    ----------
+    pairs
+        The pairs.
+    slots, place
+        Finds a pair, and (M,) where it finds each of them.
+    score
+        (S, M) each source's score, 0 where the item is not allowed.
+    rank
+        (S, M) its rank within the source, from 0; K where it is out of the top K.
+    lift
+        (S, M) how much more likely than by pure chance the source holds it; 0 where the
+        source says nothing to the question.
+    """
 
-    def __len__(self) -> int:
-        """Return M."""
-        return len(self.row)
+    pairs: Pairs
+    slots: Slots
+    place: I32
+    score: F32
+    rank: NDArray[np.int16]
+    lift: F32
+
+    def take(self, places: NDArray[np.integer]) -> Self:
+        """Return the same of some of the pairs."""
+        pairs = Pairs(self.pairs.row[places], self.pairs.item[places])
+        columns = (self.score[:, places], self.rank[:, places], self.lift[:, places])
+        return type(self)(pairs, self.slots, self.place[places], *columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +63,10 @@ class Retrieval:
     ----------
     contexts
         The questions.
-    tables
-        S tables of scores, (B, N), or (1, N) where all questions have the same; 0 where a
-        source says nothing. What stands in them for blocked items is of no meaning.
+    scores
+        What each source says.
     blocked
-        (B, N) items that are not allowed.
+        What is not allowed.
     top
         (S, B, K) rows of the best items of each source, best first; -1 beyond the last
         one with a positive score.
@@ -53,19 +75,19 @@ class Retrieval:
     """
 
     contexts: Contexts
-    tables: Sequence[F32]
-    blocked: NDArray[np.bool_]
+    scores: Sequence[Scores]
+    blocked: Blocked
     top: I32
     mean: F32
 
     @property
     def size(self) -> int:
         """N."""
-        return int(self.blocked.shape[1])
+        return self.blocked.shape[1]
 
     def table(self, source: int) -> F32:
         """Return a source's scores, (B, N), -1 where an item is not allowed."""
-        return np.where(self.blocked, np.float32(-1), self.tables[source])
+        return np.where(self.blocked.table(), np.float32(-1), self.scores[source].table())
 
     def candidates(self, rows: I32 | None = None) -> Pairs:
         """Return the union of all sources' top K as pairs, of some questions or of all.
@@ -76,52 +98,34 @@ class Retrieval:
             Questions, ascending; None for all.
         """
         top = self.top if rows is None else self.top[:, rows]
-        n_sources, n_rows, k = top.shape
-        proposed = np.zeros((n_rows, self.size), dtype=bool)
-        flat = top.transpose(1, 0, 2).reshape(n_rows, n_sources * k)
-        row = np.broadcast_to(np.arange(n_rows)[:, None], flat.shape)
-        valid = flat >= 0
-        proposed[row[valid], flat[valid]] = True
-        at, items = np.nonzero(proposed)
-        asked = at if rows is None else rows[at]
-        return Pairs(asked.astype(np.int32), items.astype(np.int32))
+        proposed = top.transpose(1, 0, 2).reshape(top.shape[1], -1)
+        return union(proposed, self.size, rows)
 
-    def scores(self, pairs: Pairs) -> F32:
-        """Return each source's score of each pair, 0 where it is not allowed: (S, M)."""
-        found = np.empty((len(self.tables), len(pairs)), dtype=np.float32)
-        place = pairs.row.astype(np.int64) * self.size + pairs.item
-        for table, its in zip(self.tables, found, strict=True):
-            table.take(pairs.item if len(table) == 1 else place, out=its)
-        found[:, self.blocked.take(place)] = 0
-        return found
-
-    def ranks(self, pairs: Pairs) -> NDArray[np.int16]:
-        """Return each pair's rank within each source, (S, M): from 0; K where out of the top K."""
-        k = self.top.shape[2]
-        found = np.empty((len(self.top), len(pairs)), dtype=np.int16)
-        place = pairs.row.astype(np.int64) * self.size + pairs.item
-        row = (np.arange(len(self.blocked)) * self.size)[:, None]
-        rank = np.full(self.blocked.size, k, dtype=np.int16)
-        for top, its in zip(self.top, found, strict=True):
-            there = top >= 0
-            best = (row + top)[there]
-            rank[best] = np.nonzero(there)[1]
-            rank.take(place, out=its)
-            rank[best] = k
-        return found
-
-    def lift(self, pairs: Pairs, scores: F32) -> F32:
-        """Return how much more likely than by pure chance each source holds each pair: (M, S).
-
-        A source that says nothing to a question lifts nothing: 0.
-        """
+    def see(self, pairs: Pairs) -> View:
+        """Return what all sources say of M pairs."""
+        slots = Slots(pairs, *self.blocked.shape)
+        score = np.stack([scores.at(slots) for scores in self.scores])
+        rank = self._ranks(slots)
+        place = slots.find(pairs.row, pairs.item)
+        if (place != np.arange(len(pairs))).any():  # of a pair that is there twice one was found
+            score, rank = score[:, place], rank[:, place]
+        if self.blocked.any:
+            score[:, self.blocked.of(pairs.row, pairs.item)] = 0
         mean = self.mean[:, pairs.row]
-        return np.where(mean > 0, scores / np.maximum(mean, TINY), 0).T
+        lift = np.where(mean > 0, score / np.maximum(mean, TINY), 0)
+        return View(pairs, slots, place, score, rank, lift)
+
+    def _ranks(self, slots: Slots) -> NDArray[np.int16]:
+        k = self.top.shape[2]
+        ranks = np.full((len(self.top), len(slots)), k, dtype=np.int16)
+        source, row, rank = np.nonzero(self.top >= 0)
+        place = slots.find(row, self.top[source, row, rank])
+        there = place >= 0
+        ranks[source[there], place[there]] = rank[there]
+        return ranks
 
 
-def retrieve(
-    sources: Sequence[Source], contexts: Contexts, blocked: NDArray[np.bool_], k: int
-) -> Retrieval:
+def retrieve(sources: Sequence[Source], contexts: Contexts, blocked: Blocked, k: int) -> Retrieval:
     """Ask all sources.
 
     Parameters
@@ -131,46 +135,17 @@ def retrieve(
     contexts
         B questions.
     blocked
-        (B, N) items that may not be recommended.
+        What may not be recommended.
     k
         How many items each source proposes.
     """
     n_rows, n_items = blocked.shape
     k = min(k, n_items)
-    tables = []
+    scores = [source.score(contexts) for source in sources]
     top = np.full((len(sources), n_rows, k), -1, dtype=np.int32)
     mean = np.empty((len(sources), n_rows), dtype=np.float32)
-    hidden = np.flatnonzero(blocked)
-    for place, source in enumerate(sources):
-        given = source.score(contexts)
-        shared = n_rows > 1 and given.strides[0] == 0
-        tables.append(table := given[:1] if shared else _own(given))
-        mean[place] = table.mean(axis=1)
-        if not mean[place].any():  # it says nothing to anybody
-            continue
-        if shared:
-            top[place] = _shared_top(table, blocked, k)
-            continue
-        if len(hidden):
-            table.reshape(-1)[hidden] = -1
-        top[place] = top_k(table, k)
-    return Retrieval(contexts, tables, blocked, top, mean)
-
-
-def _own(table: F32) -> F32:
-    """Return a table that may be written to, row after row in memory: itself, if it may."""
-    return np.require(table, requirements=["C", "W"])
-
-
-def _shared_top(row: F32, blocked: NDArray[np.bool_], k: int) -> I32:
-    """Return the top k of one row of scores for everybody, less what each may not see."""
-    most = int(blocked.sum(axis=1).max(initial=0))
-    best = top_k(row, min(row.shape[1], k + most))[0]
-    best = best[best >= 0]
-    hidden = blocked[:, best]
-    order = np.argsort(hidden, axis=1, kind="stable")[:, :k]
-    found = best[order].astype(np.int32)
-    found[np.take_along_axis(hidden, order, axis=1)] = -1
-    top = np.full((len(blocked), k), -1, dtype=np.int32)
-    top[:, : found.shape[1]] = found
-    return top
+    for place, its in enumerate(scores):
+        mean[place] = its.mean()
+        if mean[place].any():  # else it says nothing to anybody
+            top[place] = its.top(blocked, k)
+    return Retrieval(contexts, scores, blocked, top, mean)

@@ -7,6 +7,7 @@ drift apart. Every feature is 0 where nothing is known.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 
 from features.contexts import Contexts
 from models.mixture import Mixture
-from models.retrieval import Pairs, Retrieval
+from models.pairs import Pairs
+from models.retrieval import Retrieval, View
 from models.sources.base import Source, World
 from models.sources.popular import affinity
 
@@ -104,54 +106,52 @@ class Signals:
         self.prior["log_mixture"] = 1.0
         self.mixture = Mixture(len(sources), len(SEGMENTS))
 
-    def of(self, retrieval: Retrieval, pairs: Pairs, segment: I32) -> F32:
+    def of(self, retrieval: Retrieval, view: View, segment: I32) -> F32:
         """Return the features of M pairs: (M, F).
 
         Parameters
         ----------
         retrieval
             The sources' view of B questions.
-        pairs
-            M pairs.
+        view
+            What they say of M pairs.
         segment
             (B,) segments of the questions.
         """
-        scores, rank = retrieval.scores(pairs), retrieval.ranks(pairs)
-        k = np.float32(retrieval.top.shape[2])
-        lift = retrieval.lift(pairs, scores)
-        speaks = retrieval.mean[:, pairs.row] > 0
-        height = 1 - np.log((3 + rank.astype(np.float32)) / 3) / np.log((3 + k) / 3)
-        contexts, group = retrieval.contexts, segment[pairs.row]
+        contexts, pairs = retrieval.contexts, view.pairs
         owned, ignored, catalogue = contexts.owned, contexts.ignored, self._world.catalogue
-        present = _visited(contexts)
-        columns = [
-            *np.where(speaks, np.log(lift.T + FAINT), 0),
-            *height,
-            np.minimum(_lookup(owned.row, owned.item, owned.count, pairs), 1),
-            np.minimum(_lookup(*present, pairs), 1),
-            np.log1p(_lookup(ignored.row, ignored.item, ignored.count, pairs)),
+        speaks, sources = retrieval.mean[:, pairs.row] > 0, len(view.lift)
+        x = np.empty((len(self.names), len(pairs)), dtype=np.float32)
+        heard = np.log(view.lift + np.float32(FAINT), out=x[:sources])
+        heard[~speaks] = 0
+        np.take(_heights(retrieval.top.shape[2]), view.rank, out=x[sources : 2 * sources])
+        mixed = self.mixture.lift(view.lift.T, segment[pairs.row])
+        x[2 * sources :] = [
+            np.minimum(_lookup(owned.row, owned.item, owned.count, view), 1),
+            np.minimum(_lookup(*_visited(contexts), view), 1),
+            np.log1p(_lookup(ignored.row, ignored.item, ignored.count, view)),
             self._price(contexts, pairs),
             self._interest(contexts, pairs, catalogue.category, catalogue.category_names),
             self._interest(contexts, pairs, catalogue.brand[:, None], catalogue.brand_names),
             self._rate(pairs),
-            np.sqrt(mixed := self.mixture.lift(lift, group)),
+            np.sqrt(mixed),
             np.log(mixed + NEVER),
         ]
-        return np.stack(columns, axis=1).astype(np.float32)
+        return np.ascontiguousarray(x.T)
 
-    def credit(self, retrieval: Retrieval, pairs: Pairs, segment: I32, given: F32) -> F32:
+    def credit(self, view: View, segment: I32, given: F32) -> F32:
         """Return what each owner contributes to M scores; sums to them: (M, owners).
 
         Parameters
         ----------
-        retrieval, pairs, segment
+        view, segment
             As in :meth:`of`.
         given
             (M, F) features times weights.
         """
         part = given @ self._owned_by
-        lift = retrieval.lift(pairs, retrieval.scores(pairs))
-        responsible = self.mixture.responsible(lift, segment[pairs.row])
+        lift = view.lift.T
+        responsible = self.mixture.responsible(lift, segment[view.pairs.row])
         credited = given[:, self._mixed].sum(axis=1, keepdims=True) * responsible
         part[:, : lift.shape[1]] += credited[:, :-1]
         part[:, -1] += credited[:, -1]
@@ -196,16 +196,17 @@ def _visited(contexts: Contexts) -> tuple[I32, I32, F32]:
     return row.astype(np.int32), item, np.ones(len(row), dtype=np.float32)
 
 
-def _lookup(row: I32, item: I32, value: F32, pairs: Pairs) -> F32:
+def _lookup(row: I32, item: I32, value: F32, view: View) -> F32:
     """Return ``value`` of the (row, item) entries that are among the pairs, else 0."""
-    found = np.zeros(len(pairs), dtype=np.float32)
-    if not len(row):
-        return found
-    width = np.int64(max(item.max(), pairs.item.max(initial=0)) + 1)
-    keys = row.astype(np.int64) * width + item
-    order = np.argsort(keys, kind="stable")
-    wanted = pairs.row.astype(np.int64) * width + pairs.item
-    at = np.minimum(np.searchsorted(keys[order], wanted), len(keys) - 1)
-    hit = keys[order][at] == wanted
-    found[hit] = value[order][at[hit]]
-    return found
+    found = np.zeros(len(view.slots), dtype=np.float32)
+    place = view.slots.find(row, item)
+    there = place >= 0
+    found[place[there]] = value[there]
+    return found[view.place]
+
+
+@lru_cache(maxsize=8)
+def _heights(k: int) -> F32:
+    """Return how high each rank from 0 to K is, from 1 down to 0: (K + 1,)."""
+    rank = np.arange(k + 1, dtype=np.float32)
+    return np.asarray(1 - np.log((3 + rank) / 3) / np.log((3 + np.float32(k)) / 3), np.float32)

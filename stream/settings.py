@@ -172,6 +172,9 @@ class SourcesSettings(_Group):
         (), description="names of the sources to use; empty = all of them"
     )
     top: int = Setting(50, ge=1, le=1000, description="candidates that each source proposes")
+    content_axes: int = Setting(
+        64, ge=0, description="main axes on which content is compared; 0 = all of a vector"
+    )
 
 
 class BlendSettings(_Group):

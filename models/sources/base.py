@@ -13,6 +13,7 @@ from features.catalogue import Catalogue
 from features.contexts import Contexts, Entry
 from models.arrays import Arrays
 from models.item_stats import ItemStats
+from models.scores import Scores
 
 __all__ = ["F32", "Given", "I64", "Positive", "Source", "World"]
 
@@ -76,10 +77,9 @@ class Source(Protocol):
 
     name: str
 
-    def score(self, contexts: Contexts) -> F32:
-        """Return (B, N) scores: 0 says nothing about an item, more is better, never negative.
+    def score(self, contexts: Contexts) -> Scores:
+        """Return scores of B questions and N items, in the form that is cheapest to make.
 
-        The array is the caller's from then on. One row for all of them may be broadcast.
         Called once a micro-batch, with at least one item in the catalogue; must not loop
         over items or keep the contexts.
         """

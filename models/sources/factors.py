@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from features.columns import Column
 from features.contexts import Contexts
 from models.arrays import Arrays
+from models.scores import Scores, Table
 from models.sources.base import F32, I64, Positive, World
 
 __all__ = ["Factors"]
@@ -59,8 +60,8 @@ class Factors:
         self._taken = Column(np.float64, fill=0)
         self._waiting: list[Positive] = []
 
-    def score(self, contexts: Contexts) -> F32:
-        """Return the softmax's odds against the catalogue's mean, cut at 0: (B, N).
+    def score(self, contexts: Contexts) -> Scores:
+        """Return the softmax's odds against the catalogue's mean, cut at 0.
 
         Of an item that nobody has taken yet they say nothing: 0.
         """
@@ -69,9 +70,12 @@ class Factors:
         weight = DECAY ** np.arange(items.shape[1], dtype=np.float32)
         weight = np.where((items >= 0) & (contexts.weight[:, :WINDOW] > 0), weight, 0)
         user = self._user(items, weight.astype(np.float32))
-        odds = user @ self._next.rows.T
-        lift = np.where(self._taken.rows > 0, np.exp(np.minimum(odds, 20)) - 1, 0)
-        return np.asarray(np.maximum(lift, 0), dtype=np.float32)
+        lift = user @ self._next.rows.T
+        np.minimum(lift, np.float32(20), out=lift)
+        np.expm1(lift, out=lift)
+        np.maximum(lift, 0, out=lift)
+        lift *= self._taken.rows > 0
+        return Table.of(lift)
 
     def _user(self, items: NDArray[np.integer], weight: F32) -> F32:
         share = weight / np.sqrt(np.maximum(weight.sum(axis=1, keepdims=True), 1e-6))

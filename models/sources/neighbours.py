@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from features.contexts import Contexts
 from features.parts.base import DAY_MS
 from models.item_state import HALF_LIVES_MS
-from models.sources.base import F32, Given, World
+from models.pairs import Pairs, Slots
+from models.scores import Scores, Sparse
+from models.sources.base import Given, World
 
 __all__ = ["Horizon", "Neighbours"]
 
 F64 = NDArray[np.float64]
 I32 = NDArray[np.int32]
-
-TRANSITIONS: Final = 200_000
-"""Transitions that are looked at at once."""
+I64 = NDArray[np.int64]
 
 SMOOTH: Final = 0.3
 """Added to the counts, so that rare items do not lead by chance."""
@@ -70,18 +70,16 @@ class Neighbours(Given):
         self.name = name
         self._world, self._horizon = world, horizon
 
-    def score(self, contexts: Contexts) -> F32:
-        """Return the decayed sums (B, N)."""
-        n_items, rarity = len(self._world.catalogue), self._count(contexts)
-        rarity = rarity ** self._horizon.powers[1]
-        scores = np.empty((len(contexts), n_items), dtype=np.float32)
-        for part, followers, value in self._transitions(contexts.items, self._weight(contexts)):
-            size = len(followers)
-            flat = followers + (np.arange(size) * n_items)[:, None, None]
-            valid = followers >= 0
-            table = np.bincount(flat[valid], value[valid], size * n_items).reshape(size, n_items)
-            np.divide(table, rarity, out=scores[part], casting="same_kind")
-        return scores
+    def score(self, contexts: Contexts) -> Scores:
+        """Return the decayed sums."""
+        shape = (len(contexts), len(self._world.catalogue))
+        row, column, weight, past = self._asked(contexts)
+        size = (shape[0], len(past))
+        asked = csr_array((weight, column, _starts(row, shape[0])), shape=size)
+        sums = asked @ self._following(past)
+        rarity = self._count(contexts)[sums.indices] ** self._horizon.powers[1]
+        value = (sums.data / rarity).astype(np.float32)
+        return Sparse(shape[1], sums.indptr.astype(np.int64), sums.indices, value)
 
     def origins(self, contexts: Contexts, row: I32, item: I32) -> I32:
         """Return the item of the history that gave an item most of its score.
@@ -98,27 +96,54 @@ class Neighbours(Given):
         origin
             (M,) item rows; -1 where the item follows from nothing.
         """
-        asked, place = np.unique(row, return_inverse=True)
-        items, weight = contexts.items[asked], self._weight(contexts)[asked]
         origin = np.full(len(row), -1, dtype=np.int32)
-        for part, followers, value in self._transitions(items, weight):
-            size = len(followers)
-            mine = np.flatnonzero((place >= part.start) & (place < part.stop))
-            wanted = np.full((size, len(self._world.catalogue)), -1, dtype=np.int32)
-            wanted[place[mine] - part.start, item[mine]] = mine
-            pair = wanted[np.arange(size)[:, None, None], followers]
-            found = np.nonzero((followers >= 0) & (pair >= 0) & (value > 0))
-            # the strongest first; of equal ones the latest, as they come
-            order = np.lexsort((-value[found], pair[found]))
-            named, first = np.unique(pair[found][order], return_index=True)
-            best = order[first]
-            origin[named] = items[part][found[0][best], found[1][best]]
+        named = np.zeros(len(contexts), dtype=np.bool_)
+        named[row] = True
+        asker, column, weight, past = self._asked(contexts, named)
+        following = self._following(past)
+        counts = np.diff(following.indptr)[column]
+        cause = np.repeat(np.arange(len(column)), counts)
+        within = np.arange(len(cause)) - np.repeat(np.cumsum(counts) - counts, counts)
+        entry = following.indptr[column][cause] + within
+        slots = Slots(Pairs(row, item), len(contexts), len(self._world.catalogue))
+        place = slots.find(asker[cause], following.indices[entry])
+        given = following.data[entry] * weight[cause]
+        found = np.flatnonzero((place >= 0) & (given > 0))
+        # the strongest first; of equal ones the latest, as they come
+        order = found[np.lexsort((-given[found], place[found]))]
+        its, first = np.unique(place[order], return_index=True)
+        origin[its] = past[column[cause[order[first]]]]
         return origin
 
     def _count(self, contexts: Contexts) -> F64:
         """Return the decayed counts of all items: (N,)."""
         count: F64 = self._world.stats.popularity(int(contexts.now.max()))[MONTH] + SMOOTH
         return count
+
+    def _asked(
+        self, contexts: Contexts, named: NDArray[np.bool_] | None = None
+    ) -> tuple[I64, I64, F64, I32]:
+        """Return what is asked of which past items.
+
+        Parameters
+        ----------
+        contexts
+            B questions.
+        named
+            (B,) those that matter; None for all.
+
+        Returns
+        -------
+        row, column, weight, past
+            (A,) question, place among the past items, and weight of each interaction within
+            the window, ordered by question, latest first; and the past items' rows.
+        """
+        weight = self._weight(contexts)
+        if named is not None:
+            weight[~named] = 0
+        row, place = np.nonzero(weight)
+        past, column = np.unique(contexts.items[row, place], return_inverse=True)
+        return row, column, weight[row, place], past
 
     def _weight(self, contexts: Contexts) -> F64:
         """Return the weight of each interaction within the window: (B, at most window)."""
@@ -134,20 +159,16 @@ class Neighbours(Given):
         faded: F64 = weight * np.exp2(-age) / self._count(contexts)[past] ** horizon.powers[0]
         return faded
 
-    def _transitions(self, items: I32, weight: F64) -> Iterator[tuple[slice, I32, F64]]:
-        """Yield what follows, so many questions at a time that it fits in memory.
+    def _following(self, past: I32) -> csr_array:
+        """Return the transitions from past items to all: (len(past), N)."""
+        followers, strength = self._world.stats.successors(past)
+        there = followers >= 0
+        start = np.zeros(len(past) + 1, dtype=np.int64)
+        np.cumsum(there.sum(axis=1), out=start[1:])
+        shape = (len(past), len(self._world.catalogue))
+        return csr_array((strength[there].astype(np.float64), followers[there], start), shape=shape)
 
-        Yields
-        ------
-        part, followers, value
-            Which questions; (b, window, served) rows of the followers, -1 where there
-            is none, and what each adds to its item's sum.
-        """
-        items = items[:, : weight.shape[1]]
-        successors = self._world.stats.successors
-        each = items.shape[1] * successors(items[:1, :1])[0].size
-        step = max(1, TRANSITIONS // max(1, each))
-        for first in range(0, len(items), step):
-            part = slice(first, min(first + step, len(items)))
-            followers, strength = successors(items[part])
-            yield part, followers, strength * weight[part, :, None]
+
+def _starts(row: I64, n_rows: int) -> I64:
+    """Return where each row's entries begin, and the end: (n_rows + 1,)."""
+    return np.searchsorted(row, np.arange(n_rows + 1))

@@ -12,7 +12,8 @@ from features.columns import Column
 from features.contexts import Contexts
 from features.parts.base import DAY_MS
 from models.arrays import Arrays
-from models.sources.base import F32, I64, Given, Positive, World
+from models.scores import Row, Scores, Sparse
+from models.sources.base import I64, Given, Positive, World
 
 __all__ = ["Fresh", "Repeat"]
 
@@ -50,23 +51,22 @@ class Repeat:
         self._hit = np.zeros(SHAPE)
         self._items = Column(np.float64, fill=0, width=2)
 
-    def score(self, contexts: Contexts) -> F32:
-        """Return chance x lift for items owned before this visit, else 0: (B, N)."""
-        scores = np.zeros((len(contexts), len(self._world.catalogue)), dtype=np.float32)
+    def score(self, contexts: Contexts) -> Scores:
+        """Return chance x lift for items owned before this visit."""
         owned = contexts.owned
         earlier = owned.back > 0
         row, item = owned.row[earlier], owned.item[earlier]
         cells = _cells(owned.count[earlier], owned.back[earlier], owned.age[earlier])
-        scores[row, item] = self._chance()[cells] * self._lift()[item]
-        return scores
+        value = self._chance()[cells] * self._lift(item)
+        return Sparse.of(row, item, value, (len(contexts), len(self._world.catalogue)))
 
     def _chance(self) -> NDArray[np.float64]:
         mean = (self._hit.sum() + 1) / (self._exposed.sum() + 20)
         return np.asarray((self._hit + PRIOR_CELL * mean) / (self._exposed + PRIOR_CELL))
 
-    def _lift(self) -> NDArray[np.float64]:
+    def _lift(self, item: NDArray[np.int32]) -> NDArray[np.float64]:
         self._items.grow(len(self._world.catalogue))
-        hits, expected = self._items.rows.T
+        hits, expected = self._items.rows[item].T
         return np.asarray((hits + PRIOR_ITEM) / (expected + PRIOR_ITEM))
 
     def learn(self, positives: Sequence[Positive]) -> None:
@@ -121,25 +121,24 @@ class Routine(Given):
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def score(self, contexts: Contexts) -> F32:
-        """Return the decayed counts of followers within their visits: (B, N)."""
+    def score(self, contexts: Contexts) -> Scores:
+        """Return the decayed counts of followers within their visits."""
         items, back = contexts.items, contexts.back
         taken = (items >= 0) & (contexts.weight > 0)
-        n_rows, n_items = len(contexts), len(self._world.catalogue)
-        places: list[NDArray[np.intp]] = []
+        found: list[NDArray[np.intp]] = []
         weights: list[NDArray[np.float64]] = []
         for recent in range(min(ROUTINE_LAST, items.shape[1])):
             same = (items == items[:, recent : recent + 1]) & taken & taken[:, recent, None]
             same &= back > back[:, recent, None]
             for ahead in range(1, ROUTINE_AHEAD + 1):
                 row, place = np.nonzero(same[:, ahead:])
-                within = back[row, place] == back[row, place + ahead]
-                row, place = row[within], place[within]
+                follows = (back[row, place] == back[row, place + ahead]) & taken[row, place]
+                found.append(np.stack([row, items[row, place]])[:, follows])
                 weight = ROUTINE_DECAY ** (recent + ahead - 1)
-                places.append(row * n_items + items[row, place])
-                weights.append(np.where(taken[row, place], weight, 0))
-        flat = np.bincount(np.concatenate(places), np.concatenate(weights), n_rows * n_items)
-        return flat.reshape(n_rows, n_items).astype(np.float32)
+                weights.append(np.full(found[-1].shape[1], weight))
+        row, item = np.concatenate(found, axis=1)
+        shape = (len(contexts), len(self._world.catalogue))
+        return Sparse.of(row, item.astype(np.int32), np.concatenate(weights), shape)
 
 
 ROUTINE_LAST: Final = 3
@@ -169,15 +168,14 @@ class Fresh(Given):
         self._world = world
         self._half_life = half_life_days
 
-    def score(self, contexts: Contexts) -> F32:
-        """Return the novelty, 0 for items that were there at the start: (B, N)."""
+    def score(self, contexts: Contexts) -> Scores:
+        """Return the novelty, 0 for items that were there at the start."""
         first = self._world.catalogue.first_seen
         known = first > 0
         start = int(first[known].min()) if known.any() else 0
         age = np.maximum(contexts.now.max() - first, 0) / DAY_MS
         novelty = np.where(known & (first > start), np.exp2(-age / self._half_life), 0)
-        row = np.where(novelty < NOT_NEW, 0, novelty).astype(np.float32)
-        return np.broadcast_to(row, (len(contexts), len(row)))
+        return Row(np.where(novelty < NOT_NEW, 0, novelty).astype(np.float32))
 
 
 NOT_NEW: Final = 1e-3

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from features.contexts import Contexts
 from models.item_state import HALF_LIVES_MS
+from models.scores import Row, Scores, Table, silence
 from models.sources.base import F32, Given, World
 
 __all__ = ["CategoryTrend", "Popular", "affinity"]
@@ -32,11 +33,10 @@ class Popular(Given):
         self._world = world
         self._life = LIVES.index(life)
 
-    def score(self, contexts: Contexts) -> F32:
-        """Return the decayed positives as of the latest question: (B, N)."""
+    def score(self, contexts: Contexts) -> Scores:
+        """Return the decayed positives as of the latest question."""
         popularity = self._world.stats.popularity(int(contexts.now.max()))[self._life]
-        row = popularity.astype(np.float32)
-        return np.broadcast_to(row, (len(contexts), len(row)))
+        return Row(popularity.astype(np.float32))
 
 
 class CategoryTrend(Given):
@@ -50,13 +50,13 @@ class CategoryTrend(Given):
         self._places: list[tuple[I32, I32]] = []
         self._seen = (-1, -1)
 
-    def score(self, contexts: Contexts) -> F32:
+    def score(self, contexts: Contexts) -> Scores:
         """Return affinity x popularity share within the category, summed over categories."""
         catalogue = self._world.catalogue
         n_items, n_categories = len(catalogue), len(catalogue.category_names)
         places = self._entries()
         if not places:
-            return np.zeros((len(contexts), n_items), dtype=np.float32)
+            return silence(len(contexts), n_items)
         week = self._world.stats.popularity(int(contexts.now.max()))[LIVES.index("week")]
         total = np.zeros(n_categories)
         for item, category in places:
@@ -70,7 +70,7 @@ class CategoryTrend(Given):
         for item, category in places:
             share = (week[item] / total[category]).astype(np.float32)
             by_item[item] += by_category[category] * share[:, None]
-        return np.ascontiguousarray(np.sqrt(by_item, out=by_item).T)
+        return Table.of(np.ascontiguousarray(np.sqrt(by_item, out=by_item).T))
 
     def _entries(self) -> list[tuple[I32, I32]]:
         """Return the items with a first category and that category, with a second one, ...

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from models.projection import Centred
 from models.sources.base import Source, World
-from models.sources.content import Centred, Content, Query
+from models.sources.content import Content, Query
 from models.sources.factors import Factors
 from models.sources.neighbours import Horizon, Neighbours
 from models.sources.own import Fresh, Repeat, Routine
@@ -24,8 +25,8 @@ SOURCES: Final[dict[str, Callable[[World, Centred], Source]]] = {
     "neighbours": lambda world, _: Neighbours(world, "neighbours", SHORT),
     "last": lambda world, _: Neighbours(world, "last", LAST),
     "history": lambda world, _: Neighbours(world, "history", LONG),
-    "content": lambda world, near: Content(world, near, "content", window=5, decay=0.6),
-    "taste": lambda world, near: Content(world, near, "taste", window=30, decay=1.0),
+    "content": lambda _, near: Content(near, "content", window=5, decay=0.6),
+    "taste": lambda _, near: Content(near, "taste", window=30, decay=1.0),
     "query": lambda world, _: Query(world),
     "trending_hour": lambda world, _: Popular(world, "hour"),
     "trending_day": lambda world, _: Popular(world, "day"),
@@ -56,8 +57,19 @@ def check_names(enabled: tuple[str, ...]) -> None:
         )
 
 
-def build_sources(world: World, enabled: tuple[str, ...] = ()) -> list[Source]:
+def build_sources(
+    world: World, near: Centred | None = None, enabled: tuple[str, ...] = ()
+) -> list[Source]:
     """Return the enabled sources, all of them where none is named.
+
+    Parameters
+    ----------
+    world
+        What they know.
+    near
+        The content vectors that are compared; None takes them whole.
+    enabled
+        Their names.
 
     Raises
     ------
@@ -65,6 +77,6 @@ def build_sources(world: World, enabled: tuple[str, ...] = ()) -> list[Source]:
         A name is not a source.
     """
     check_names(enabled)
-    near = Centred(world)
+    near = near or Centred(world.catalogue)
     chosen = [build for name, build in SOURCES.items() if not enabled or name in enabled]
     return [build(world, near) for build in chosen]

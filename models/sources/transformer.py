@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.contexts import Contexts
+from models.scores import Scores, Table, silence
 from models.sources.base import F32, Given, QueryVectors, World
 
 __all__ = ["Network", "Transformer"]
@@ -62,23 +63,31 @@ class Transformer(Given):
         """Serve another model from the next batch on, or none."""
         self._loaded = loaded
 
-    def score(self, contexts: Contexts) -> F32:
-        """Return the chances against an even guess, less 1, cut at 0: (B, N)."""
+    def score(self, contexts: Contexts) -> Scores:
+        """Return the chances against an even guess, less 1, cut at 0."""
         catalogue = self._world.catalogue
         shape = (len(contexts), len(catalogue))
         known = np.flatnonzero((contexts.weight > 0).any(axis=1))
         if self._loaded is None or not len(known):
-            return np.broadcast_to(np.zeros((1, shape[1]), dtype=np.float32), shape)
-        scores = np.zeros(shape, dtype=np.float32)
+            return silence(*shape)
         if self._loaded.seen != (catalogue.version, len(catalogue)):
             self._loaded = self._loaded.over(*self.place())
-        scores[known] = self._lift(self._loaded.odds(contexts, known, self._world.queries))
-        return scores
+        lift = self._lift(self._loaded.odds(contexts, known, self._world.queries))
+        if len(known) < len(contexts):
+            scores = np.zeros(shape, dtype=np.float32)
+            scores[known] = lift
+            lift = scores
+        return Table.of(lift)
 
     def _lift(self, odds: F32) -> F32:
         alive = self._world.catalogue.alive
         if not alive.any():
             return np.zeros_like(odds)
-        most = odds[:, alive].max(axis=1, keepdims=True)
-        mean = np.log(np.exp(odds[:, alive] - most).mean(axis=1, keepdims=True)) + most
-        return np.asarray(np.maximum(np.expm1(np.minimum(odds - mean, MOST_ODDS)), 0), np.float32)
+        whole = bool(alive.all())
+        shown = odds if whole else odds[:, alive]
+        most = shown.max(axis=1, keepdims=True)
+        mean = np.log(np.exp(shown - most).mean(axis=1, keepdims=True)) + most
+        odds -= mean
+        np.minimum(odds, np.float32(MOST_ODDS), out=odds)
+        np.expm1(odds, out=odds)
+        return np.maximum(odds, 0, out=odds)

@@ -1,0 +1,114 @@
+"""Content vectors less what a catalogue's texts have in common, on their main axes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.catalogue import Catalogue
+from features.columns import Column
+
+__all__ = ["Centred"]
+
+F32 = NDArray[np.float32]
+I64 = NDArray[np.int64]
+
+ENOUGH: Final = 4
+"""Items with a vector for each axis, from which on axes are taken."""
+
+GROWN: Final = 1.25
+"""By how much there must be more of them for the axes to be taken anew."""
+
+SAMPLE: Final = 8192
+"""Items that the axes are taken from at most, evenly over the catalogue."""
+
+AT_ONCE: Final = 16_384
+"""Items projected at once: a large catalogue's vectors are not copied whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Axes:
+    """Where vectors are moved from, what they are turned onto, and of what they were taken."""
+
+    centre: F32
+    basis: F32 | None
+    items: int
+    exchanged: int
+
+
+class Centred:
+    """Unit content vectors without their mean, on the catalogue's principal axes.
+
+    Titles of one shop have much in common; without their mean, a cosine says what tells two
+    of them apart. A few dozen axes hold most of that, at a fraction of the cost.
+
+    Parameters
+    ----------
+    catalogue
+        The items.
+    axes
+        How many axes; 0 leaves the vectors as long as they are.
+    """
+
+    def __init__(self, catalogue: Catalogue, axes: int = 0) -> None:
+        self._catalogue = catalogue
+        self._width = axes if 0 < axes < catalogue.dim else 0
+        self._axes: _Axes | None = None
+        self._rows: Column[np.float32] = Column(np.float32, fill=0, width=catalogue.dim)
+        self._version = 0
+
+    def vectors(self) -> F32:
+        """Return (N, width) unit rows, zero where an item has no vector.
+
+        What was projected stays until its item changes, or until there are so many more
+        items that the axes are taken anew.
+        """
+        catalogue = self._catalogue
+        if self._stale():
+            self._axes = self._fit()
+            width = catalogue.dim if self._axes.basis is None else self._axes.basis.shape[1]
+            self._rows = Column(np.float32, fill=0, width=width)
+            self._rows.grow(len(catalogue))
+            self._project(np.arange(len(catalogue)))
+        elif self._version != catalogue.version:
+            self._rows.grow(len(catalogue))
+            changed = catalogue.changed(self._version)
+            self._project(np.arange(len(catalogue)) if changed is None else changed)
+        self._rows.grow(len(catalogue))
+        self._version = catalogue.version
+        return self._rows.rows
+
+    def _stale(self) -> bool:
+        axes, catalogue = self._axes, self._catalogue
+        if axes is None or axes.exchanged != catalogue.exchanged:
+            return True
+        return catalogue.described >= max(axes.items + 1, GROWN * axes.items)
+
+    def _fit(self) -> _Axes:
+        catalogue = self._catalogue
+        has = np.flatnonzero(catalogue.has_vector)
+        if not len(has):
+            return _Axes(np.zeros(catalogue.dim, np.float32), None, 0, catalogue.exchanged)
+        sample = has[:: -(-len(has) // SAMPLE)]
+        vectors = catalogue.vectors[sample].astype(np.float64)
+        centre, basis = vectors.mean(axis=0), None
+        if self._width and len(has) >= ENOUGH * self._width:
+            moved = vectors - centre
+            _, axes = np.linalg.eigh(moved.T @ moved)
+            basis = np.ascontiguousarray(axes[:, : -self._width - 1 : -1], dtype=np.float32)
+        return _Axes(centre.astype(np.float32), basis, len(has), catalogue.exchanged)
+
+    def _project(self, rows: I64) -> None:
+        axes, catalogue = self._axes, self._catalogue
+        assert axes is not None, "fitted before anything is projected"
+        for first in range(0, len(rows), AT_ONCE):
+            part = rows[first : first + AT_ONCE]
+            moved = catalogue.vectors[part] - axes.centre
+            if axes.basis is not None:
+                moved = moved @ axes.basis
+            length = np.linalg.norm(moved, axis=1, keepdims=True)
+            moved /= np.maximum(length, np.float32(1e-6))
+            self._rows.rows[part] = np.where(catalogue.has_vector[part, None], moved, 0)
