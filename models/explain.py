@@ -80,22 +80,34 @@ def reasons_of(
     # Early on nothing has a weight that raises the score: who knows the item then shares alike.
     sources += knows & (part.sum(axis=2, keepdims=True) <= 0)
     share = part / np.maximum(part.sum(axis=2, keepdims=True), 1e-9)
-    best = np.argsort(-share, axis=2, kind="stable")[:, :, :REASONS].astype(np.int32)
-    value = np.round(np.take_along_axis(share, best, axis=2).astype(np.float64), 3)
+    best = np.empty((*lists.item.shape, REASONS), dtype=np.int32)
+    value = np.empty(best.shape)
+    for rank in range(REASONS):  # a sort would look at all of them, for the sake of two
+        best[:, :, rank] = strongest = share.argmax(axis=2)
+        value[:, :, rank] = np.take_along_axis(share, strongest[:, :, None], axis=2)[:, :, 0]
+        np.put_along_axis(share, strongest[:, :, None], -1, axis=2)
+    value = np.round(value, 3)
     best[value <= 0] = -1
     anchors = _anchors(engine, retrieval.contexts, lists.item, best)
-    ids = engine.world.catalogue.ids
-    return [
-        [
-            [
-                Reason(names[source], its_share, ids[anchor] if anchor >= 0 else None)
-                for source, its_share, anchor in zip(*reasons, strict=True)
-                if source >= 0
-            ]
-            for reasons in zip(*of_list, strict=True)
-        ]
-        for of_list in zip(best.tolist(), value.tolist(), anchors.tolist(), strict=True)
+    return _worded(best, value, anchors, names, engine.world.catalogue.ids)
+
+
+def _worded(
+    best: I32, value: NDArray[np.float64], anchors: I32, names: list[str], ids: list[str]
+) -> list[list[list[Reason]]]:
+    """Return (B, n, k) numbers of sources, shares and anchors as reasons; -1 is none."""
+    there = best >= 0
+    chosen = zip(best[there].tolist(), value[there].tolist(), anchors[there].tolist(), strict=True)
+    flat = [
+        Reason(names[source], share, ids[anchor] if anchor >= 0 else None)
+        for source, share, anchor in chosen
     ]
+    end = np.cumsum(there.sum(axis=2).ravel())
+    start = np.concatenate([[0], end[:-1]]) if len(end) else end
+    bounds = zip(start.tolist(), end.tolist(), strict=True)
+    reasons = [flat[first:last] for first, last in bounds]
+    n_rows, n = best.shape[:2]
+    return [reasons[row * n : (row + 1) * n] for row in range(n_rows)]
 
 
 def compose(

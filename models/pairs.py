@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 __all__ = ["Pairs", "Slots", "union"]
 
+F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
 
 
@@ -24,23 +25,22 @@ class Pairs:
         return len(self.row)
 
 
-def union(proposed: I32, n_items: int, rows: I32 | None = None) -> Pairs:
+def union(proposed: I32, rows: I32 | None = None) -> Pairs:
     """Return what is proposed to each question, once, by item row.
 
     Parameters
     ----------
     proposed
         (B, n) item rows, -1 for none.
-    n_items
-        N.
     rows
         (B,) number of each question, ascending; None for 0, 1, ...
     """
-    number = np.arange(len(proposed)) if rows is None else rows.astype(np.int64)
-    keys = proposed + (number * n_items)[:, None]
-    keys = np.unique(keys[proposed >= 0])
-    row, item = np.divmod(keys, n_items)
-    return Pairs(row.astype(np.int32), item.astype(np.int32))
+    ordered = np.sort(proposed, axis=1)
+    once = ordered >= 0
+    once[:, 1:] &= ordered[:, 1:] != ordered[:, :-1]
+    row, place = np.nonzero(once)
+    asked = row if rows is None else rows[row]
+    return Pairs(asked.astype(np.int32), ordered[row, place])
 
 
 class Slots:
@@ -67,26 +67,33 @@ class Slots:
     def __init__(self, pairs: Pairs, n_rows: int, n_items: int) -> None:
         self.pairs = pairs
         number = np.arange(len(pairs), dtype=np.int32)
-        self._column = np.full(n_items, -1, dtype=np.int32)
+        self._column = np.zeros(n_items + 1, dtype=np.int32)
         self._column[pairs.item] = number
         first = self._column[pairs.item] == number
-        column = np.cumsum(first, dtype=np.int32) - np.int32(1)
-        self._column[pairs.item[first]] = column[first]
-        self._width = int(column[-1]) + 1 if len(pairs) else 0
+        width = int(first.sum())
+        # the last column is that of all who have none, also of -1: nobody stands there
+        self._column.fill(width)
+        self._column[pairs.item[first]] = np.arange(width, dtype=np.int32)
+        self._width = width + 1
         self._slot = np.full(n_rows * self._width, -1, dtype=np.int32)
-        self._slot[self._cell(pairs.row, self._column[pairs.item])] = number
+        self._slot[self._cell(pairs.row, pairs.item)] = number
 
     def __len__(self) -> int:
         """Return M."""
         return len(self.pairs)
 
-    def _cell(self, row: NDArray[np.integer], column: I32) -> NDArray[np.int64]:
-        return row.astype(np.int64) * self._width + column
+    def _cell(self, row: NDArray[np.integer], item: NDArray[np.integer]) -> I32:
+        return np.asarray(row.astype(np.int32) * np.int32(self._width) + self._column[item])
 
     def find(self, row: NDArray[np.integer], item: NDArray[np.integer]) -> I32:
-        """Return where each of n pairs stands among the M, -1 where it is not there: (n,)."""
-        column = self._column[item]
-        there = column >= 0
-        found = np.full(len(column), -1, dtype=np.int32)
-        found[there] = self._slot[self._cell(row[there], column[there])]
-        return found
+        """Return where pairs stand among the M, -1 where they do not; an item -1 never does.
+
+        Both are of one shape, or broadcast to one.
+        """
+        return np.asarray(self._slot[self._cell(row, item)])
+
+    def put(self, row: NDArray[np.integer], item: NDArray[np.integer], value: F32) -> F32:
+        """Return the values of (row, item) entries that are among the M pairs, else 0: (M,)."""
+        found = np.zeros(len(self) + 1, dtype=np.float32)
+        found[self.find(row, item)] = value  # what is not among them falls into the last one
+        return found[:-1]

@@ -58,6 +58,7 @@ class Centred:
         self._width = axes if 0 < axes < catalogue.dim else 0
         self._axes: _Axes | None = None
         self._rows: Column[np.float32] = Column(np.float32, fill=0, width=catalogue.dim)
+        self._length: Column[np.float32] = Column(np.float32, fill=0)
         self._version = 0
 
     def vectors(self) -> F32:
@@ -71,15 +72,49 @@ class Centred:
             self._axes = self._fit()
             width = catalogue.dim if self._axes.basis is None else self._axes.basis.shape[1]
             self._rows = Column(np.float32, fill=0, width=width)
-            self._rows.grow(len(catalogue))
+            self._grow()
             self._project(np.arange(len(catalogue)))
         elif self._version != catalogue.version:
-            self._rows.grow(len(catalogue))
+            self._grow()
             changed = catalogue.changed(self._version)
             self._project(np.arange(len(catalogue)) if changed is None else changed)
-        self._rows.grow(len(catalogue))
+        self._grow()
         self._version = catalogue.version
         return self._rows.rows
+
+    def cosines(self, wanted: F32, near: int) -> F32:
+        """Return cosines of other unit vectors to the items' own, the mean not taken off.
+
+        Parameters
+        ----------
+        wanted
+            (n, dim) unit rows.
+        near
+            How many of the nearest items are compared by whole vectors: of those it is the
+            cosine, of the others what the axes show of it.
+
+        Returns
+        -------
+        cosines
+            (n, N); 0 where an item has no vector.
+        """
+        vectors, axes = self.vectors(), self._axes
+        assert axes is not None, "vectors() has fitted them"
+        whole = self._catalogue.vectors
+        if axes.basis is None:
+            return np.asarray(wanted @ whole.T)
+        found = (wanted @ axes.basis) @ vectors.T
+        found *= self._length.rows
+        found += (wanted @ axes.centre)[:, None] * self._catalogue.has_vector
+        if near < found.shape[1]:  # else there are too few items for axes to matter
+            best = np.argpartition(-found, near, axis=1)[:, :near]
+            exact = (whole[best] @ wanted[:, :, None])[:, :, 0]
+            np.put_along_axis(found, best, exact, axis=1)
+        return found
+
+    def _grow(self) -> None:
+        self._rows.grow(len(self._catalogue))
+        self._length.grow(len(self._catalogue))
 
     def _stale(self) -> bool:
         axes, catalogue = self._axes, self._catalogue
@@ -111,4 +146,5 @@ class Centred:
                 moved = moved @ axes.basis
             length = np.linalg.norm(moved, axis=1, keepdims=True)
             moved /= np.maximum(length, np.float32(1e-6))
+            self._length.rows[part] = length[:, 0] * catalogue.has_vector[part]
             self._rows.rows[part] = np.where(catalogue.has_vector[part, None], moved, 0)

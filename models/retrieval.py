@@ -48,6 +48,10 @@ class View:
     rank: NDArray[np.int16]
     lift: F32
 
+    def put(self, row: I32, item: I32, value: F32) -> F32:
+        """Return the values of (row, item) entries that are among the pairs, else 0: (M,)."""
+        return self.slots.put(row, item, value)[self.place]
+
     def take(self, places: NDArray[np.integer]) -> Self:
         """Return the same of some of the pairs."""
         pairs = Pairs(self.pairs.row[places], self.pairs.item[places])
@@ -99,7 +103,7 @@ class Retrieval:
         """
         top = self.top if rows is None else self.top[:, rows]
         proposed = top.transpose(1, 0, 2).reshape(top.shape[1], -1)
-        return union(proposed, self.size, rows)
+        return union(proposed, rows)
 
     def see(self, pairs: Pairs) -> View:
         """Return what all sources say of M pairs."""
@@ -111,18 +115,19 @@ class Retrieval:
             score, rank = score[:, place], rank[:, place]
         if self.blocked.any:
             score[:, self.blocked.of(pairs.row, pairs.item)] = 0
-        mean = self.mean[:, pairs.row]
-        lift = np.where(mean > 0, score / np.maximum(mean, TINY), 0)
+        per_mean = np.where(self.mean > 0, 1 / np.maximum(self.mean, TINY), 0)
+        lift = score * per_mean[:, pairs.row]
         return View(pairs, slots, place, score, rank, lift)
 
     def _ranks(self, slots: Slots) -> NDArray[np.int16]:
-        k = self.top.shape[2]
-        ranks = np.full((len(self.top), len(slots)), k, dtype=np.int16)
-        source, row, rank = np.nonzero(self.top >= 0)
-        place = slots.find(row, self.top[source, row, rank])
-        there = place >= 0
-        ranks[source[there], place[there]] = rank[there]
-        return ranks
+        n_sources, n_rows, k = self.top.shape
+        size = len(slots) + 1
+        ranks = np.full(n_sources * size, k, dtype=np.int16)
+        place = slots.find(np.arange(n_rows)[:, None], self.top)
+        # what is not asked about, -1, falls into a column of its own: the last, which is cut off
+        place += np.arange(n_sources, dtype=np.int32)[:, None, None] * np.int32(size)
+        ranks[place] = np.arange(k, dtype=np.int16)
+        return ranks.reshape(n_sources, size)[:, :-1]
 
 
 def retrieve(sources: Sequence[Source], contexts: Contexts, blocked: Blocked, k: int) -> Retrieval:

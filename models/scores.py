@@ -189,11 +189,7 @@ class Sparse:
 
     def at(self, slots: Slots) -> F32:
         """Return the scores of M pairs: (M,)."""
-        found = np.zeros(len(slots), dtype=np.float32)
-        place = slots.find(self.rows(), self.item)
-        there = place >= 0
-        found[place[there]] = self.value[there]
-        return found
+        return slots.put(self.rows(), self.item, self.value)
 
     def table(self) -> F32:
         """Return all of them: (B, N)."""

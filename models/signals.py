@@ -118,18 +118,17 @@ class Signals:
         segment
             (B,) segments of the questions.
         """
-        contexts, pairs = retrieval.contexts, view.pairs
+        contexts, pairs, sources = retrieval.contexts, view.pairs, len(view.lift)
         owned, ignored, catalogue = contexts.owned, contexts.ignored, self._world.catalogue
-        speaks, sources = retrieval.mean[:, pairs.row] > 0, len(view.lift)
         x = np.empty((len(self.names), len(pairs)), dtype=np.float32)
         heard = np.log(view.lift + np.float32(FAINT), out=x[:sources])
-        heard[~speaks] = 0
+        heard *= (retrieval.mean > 0)[:, pairs.row]
         np.take(_heights(retrieval.top.shape[2]), view.rank, out=x[sources : 2 * sources])
         mixed = self.mixture.lift(view.lift.T, segment[pairs.row])
         x[2 * sources :] = [
-            np.minimum(_lookup(owned.row, owned.item, owned.count, view), 1),
-            np.minimum(_lookup(*_visited(contexts), view), 1),
-            np.log1p(_lookup(ignored.row, ignored.item, ignored.count, view)),
+            np.minimum(view.put(owned.row, owned.item, owned.count), 1),
+            np.minimum(view.put(*_visited(contexts)), 1),
+            np.log1p(view.put(ignored.row, ignored.item, ignored.count)),
             self._price(contexts, pairs),
             self._interest(contexts, pairs, catalogue.category, catalogue.category_names),
             self._interest(contexts, pairs, catalogue.brand[:, None], catalogue.brand_names),
@@ -161,12 +160,10 @@ class Signals:
         """Return the share of the user's interest in the item's labels, 0 to 1."""
         if not names:
             return np.zeros(len(pairs), dtype=np.float32)
-        rows, place = np.unique(pairs.row, return_inverse=True)
-        past, weight = contexts.items[rows], contexts.weight[rows]
-        share = affinity(past, weight, labels, len(names), HALF_LIFE)
-        mine = labels[pairs.item]
-        found = share[place[:, None], np.maximum(mine, 0)]
-        return np.asarray(np.where(mine >= 0, found, 0).sum(axis=1), dtype=np.float32)
+        share = affinity(contexts.items, contexts.weight, labels, len(names), HALF_LIFE)
+        # a column of nothing stands last, where -1, which is no label, finds it
+        share = np.concatenate([share, np.zeros((len(share), 1), np.float32)], axis=1)
+        return np.asarray(share[pairs.row[:, None], labels[pairs.item]].sum(axis=1))
 
     def _rate(self, pairs: Pairs) -> F32:
         """Return the log of the item's rate of clicks when shown over that of all items."""
@@ -179,14 +176,13 @@ class Signals:
     def _price(self, contexts: Contexts, pairs: Pairs) -> F32:
         """Return nearness (0..1] of log prices to the user's mean; 0 where either is unknown."""
         price = self._world.catalogue.log_price
-        rows, place = np.unique(pairs.row, return_inverse=True)
-        items = contexts.items[rows]
+        items = contexts.items
         paid = np.where(items >= 0, price[np.maximum(items, 0)], np.nan)
         known = ~np.isnan(paid)
         mean = np.where(known, paid, 0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
-        mean = np.where(known.any(axis=1), mean, np.nan)
-        distance = np.abs(price[pairs.item] - mean[place])
-        return np.where(np.isnan(distance), 0, np.exp(-distance)).astype(np.float32)
+        mean = np.where(known.any(axis=1), mean, np.nan).astype(np.float32)
+        distance = np.abs(price[pairs.item] - mean[pairs.row])
+        return np.where(np.isnan(distance), 0, np.exp(-distance))
 
 
 def _visited(contexts: Contexts) -> tuple[I32, I32, F32]:
@@ -194,15 +190,6 @@ def _visited(contexts: Contexts) -> tuple[I32, I32, F32]:
     row, place = np.nonzero((contexts.items >= 0) & (contexts.back == 0))
     item = contexts.items[row, place]
     return row.astype(np.int32), item, np.ones(len(row), dtype=np.float32)
-
-
-def _lookup(row: I32, item: I32, value: F32, view: View) -> F32:
-    """Return ``value`` of the (row, item) entries that are among the pairs, else 0."""
-    found = np.zeros(len(view.slots), dtype=np.float32)
-    place = view.slots.find(row, item)
-    there = place >= 0
-    found[place[there]] = value[there]
-    return found[view.place]
 
 
 @lru_cache(maxsize=8)

@@ -17,6 +17,9 @@ __all__ = ["Content", "Query"]
 SHARPNESS: Final = 8.0
 """How much likelier a cosine of 1 is taken than one of 0, as a logarithm."""
 
+NEAREST: Final = 200
+"""Items nearest to a query that are compared with it by whole vectors."""
+
 
 def sharpened(cosine: F32) -> F32:
     """Return ``exp(SHARPNESS cos) - 1``, cut at 0: chances, up to a factor, not angles.
@@ -62,8 +65,8 @@ class Query(Given):
 
     name = "query"
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, world: World, centred: Centred) -> None:
+        self._world, self._centred = world, centred
 
     def score(self, contexts: Contexts) -> Scores:
         """Return ``exp(SHARPNESS cos) - 1``; nothing of users without a fresh query."""
@@ -73,5 +76,5 @@ class Query(Given):
             return silence(*shape)
         scores = np.zeros(shape, dtype=np.float32)
         wanted = self._world.queries.vectors([contexts.queries[row] for row in rows])
-        scores[rows] = sharpened(wanted @ self._world.catalogue.vectors.T)
+        scores[rows] = sharpened(self._centred.cosines(wanted, NEAREST))
         return Table.of(scores)

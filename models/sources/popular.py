@@ -6,8 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.contexts import Contexts
+from models.category_groups import CategoryGroups
 from models.item_state import HALF_LIVES_MS
-from models.scores import Row, Scores, Table, silence
+from models.scores import Row, Scores, silence
+from models.shelves import Shelved, Shelves
 from models.sources.base import F32, Given, World
 
 __all__ = ["CategoryTrend", "Popular", "affinity"]
@@ -40,54 +42,45 @@ class Popular(Given):
 
 
 class CategoryTrend(Given):
-    """What is taken in the categories of the user's last items, by how much he uses each."""
+    """What is taken in the categories of the user's last items, by how much he uses each.
+
+    An item's score is the square root of ``week_i * sum_c interest_c / total_c`` over its
+    categories: a number of the item times one of its set of categories, so that items of one
+    set need not be told apart until the best of them are looked for.
+    """
 
     name = "trending_category"
 
     def __init__(self, world: World, half_life: float = 8.0) -> None:
         self._world = world
         self._half_life = half_life
-        self._places: list[tuple[I32, I32]] = []
-        self._seen = (-1, -1)
+        self._groups = CategoryGroups(world.catalogue)
+        self._shelves: Shelves | None = None
+        self._week: NDArray[np.float64] = np.zeros(0)
+        self._version = -1
 
     def score(self, contexts: Contexts) -> Scores:
         """Return affinity x popularity share within the category, summed over categories."""
         catalogue = self._world.catalogue
-        n_items, n_categories = len(catalogue), len(catalogue.category_names)
-        places = self._entries()
-        if not places:
-            return silence(len(contexts), n_items)
+        n_categories = len(catalogue.category_names)
+        if not n_categories:
+            return silence(len(contexts), len(catalogue))
+        group, members = self._groups.of_items(), self._groups.members()
         week = self._world.stats.popularity(int(contexts.now.max()))[LIVES.index("week")]
-        total = np.zeros(n_categories)
-        for item, category in places:
-            total += np.bincount(category, week[item], n_categories)
-        total = np.maximum(total, 1e-9)
+        total = members @ np.bincount(group, week, len(self._groups))
         items, weight = contexts.items, contexts.weight
         interest = affinity(items, weight, catalogue.category, n_categories, self._half_life)
-        # by item: its questions lie side by side, and a row is added at once
-        by_item = np.zeros((n_items, len(contexts)), dtype=np.float32)
-        by_category = np.ascontiguousarray(interest.T)
-        for item, category in places:
-            share = (week[item] / total[category]).astype(np.float32)
-            by_item[item] += by_category[category] * share[:, None]
-        return Table.of(np.ascontiguousarray(np.sqrt(by_item, out=by_item).T))
+        reach = (interest / np.maximum(total, 1e-9)) @ members
+        return Shelved(np.sqrt(reach).astype(np.float32), self._stacked(week, group))
 
-    def _entries(self) -> list[tuple[I32, I32]]:
-        """Return the items with a first category and that category, with a second one, ...
-
-        A table of categories by items would hold little else than zeros.
-        """
+    def _stacked(self, week: NDArray[np.float64], group: I32) -> Shelves:
+        """Return the items by set of categories; until anything changes, the same."""
         catalogue = self._world.catalogue
-        if self._seen != (seen := (catalogue.version, len(catalogue))):
-            self._seen, self._places = seen, []
-            category = catalogue.category
-            for place in range(category.shape[1]):
-                column = category[:, place]
-                again = (category[:, :place] == column[:, None]).any(axis=1)
-                item = np.flatnonzero((column >= 0) & ~again).astype(np.int32)
-                if len(item):
-                    self._places.append((item, column[item]))
-        return self._places
+        if self._shelves is None or self._week is not week or self._version != catalogue.version:
+            self._week, self._version = week, catalogue.version
+            strength = np.sqrt(week).astype(np.float32)
+            self._shelves = Shelves.of(strength, group, len(self._groups), catalogue.alive)
+        return self._shelves
 
 
 def affinity(items: I32, weight: F32, labels: I32, n_labels: int, half_life: float) -> F32:
