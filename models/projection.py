@@ -110,7 +110,7 @@ class Centred:
             best = np.argpartition(-found, near, axis=1)[:, :near]
             exact = (whole[best] @ wanted[:, :, None])[:, :, 0]
             np.put_along_axis(found, best, exact, axis=1)
-        return found
+        return np.asarray(found, dtype=np.float32)
 
     def _grow(self) -> None:
         self._rows.grow(len(self._catalogue))

@@ -27,7 +27,7 @@ SOURCES: Final[dict[str, Callable[[World, Centred], Source]]] = {
     "history": lambda world, _: Neighbours(world, "history", LONG),
     "content": lambda _, near: Content(near, "content", window=5, decay=0.6),
     "taste": lambda _, near: Content(near, "taste", window=30, decay=1.0),
-    "query": lambda world, near: Query(world, near),
+    "query": Query,
     "trending_hour": lambda world, _: Popular(world, "hour"),
     "trending_day": lambda world, _: Popular(world, "day"),
     "trending_week": lambda world, _: Popular(world, "week"),
