@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from features.contexts import Contexts
+from models.near import NearIndex
+from models.nearby import FOUND, LARGE
 from models.precision import Serve, serving_dtype
 from models.sequence import Batch, SequenceModel
 from models.sources.base import QueryVectors
@@ -40,6 +42,8 @@ class Loaded:
         (N, dim) vectors of its items, as the model sees them.
     dtype
         What its layers compute in: see :func:`models.precision.serving_dtype`.
+    index
+        Finds items; None where there are few.
     """
 
     model: SequenceModel
@@ -48,6 +52,7 @@ class Loaded:
     seen: tuple[int, int]
     table: torch.Tensor
     dtype: torch.dtype
+    index: NearIndex | None
 
     @classmethod
     def of(
@@ -60,7 +65,9 @@ class Loaded:
     ) -> Self:
         """Encode the items of a model over a catalogue: :meth:`Transformer.place` says which."""
         with torch.inference_mode():
-            return cls(model.eval(), version, vectors, seen, model.items(), serving_dtype(serve))
+            table = model.eval().items()
+        index = NearIndex(table.numpy()) if len(table) >= LARGE else None
+        return cls(model, version, vectors, seen, table, serving_dtype(serve), index)
 
     def over(self, vectors: F32, seen: tuple[int, int]) -> Self:
         """Return it over the catalogue as it is now; only what has changed is encoded."""
@@ -72,10 +79,24 @@ class Loaded:
             table[:size] = self.table
             changed = torch.from_numpy(rows)
             table[changed] = self.model.items_at(changed, torch.from_numpy(vectors[rows]))
-        return type(self)(self.model, self.version, vectors, seen, table, self.dtype)
+        index = self.index
+        if len(table) >= LARGE and (index is None or index.outgrown(len(table))):
+            index = NearIndex(table.numpy())
+        elif index is not None:
+            index.update(table.numpy(), rows)
+        return type(self)(self.model, self.version, vectors, seen, table, self.dtype, index)
 
-    def odds(self, contexts: Contexts, known: NDArray[np.integer], encoder: QueryVectors) -> F32:
-        """Return the log-odds of all items for the K questions in the rows ``known``: (K, N).
+    @property
+    def items(self) -> F32:
+        """(N, dim) vectors of the items."""
+        return np.asarray(self.table.numpy(), dtype=np.float32)
+
+    def near(self, users: F32) -> NDArray[np.int32] | None:
+        """Return the items of the largest odds, (K, FOUND); None where there are few items."""
+        return None if self.index is None else self.index.find(users, FOUND)
+
+    def users(self, contexts: Contexts, known: NDArray[np.integer], encoder: QueryVectors) -> F32:
+        """Return what the K questions in the rows ``known`` expect: (K, dim).
 
         Sequences of like length are computed together, none longer than it has to be.
         """
@@ -88,8 +109,7 @@ class Loaded:
                 batch, last = self._batch(contexts, known[part], encoder)
                 found = self.model(batch, self.table)[torch.arange(len(part)), last]
                 outputs[torch.from_numpy(part)] = found.float()
-        with torch.inference_mode():  # in halves the best items' odds would be equal
-            return np.asarray((outputs @ self.table.T).numpy(), dtype=np.float32)
+        return np.asarray(outputs.numpy(), dtype=np.float32)  # halves would make odds equal
 
     def _batch(
         self, contexts: Contexts, known: NDArray[np.integer], encoder: QueryVectors

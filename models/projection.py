@@ -10,10 +10,13 @@ from numpy.typing import NDArray
 
 from features.catalogue import Catalogue
 from features.columns import Column
+from models.near import NearIndex
+from models.nearby import FOUND, LARGE
 
 __all__ = ["Centred"]
 
 F32 = NDArray[np.float32]
+I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
 
 ENOUGH: Final = 4
@@ -21,6 +24,9 @@ ENOUGH: Final = 4
 
 GROWN: Final = 1.25
 """By how much there must be more of them for the axes to be taken anew."""
+
+SETTLED: Final = 4.0
+"""The same once they were taken from a full sample, which more items hardly change."""
 
 SAMPLE: Final = 8192
 """Items that the axes are taken from at most, evenly over the catalogue."""
@@ -60,6 +66,7 @@ class Centred:
         self._rows: Column[np.float32] = Column(np.float32, fill=0, width=catalogue.dim)
         self._length: Column[np.float32] = Column(np.float32, fill=0)
         self._version = 0
+        self._index: NearIndex | None = None
 
     def vectors(self) -> F32:
         """Return (N, width) unit rows, zero where an item has no vector.
@@ -68,7 +75,9 @@ class Centred:
         items that the axes are taken anew.
         """
         catalogue = self._catalogue
+        changed = catalogue.changed(self._version)
         if self._stale():
+            self._index = None
             self._axes = self._fit()
             width = catalogue.dim if self._axes.basis is None else self._axes.basis.shape[1]
             self._rows = Column(np.float32, fill=0, width=width)
@@ -76,11 +85,37 @@ class Centred:
             self._project(np.arange(len(catalogue)))
         elif self._version != catalogue.version:
             self._grow()
-            changed = catalogue.changed(self._version)
-            self._project(np.arange(len(catalogue)) if changed is None else changed)
+            changed = np.arange(len(catalogue)) if changed is None else changed
+            self._project(changed)
+            if self._index is not None:
+                self._index.update(self._rows.rows, changed)
         self._grow()
         self._version = catalogue.version
         return self._rows.rows
+
+    def near(self, wanted: F32) -> I32 | None:
+        """Return the items nearest to n vectors on the axes: (n, FOUND), nearest first.
+
+        None where there are so few items that comparing all of them costs less.
+        """
+        vectors = self.vectors()
+        if len(vectors) < LARGE:
+            return None
+        if self._index is None or self._index.outgrown(len(vectors)):
+            self._index = NearIndex(vectors)
+        return self._index.find(wanted, FOUND)
+
+    def near_to_text(self, wanted: F32) -> I32 | None:
+        """Return the items nearest to n texts' own vectors, as :meth:`near` does.
+
+        The axes are asked for what lies in the direction of each text.
+        """
+        self.vectors()
+        axes = self._axes
+        assert axes is not None, "vectors() has fitted them"
+        moved = wanted - axes.centre
+        turned = moved if axes.basis is None else moved @ axes.basis
+        return self.near(np.asarray(turned, dtype=np.float32))
 
     def cosines(self, wanted: F32, near: int) -> F32:
         """Return cosines of other unit vectors to the items' own, the mean not taken off.
@@ -120,7 +155,8 @@ class Centred:
         axes, catalogue = self._axes, self._catalogue
         if axes is None or axes.exchanged != catalogue.exchanged:
             return True
-        return catalogue.described >= max(axes.items + 1, GROWN * axes.items)
+        grown = GROWN if axes.items < SAMPLE else SETTLED
+        return catalogue.described >= max(axes.items + 1, grown * axes.items)
 
     def _fit(self) -> _Axes:
         catalogue = self._catalogue

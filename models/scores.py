@@ -1,8 +1,8 @@
 """What a source says of B questions over N items, in the form that is cheapest to make.
 
-The same for everybody (:class:`Row`), of a few items for each (:class:`Sparse`), or of
-every item for each (:class:`Table`). A score of 0 says nothing, more is better, and none is
-negative.
+The same for everybody (:class:`Row`), of a few items for each (:class:`Sparse`), of the same
+items for each (:class:`Part`), or of every item for each (:class:`Table`). A score of 0 says
+nothing, more is better, and none is negative.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from models.pairs import Slots
 from models.topk import top_k
 
-__all__ = ["Blocked", "Row", "Scores", "Sparse", "Table", "silence"]
+__all__ = ["Blocked", "Part", "Row", "Scores", "Sparse", "Table", "silence"]
 
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
@@ -238,6 +238,61 @@ class Table:
     def table(self) -> F32:
         """Return all of them: (B, N)."""
         return self.values
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Of some items alone for each question, the same ones.
+
+    Attributes
+    ----------
+    n_items
+        N.
+    item
+        (A,) the items, ascending.
+    values
+        (B, A) their scores; those of all others are 0.
+    """
+
+    n_items: int
+    item: I32
+    values: F32
+
+    def mean(self) -> F32:
+        """Return the mean over all items: (B,)."""
+        return np.asarray(self.values.sum(axis=1) / np.float32(self.n_items))
+
+    def top(self, blocked: Blocked, k: int) -> I32:
+        """Return the k best of each question: (B, k)."""
+        values = self.values
+        if blocked.any:
+            values = values.copy()
+            place = self._place()
+            values[:, np.isin(self.item, blocked.dead)] = 0
+            there = place[blocked.item] >= 0
+            values[blocked.row[there], place[blocked.item[there]]] = 0
+        place = top_k(values, k)
+        return np.where(place >= 0, np.append(self.item, np.int32(-1))[place], -1)
+
+    def _place(self) -> I32:
+        """Return where each item stands: (N,), of those that do not the place is -1."""
+        place = np.full(self.n_items, -1, dtype=np.int32)
+        place[self.item] = np.arange(len(self.item), dtype=np.int32)
+        return place
+
+    def at(self, slots: Slots) -> F32:
+        """Return the scores of M pairs: (M,)."""
+        place = self._place()[slots.pairs.item]
+        there = place >= 0
+        found = np.zeros(len(slots), dtype=np.float32)
+        found[there] = self.values[slots.pairs.row[there], place[there]]
+        return found
+
+    def table(self) -> F32:
+        """Return all of them: (B, N)."""
+        table = np.zeros((len(self.values), self.n_items), dtype=np.float32)
+        table[:, self.item] = self.values
+        return table
 
 
 def silence(n_rows: int, n_items: int) -> Sparse:

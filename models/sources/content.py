@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 
 from features.contexts import Contexts
+from models.nearby import Nearby
 from models.projection import Centred
 from models.scores import Scores, Table, silence
 from models.sources.base import F32, Given, World
@@ -57,6 +58,10 @@ class Content(Given):
         mean = weight.astype(np.float32)[:, None, :] @ vectors[np.maximum(items, 0)]
         taste = mean[:, 0]
         taste = taste / np.maximum(np.linalg.norm(taste, axis=1, keepdims=True), 1e-6)
+        speak = np.flatnonzero(weight.any(axis=1))
+        if (best := self._centred.near(taste[speak])) is not None:
+            asked = (len(contexts), speak, taste[speak], vectors, best)
+            return Nearby.of(*asked, scale=SHARPNESS)
         return Table.of(sharpened(taste @ vectors.T))
 
 
@@ -74,7 +79,10 @@ class Query(Given):
         rows = [row for row, query in enumerate(contexts.queries) if query]
         if not rows:
             return silence(*shape)
-        scores = np.zeros(shape, dtype=np.float32)
         wanted = self._world.queries.vectors([contexts.queries[row] for row in rows])
+        if (best := self._centred.near_to_text(wanted)) is not None:
+            asked = (shape[0], np.array(rows), wanted, self._world.catalogue.vectors, best)
+            return Nearby.of(*asked, scale=SHARPNESS)
+        scores = np.zeros(shape, dtype=np.float32)
         scores[rows] = sharpened(self._centred.cosines(wanted, NEAREST))
         return Table.of(scores)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from features.columns import Column
 from features.contexts import Contexts
 from models.arrays import Arrays
-from models.scores import Scores, Table
+from models.scores import Part, Scores
 from models.sources.base import F32, I64, Positive, World
 
 __all__ = ["Factors"]
@@ -70,12 +70,11 @@ class Factors:
         weight = DECAY ** np.arange(items.shape[1], dtype=np.float32)
         weight = np.where((items >= 0) & (contexts.weight[:, :WINDOW] > 0), weight, 0)
         user = self._user(items, weight.astype(np.float32))
-        lift = user @ self._next.rows.T
+        taken = np.flatnonzero(self._taken.rows).astype(np.int32)
+        lift = user @ self._next.rows[taken].T
         np.minimum(lift, np.float32(20), out=lift)
         np.expm1(lift, out=lift)
-        np.maximum(lift, 0, out=lift)
-        lift *= self._taken.rows > 0
-        return Table.of(lift)
+        return Part(len(self._taken.rows), taken, np.maximum(lift, 0, out=lift))
 
     def _user(self, items: NDArray[np.integer], weight: F32) -> F32:
         share = weight / np.sqrt(np.maximum(weight.sum(axis=1, keepdims=True), 1e-6))

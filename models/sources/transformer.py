@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.contexts import Contexts
+from models.nearby import SAMPLE, Nearby, mean_of
 from models.scores import Scores, Table, silence
 from models.sources.base import F32, Given, QueryVectors, World
 
@@ -27,8 +28,23 @@ class Network(Protocol):
         """Return it over a catalogue that has changed: (N, dim) content vectors."""
         ...
 
-    def odds(self, contexts: Contexts, known: NDArray[np.integer], encoder: QueryVectors) -> F32:
-        """Return the log-odds of all items for the K questions in the rows ``known``: (K, N)."""
+    @property
+    def items(self) -> F32:
+        """(N, dim) vectors of the items."""
+        ...
+
+    def users(self, contexts: Contexts, known: NDArray[np.integer], encoder: QueryVectors) -> F32:
+        """Return what the K questions in the rows ``known`` expect, (K, dim).
+
+        Its products with the items' vectors are their log-odds.
+        """
+        ...
+
+    def near(self, users: F32) -> NDArray[np.int32] | None:
+        """Return the items of the largest odds, (K, FOUND), largest first.
+
+        None where there are so few items that comparing all of them costs less.
+        """
         ...
 
 
@@ -72,12 +88,29 @@ class Transformer(Given):
             return silence(*shape)
         if self._loaded.seen != (catalogue.version, len(catalogue)):
             self._loaded = self._loaded.over(*self.place())
-        lift = self._lift(self._loaded.odds(contexts, known, self._world.queries))
+        users, items = self._loaded.users(contexts, known, self._world.queries), self._loaded.items
+        if (best := self._loaded.near(users)) is not None:
+            return self._nearby(len(contexts), known, users, best)
+        lift = self._lift(users @ items.T)
         if len(known) < len(contexts):
             scores = np.zeros(shape, dtype=np.float32)
             scores[known] = lift
             lift = scores
         return Table.of(lift)
+
+    def _nearby(
+        self, n_rows: int, known: NDArray[np.integer], users: F32, best: NDArray[np.int32]
+    ) -> Scores:
+        """Return the same of a catalogue of which only the nearest items were looked at."""
+        assert self._loaded is not None, "asked what it expects"
+        items = self._loaded.items
+        found = (items[np.maximum(best, 0)] @ users[:, :, None])[:, :, 0]
+        found[best < 0] = -np.inf
+        others = users @ items[:: max(1, len(items) // SAMPLE)].T
+        most = found.max(axis=1, keepdims=True)
+        mean = mean_of(np.exp(found - most), np.exp(np.minimum(others - most, 0)), len(items))
+        shift = -(np.log(mean) + most[:, 0])
+        return Nearby.of(n_rows, known, users, items, best, shift=shift)
 
     def _lift(self, odds: F32) -> F32:
         alive = self._world.catalogue.alive

@@ -1,0 +1,92 @@
+"""The nearest of very many vectors by inner product, kept up as they come, change and go.
+
+An inverted file (Jegou, Douze and Schmid 2011, doi:10.1109/TPAMI.2010.57) of half-precision
+vectors, by faiss: what is asked is compared with the vectors of the nearest cells alone.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["NearIndex"]
+
+F32 = NDArray[np.float32]
+I32 = NDArray[np.int32]
+I64 = NDArray[np.int64]
+
+PER_CELL: Final = 40
+"""Vectors from which each cell's centre is found."""
+
+LOOKED_AT: Final = 160
+"""Cells that are looked at, which finds 98.5 % of the 100 nearest of 100,000, and 99.5 % of more."""
+
+GROWN: Final = 2.0
+"""By how much there must be more vectors for the cells to be laid out anew."""
+
+BY_HASH: Final = 2
+"""How faiss finds a row that is to go: `DirectMap::Hashtable`, which its types do not name."""
+
+ROUNDS: Final = 8
+SEED: Final = 7
+
+
+class NearIndex:
+    """Finds rows of a table of vectors.
+
+    Parameters
+    ----------
+    vectors
+        (N, d) the table.
+    """
+
+    def __init__(self, vectors: F32) -> None:
+        faiss.omp_set_num_threads(1)
+        n, dim = vectors.shape
+        self._built, self._size = n, 0
+        cells = 4 * math.isqrt(n)
+        self._index = faiss.IndexIVFScalarQuantizer(
+            faiss.IndexFlatIP(dim),
+            dim,
+            cells,
+            faiss.ScalarQuantizer.QT_fp16,
+            faiss.METRIC_INNER_PRODUCT,
+        )
+        self._index.cp.niter, self._index.cp.seed = ROUNDS, SEED
+        self._index.cp.min_points_per_centroid = 1
+        sample = np.random.default_rng(SEED).permutation(n)[: cells * PER_CELL]
+        self._index.train(np.ascontiguousarray(vectors[np.sort(sample)]))
+        self._index.set_direct_map_type(BY_HASH)
+        self._index.nprobe = LOOKED_AT
+        self.update(vectors, np.zeros(0, np.int64))
+
+    def outgrown(self, n: int) -> bool:
+        """Tell whether so many vectors want cells of their own."""
+        return bool(n >= GROWN * self._built)
+
+    def update(self, vectors: F32, changed: I64) -> None:
+        """Take over rows that have changed, and those that are new.
+
+        Parameters
+        ----------
+        vectors
+            (N, d) the table, no shorter than before.
+        changed
+            Rows that may have changed.
+        """
+        old = np.unique(changed[changed < self._size])
+        if len(old):
+            self._index.remove_ids(faiss.IDSelectorArray(old))
+        rows = np.concatenate([old, np.arange(self._size, len(vectors))])
+        if len(rows):
+            self._index.add_with_ids(np.ascontiguousarray(vectors[rows]), rows)
+        self._size = len(vectors)
+
+    def find(self, wanted: F32, k: int) -> I32:
+        """Return the rows of the k largest inner products, largest first, -1 beyond: (n, k)."""
+        _, rows = self._index.search(np.ascontiguousarray(wanted, dtype=np.float32), k)
+        return np.asarray(rows, dtype=np.int32)
