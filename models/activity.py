@@ -7,9 +7,8 @@ a row that is told twice is counted once.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 from msgspec import Struct
@@ -21,10 +20,15 @@ from stream.partition import partition_of
 from stream.records import Outgoing
 from stream.settings import NeighboursSettings
 
-__all__ = ["Activity", "ActivityWriter", "decode_activity"]
+__all__ = ["Activity", "ActivityWriter", "ItemRows", "decode_activity", "rows_by_item", "touched"]
 
 UNIT: Final = 64
 """Weights travel as whole 64ths."""
+
+ItemRows = tuple[Sequence[int], Sequence[int]]
+"""The follow rows and the count rows of one item."""
+
+_NONE: Final = ()
 
 
 class Activity(Struct, omit_defaults=True):
@@ -184,14 +188,25 @@ class ActivityWriter:
         ]
 
 
-def rows_by_item(record: Activity) -> dict[str, tuple[list[int], list[int]]]:
+def rows_by_item(record: Activity) -> dict[str, ItemRows]:
     """Return for each item of a record the rows (follow rows, count rows) that concern it."""
-    found: dict[int, tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
-    for row, item in enumerate(record.followed):
-        found[item][0].append(row)
-    for row, item in enumerate(record.counted):
-        found[item][1].append(row)
-    return {record.items[item]: rows for item, rows in found.items()}
+    items = record.items
+    follows, counts = _places(record.followed), _places(record.counted)
+    found = {items[item]: (rows, counts.pop(item, _NONE)) for item, rows in follows.items()}
+    found.update((items[item], (_NONE, rows)) for item, rows in counts.items())
+    return found
+
+
+def _places(column: Sequence[int]) -> dict[int, Sequence[int]]:
+    """Return where each value stands in a column, in order of first mention."""
+    found: dict[int, list[int]] = {}
+    for place, value in enumerate(column):
+        places = found.get(value)
+        if places is None:
+            found[value] = [place]
+        else:
+            places.append(place)
+    return cast(dict[int, Sequence[int]], found)
 
 
 def touched(records: Sequence[Activity]) -> list[str]:
