@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Annotated
 
 from msgspec import Meta
@@ -31,9 +32,16 @@ class Ignored(Part):
         if isinstance(event, Interaction):
             self.items.pop(event.item, None)
         elif isinstance(event, Ranking):
-            self.latest = max(self.latest, moment.time)
+            items, time = self.items, moment.time
+            self.latest = max(self.latest, time)
             for shown in event.items:
-                entry = self.items.pop(shown.id, [0, 0])
-                self.items[shown.id] = [entry[0] + 1, max(entry[1], moment.time)]
-            for item in list(self.items)[: max(0, len(self.items) - rules.session.ignored)]:
-                del self.items[item]
+                entry = items.pop(shown.id, None)
+                if entry is None:
+                    entry = [0, time]
+                entry[0] += 1
+                if entry[1] < time:
+                    entry[1] = time
+                items[shown.id] = entry
+            if (most := len(items) - rules.session.ignored) > 0:
+                for item in list(islice(items, most)):
+                    del items[item]

@@ -5,6 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from features.card import AsOf
+from features.catalogue import Catalogue
 from models.activity import Activity, rows_by_item
 from models.item_state import (
     ItemState,
@@ -87,11 +88,6 @@ def index_rows(*rows: int) -> NDArray[np.int32]:
     return np.array(rows, dtype=np.int32)
 
 
-class Index(dict[str, int]):
-    def ensure(self, item: str) -> int:
-        return self.setdefault(item, len(self))
-
-
 def test_statistics_read_what_neighbours_wrote() -> None:
     counted = Activity(
         source=0,
@@ -103,15 +99,15 @@ def test_statistics_read_what_neighbours_wrote() -> None:
         count_offset=[10, 11, 12, 13],
     )
     state = state_of([a_record({"a": 64, "b": 128}), counted])
-    index = Index()
+    index = Catalogue(dim=1)
     index.ensure("y")
     stats = ItemStats(index, served=2)
     stats.apply([view(state, SETTINGS)])
-    row = index["x"]
+    row = index.index["x"]
     assert stats.taken.tolist()[row] == 2
     assert (stats.shown[row], stats.clicked[row], stats.taken[0]) == (1, 1, 0)
     rows, weights = stats.successors(index_rows(row, -1, 0))
-    assert rows.tolist() == [[index["b"], index["a"]], [-1, -1], [-1, -1]]
+    assert rows.tolist() == [[index.index["b"], index.index["a"]], [-1, -1], [-1, -1]]
     assert weights.tolist() == [[2.0, 1.0], [0, 0], [0, 0]]
     now = stats.popularity(NOON)[:, row]
     later = stats.popularity(NOON + 7 * DAY)[:, row]
@@ -121,9 +117,9 @@ def test_statistics_read_what_neighbours_wrote() -> None:
 
 
 def test_a_newer_view_replaces_the_older_one() -> None:
-    index = Index()
+    index = Catalogue(dim=1)
     stats = ItemStats(index, served=3)
     stats.apply([view(state_of([a_record({"a": 64, "b": 32})]), SETTINGS)])
     stats.apply([view(state_of([a_record({"c": 64})]), SETTINGS)])
-    rows, _ = stats.successors(index_rows(index["x"]))
-    assert rows.tolist() == [[index["c"], -1, -1]]
+    rows, _ = stats.successors(index_rows(index.index["x"]))
+    assert rows.tolist() == [[index.index["c"], -1, -1]]
