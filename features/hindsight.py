@@ -38,14 +38,14 @@ def ignored_until(session: Session, before: int) -> tuple[Mapping[str, Sequence[
     for item, (since, hidden, last) in shown.items():
         count = since if item in undone else kept[item][0] - max(1, hidden)
         if count > 0 and last:  # else nothing is known, or the lists do not reach so far
-            found[item] = [count, last]
+            found[item] = (count, last)
     if latest >= before:
         known = [*lists.times, *(last for _, last in found.values())]
         latest = max((time for time in known if time < before), default=0)
     return found, latest
 
 
-def owned_until(session: Session, before: int) -> Mapping[str, list[int]]:
+def owned_until(session: Session, before: int) -> Mapping[str, Sequence[int]]:
     """Return what was owned before a time, as the state then kept it."""
     kept, history = session.owned.items, session.history
     taken: dict[str, list[tuple[int, int]]] = {
@@ -66,7 +66,7 @@ def owned_until(session: Session, before: int) -> Mapping[str, list[int]]:
 
 def _entry_until(
     entry: Sequence[int], taken: Sequence[tuple[int, int]], before: int
-) -> list[int] | None:
+) -> tuple[int, int, int, int, int, int] | None:
     """Return an item's entry among the owned as it was before a time, None where it had none.
 
     Parameters
@@ -93,4 +93,4 @@ def _entry_until(
     hidden = {visit for visit, _ in taken} - seen.keys()
     until = max((seen[visit] for visit in past), default=0)
     last = max(seen.values())
-    return [max(1, count - len(hidden)), first, until, past[-1] if past else 0, last, final]
+    return max(1, count - len(hidden)), first, until, past[-1] if past else 0, last, final

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import Annotated
-
-from msgspec import Meta
 
 from features.parts.base import Moment, Part, Rules, Whole
 from stream.events import Event, Interaction, Ranking
@@ -19,12 +16,12 @@ class Ignored(Part):
     Attributes
     ----------
     items
-        Item id to [times shown, last time]; least recently shown first.
+        Item id to times shown and last time; least recently shown first.
     latest
         When the last list was shown, epoch milliseconds; it may still lie before his eyes.
     """
 
-    items: dict[str, Annotated[list[Whole], Meta(min_length=2, max_length=2)]] = {}
+    items: dict[str, tuple[Whole, Whole]] = {}
     latest: Whole = 0
 
     def fold(self, event: Event, moment: Moment, rules: Rules) -> None:
@@ -35,13 +32,8 @@ class Ignored(Part):
             items, time = self.items, moment.time
             self.latest = max(self.latest, time)
             for shown in event.items:
-                entry = items.pop(shown.id, None)
-                if entry is None:
-                    entry = [0, time]
-                entry[0] += 1
-                if entry[1] < time:
-                    entry[1] = time
-                items[shown.id] = entry
+                count, last = items.pop(shown.id, (0, 0))
+                items[shown.id] = (count + 1, last if last > time else time)
             if (most := len(items) - rules.session.ignored) > 0:
                 for item in list(islice(items, most)):
                     del items[item]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from msgspec import structs
 from numpy.typing import NDArray
 
 from features.card import AsOf
@@ -123,3 +124,28 @@ def test_a_newer_view_replaces_the_older_one() -> None:
     stats.apply([view(state_of([a_record({"c": 64})]), SETTINGS)])
     rows, _ = stats.successors(index_rows(index.index["x"]))
     assert rows.tolist() == [[index.index["c"], -1, -1]]
+
+
+def test_many_views_are_taken_as_one_by_one() -> None:
+    counted = Activity(source=0, items=["x"], counted=[0], name=["shown"], count=[1])
+    counted.count_time, counted.count_offset = [NOON], [5]
+    views = [
+        view(state_of([a_record({"a": 64, "y": 32})]), SETTINGS),
+        structs.replace(view(state_of([a_record({"x": 64})]), SETTINGS), item="y"),
+        structs.replace(view(state_of([]), SETTINGS), item="lonely"),
+        view(state_of([a_record({"a": 128, "y": 64, "b": 32}), counted]), SETTINGS),
+    ]
+    alone, together = Catalogue(dim=1), Catalogue(dim=1)
+    one, many = ItemStats(alone, served=2), ItemStats(together, served=2)
+    for each in views:
+        one.apply([each])
+    many.apply(views)
+    many.apply([])
+    everything = index_rows(*range(len(together)))
+    assert together.ids == ["x", "a", "y", "lonely"] == alone.ids
+    assert many.totals.tolist() == one.totals.tolist() == [1, 0, 0]
+    for mine, other in zip(many.successors(everything), one.successors(everything), strict=True):
+        assert mine.tolist() == other.tolist()
+    for name in ("time", "shown", "clicked", "taken"):
+        assert getattr(many, name).tolist() == getattr(one, name).tolist()
+    assert many.popularity(NOON).tolist() == one.popularity(NOON).tolist()
