@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Final
 
 import msgspec
 
 from features.card import AsOf
 from models.activity import Activity, decode_activity, rows_by_item
-from models.item_state import (
-    ItemState,
-    decode_item_state,
-    encode_item_state,
-    fold_rows,
-    view,
-)
+from models.item_state import ItemState, decode_item_state
+from models.kept_item import KeptItem
 from stream import metrics
 from stream.deadletters import dead_letter
 from stream.events import BadRecord
@@ -50,20 +46,21 @@ class Neighbours:
         self._store = store
         self._keys = Keys(settings.redis.prefix)
         self._ttl_ms = int(settings.redis.ttl_days * 86_400_000)
-        self._states: dict[str, ItemState] = {}
+        self._items: dict[str, KeptItem] = {}
 
     def assigned(self, partitions: Sequence[TopicPartition]) -> None:
         """Forget what was cached: another process may have written since."""
-        self._states.clear()
+        self._items.clear()
 
     def revoked(self, partitions: Sequence[TopicPartition]) -> None:
         """Forget what was cached."""
-        self._states.clear()
+        self._items.clear()
 
     def committed(self) -> None:
         """Keep the cache within its bound."""
-        for item in list(self._states)[: max(0, len(self._states) - CACHED)]:
-            del self._states[item]
+        if (most := len(self._items) - CACHED) > 0:
+            for item in list(islice(self._items, most)):
+                del self._items[item]
 
     def handle(self, records: Sequence[Record]) -> Writes:
         """Fold a batch; return the states and public views of every item it touches."""
@@ -84,12 +81,12 @@ class Neighbours:
         with metrics.step("fold"):
             for place, activity, rows in work:
                 for item, its_rows in rows.items():
-                    state = self._states[item]
-                    fold_rows(state, activity, its_rows, self._settings.neighbours)
-                    state.as_of = AsOf(*place, state.newest)
+                    kept = self._items[item]
+                    kept.fold(activity, its_rows)
+                    kept.state.as_of = AsOf(*place, kept.state.newest)
         with metrics.step("encode"):
             for item in touched:
-                self._write(self._states[item], writes)
+                self._write(self._items[item], writes)
         if touched:
             writes.changes.append(msgspec.json.encode({"stats": touched}))
         return writes
@@ -107,17 +104,16 @@ class Neighbours:
         return decoded
 
     def _load(self, items: Sequence[str]) -> None:
-        missing = [item for item in items if item not in self._states]
+        missing = [item for item in items if item not in self._items]
         found = self._store.get_many([self._keys.item_state(item) for item in missing])
         for item, raw in zip(missing, found, strict=True):
             state = decode_item_state(raw) if raw else ItemState(AsOf(-1, -1, 0), item)
-            self._states[item] = state
+            self._items[item] = KeptItem(state, self._settings.neighbours)
 
-    def _write(self, state: ItemState, writes: Writes) -> None:
-        partition, offset = state.as_of.partition, state.as_of.offset
-        public = msgspec.json.encode(view(state, self._settings.neighbours))
+    def _write(self, kept: KeptItem, writes: Writes) -> None:
+        item, as_of = kept.state.item, kept.state.as_of
         for key, value in (
-            (self._keys.item_state(state.item), encode_item_state(state)),
-            (self._keys.neighbours(state.item), public),
+            (self._keys.item_state(item), kept.encode()),
+            (self._keys.neighbours(item), kept.encode_view()),
         ):
-            writes.stamped.append(Stamped(key, value, partition, offset, self._ttl_ms))
+            writes.stamped.append(Stamped(key, value, as_of.partition, as_of.offset, self._ttl_ms))

@@ -194,7 +194,11 @@ class Catalogue:
 
     def rows_of(self, items: Iterable[str]) -> NDArray[np.int64]:
         """Return the rows ``(n,)`` of several items, appending those that are new."""
-        return np.fromiter((self.ensure(item) for item in items), np.int64)
+        names = list(items)
+        try:
+            return np.fromiter(map(self.index.__getitem__, names), np.int64, len(names))
+        except KeyError:  # rare: an item is new once
+            return np.fromiter(map(self.ensure, names), np.int64, len(names))
 
     def apply(self, cards: Sequence[ItemCard], vectors: NDArray[np.float32]) -> NDArray[np.int64]:
         """Write cards into the table, each in place of what was known of its item.

@@ -8,14 +8,16 @@ events share one timestamp can be predicted from earlier pages alone.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from operator import itemgetter
-from typing import Final, Protocol
+from itertools import chain, compress
+from operator import mul
+from typing import Final, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from features.hindsight import ignored_until, owned_until
 from features.parts.base import DAY_MS
 from features.session import Session
 from stream.settings import Settings
@@ -24,6 +26,7 @@ __all__ = [
     "Contexts",
     "Entry",
     "ItemIndex",
+    "Kept",
     "Meaning",
     "Question",
     "Ragged",
@@ -34,7 +37,10 @@ __all__ = [
 
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
+I64 = NDArray[np.int64]
 ABSENT: Final = -1
+
+T = TypeVar("T", bound=np.generic)
 
 Entry = tuple[int, int, float, int]
 """Item row, count, days since the last time, visits since."""
@@ -47,9 +53,29 @@ class ItemIndex(Protocol):
         """Return the item's index, giving it one if it has none."""
         ...
 
+    def rows_of(self, items: Iterable[str]) -> I64:
+        """Return the indices (n,) of several items, giving one to those that have none."""
+        ...
+
     def __len__(self) -> int:
         """Return how many items have an index."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Items of one part of a state, copied out of it as they stand there.
+
+    Attributes
+    ----------
+    rows
+        (n,) row of each item.
+    facts
+        (n * k,) the k numbers that are kept of each, one after another.
+    """
+
+    rows: I64
+    facts: I64
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +91,10 @@ class Question:
     items, times, signed, visits
         The history as columns, latest first: rows, times, signed weights, visits.
     owned, ignored
-        Rows of (item, count, days since the last time, visits since).
+        What :class:`features.parts.owned.Owned` and :class:`features.parts.ignored.Ignored`
+        hold.
+    latest
+        When the last list was shown, which is not left alone yet.
     excluded
         Rows of items that are not to be shown again.
     query
@@ -74,12 +103,13 @@ class Question:
 
     now: int
     visit: int
-    items: list[int]
+    items: I64
     times: list[int]
     signed: list[float]
     visits: list[int]
-    owned: list[Entry]
-    ignored: list[Entry]
+    owned: Kept
+    ignored: Kept
+    latest: int
     excluded: list[int]
     query: str
 
@@ -135,9 +165,9 @@ class Contexts:
         B texts: the last query if it is of this visit or the last half hour, else empty.
     """
 
-    now: NDArray[np.int64]
+    now: I64
     items: I32
-    times: NDArray[np.int64]
+    times: I64
     age: F32
     weight: F32
     back: I32
@@ -168,12 +198,19 @@ class Meaning:
     """
 
     weights: Mapping[str, float]
-    exclude: Collection[str] = ()
+    exclude: Set[str] = frozenset()
+
+
+class _Weights(dict[str, float]):
+    """Weights by type; a type that nobody has set weighs nothing."""
+
+    def __missing__(self, name: str) -> float:
+        return 0.0
 
 
 def meaning_of(settings: Settings) -> Meaning:
     """Return what the settings say of the types of interactions."""
-    weights = {name: kind.weight for name, kind in settings.interactions.items()}
+    weights = _Weights((name, kind.weight) for name, kind in settings.interactions.items())
     return Meaning(weights, frozenset(settings.recommend.exclude_types))
 
 
@@ -203,149 +240,88 @@ def ask(
     before
         Hide what happened at or after this time; None hides nothing.
     """
-    weights, exclude = meaning.weights, meaning.exclude
     history = session.history
-    end = len(history.times)
+    items, times, types = history.items[::-1], history.times[::-1], history.types[::-1]
+    signs, visits = history.signs[::-1], history.visits[::-1]
+    owned: Mapping[str, Sequence[int]] = session.owned.items
+    ignored: Mapping[str, Sequence[int]] = session.ignored.items
+    latest = session.ignored.latest
     if before is not None:
-        seen = [k for k in range(end - 1, -1, -1) if history.times[k] < before]
-    else:
-        seen = list(range(end - 1, -1, -1))
-    ensure = index.ensure
+        owned, (ignored, latest) = owned_until(session, before), ignored_until(session, before)
+        seen = [time < before for time in times]
+        items, types = list(compress(items, seen)), list(compress(types, seen))
+        times, signs, visits = (list(compress(one, seen)) for one in (times, signs, visits))
+    rows = index.rows_of(items)
+    hidden = meaning.exclude
     return Question(
         now=now,
         visit=visit or session.visit,
-        items=[ensure(history.items[k]) for k in seen],
-        times=[history.times[k] for k in seen],
-        signed=[history.signs[k] * weights.get(history.types[k], 0.0) for k in seen],
-        visits=[history.visits[k] for k in seen],
-        owned=owned_before(session, now, index, visit or session.visit, before),
-        ignored=_ignored(session, now, index, before),
-        excluded=[ensure(history.items[k]) for k in seen if history.types[k] in exclude],
+        items=rows,
+        times=times,
+        signed=list(map(mul, signs, map(meaning.weights.__getitem__, types))),
+        visits=visits,
+        owned=_kept(owned, 6, index),
+        ignored=_kept(ignored, 2, index),
+        latest=latest,
+        excluded=[int(row) for row, name in zip(rows, types, strict=True) if name in hidden]
+        if hidden
+        else [],
         query=_query(session, now, before),
     )
 
 
-def _ignored(session: Session, now: int, index: ItemIndex, before: int | None) -> list[Entry]:
-    """Return what was shown and left alone, but for the last list: it is not left yet.
-
-    That an item of the list before his eyes is taken says nothing of what to show next.
-    """
-    items: Mapping[str, Sequence[int]] = session.ignored.items
-    latest = session.ignored.latest
-    if before is not None:
-        items, latest = _ignored_until(session, before)
-    return [
-        (index.ensure(item), count - (last == latest), max(0, now - last) / DAY_MS, 0)
-        for item, (count, last) in items.items()
-        if count > (last == latest)
-    ]
+def _kept(items: Mapping[str, Sequence[int]], each: int, index: ItemIndex) -> Kept:
+    facts = np.fromiter(chain.from_iterable(items.values()), np.int64, each * len(items))
+    return Kept(index.rows_of(items), facts)
 
 
-def _ignored_until(session: Session, before: int) -> tuple[Mapping[str, Sequence[int]], int]:
-    """Return what was ignored before a time, and when the last list was shown.
-
-    What later lists and deeds have changed is read from the kept lists and the
-    history; a deed at the very time of a list is taken for one that followed it.
-    """
-    kept, latest = session.ignored.items, session.ignored.latest
-    touches = list(zip(session.history.items, session.history.times, strict=True))
-    undone = {item for item, time in touches if time >= before}
-    changed = {item for item, (_, last) in kept.items() if last >= before}
-    changed |= undone - kept.keys()
-    if not changed and latest < before:
-        return kept, latest
-    touched = {item: time for item, time in sorted(touches, key=itemgetter(1)) if time < before}
-    lists, shown = session.impressions, dict[str, tuple[int, int, int]]()
-    for time, items in zip(lists.times, lists.items, strict=True):
-        for item in changed.intersection(items):
-            since, hidden, last = shown.get(item, (0, 0, 0))
-            times = items.count(item)
-            if time >= before:
-                shown[item] = since, hidden + times, last
-            else:
-                since += times if time > touched.get(item, -1) else 0
-                shown[item] = since, hidden, max(last, time)
-    found = {item: entry for item, entry in kept.items() if item not in changed}
-    for item, (since, hidden, last) in shown.items():
-        count = since if item in undone else kept[item][0] - max(1, hidden)
-        if count > 0 and last:  # else nothing is known, or the lists do not reach so far
-            found[item] = [count, last]
-    if latest >= before:
-        known = [*lists.times, *(last for _, last in found.values())]
-        latest = max((time for time in known if time < before), default=0)
-    return found, latest
-
-
-def owned_before(
-    session: Session, now: int, index: ItemIndex, visit: int, before: int | None = None
-) -> list[Entry]:
+def owned_before(session: Session, now: int, index: ItemIndex, visit: int) -> list[Entry]:
     """Return what was taken in visits before this one, and what in this one alone.
 
     An item taken in earlier visits and again in this one counts as it did
     before this visit began.
     """
-    owned = session.owned.items if before is None else _owned_until(session, before)
-    rows = []
-    for item, (count, _, earlier, earlier_visit, last, last_visit) in owned.items():
-        if last_visit != visit:
-            times, time, back = count, last, max(1, visit - last_visit)
-        elif earlier:
-            times, time, back = count - 1, earlier, max(1, visit - earlier_visit)
-        else:
-            times, time, back = count, last, 0
-        rows.append((index.ensure(item), times, max(0, now - time) / DAY_MS, back))
-    return rows
+    kept = _kept(session.owned.items, 6, index)
+    count, age, back = _taken(kept.facts, np.int64(now), np.int64(visit))
+    return list(zip(kept.rows.tolist(), count.tolist(), age.tolist(), back.tolist(), strict=True))
 
 
-def _owned_until(session: Session, before: int) -> Mapping[str, list[int]]:
-    """Return what was owned before a time, as the state then kept it."""
-    kept, history = session.owned.items, session.history
-    taken: dict[str, list[tuple[int, int]]] = {
-        item: [] for item, entry in kept.items() if entry[4] >= before
-    }
-    if not taken:
-        return kept
-    for place, item in enumerate(history.items):
-        if item in taken and history.signs[place] > 0:
-            taken[item].append((history.visits[place], history.times[place]))
-    found = dict(kept)
-    for item, times in taken.items():
-        entry = _entry_until(found.pop(item), times, before)
-        if entry is not None:
-            found[item] = entry
-    return found
-
-
-def _entry_until(
-    entry: Sequence[int], taken: Sequence[tuple[int, int]], before: int
-) -> list[int] | None:
-    """Return an item's entry among the owned as it was before a time, None where it had none.
+def _taken(
+    facts: I64, now: I64 | np.int64, visit: I64 | np.int64
+) -> tuple[I64, NDArray[np.float64], I64]:
+    """Return the count, the age in days and the visits since of n items taken before.
 
     Parameters
     ----------
-    entry
-        As it is now: see :class:`features.parts.owned.Owned`.
-    taken
-        Visit and time of each taking that the history still holds.
-    before
-        The time.
+    facts
+        (n * 6,) as of :class:`features.parts.owned.Owned`.
+    now, visit
+        When and in which visit, (n,) or one for all.
     """
-    count, first, earlier, earlier_visit, _, last_visit = entry
-    seen: dict[int, int] = {}
-    for visit, time in taken:
-        if time < before:
-            seen[visit] = max(seen.get(visit, 0), time)
-    if 0 < earlier < before:
-        seen.setdefault(earlier_visit, earlier)
-    if not seen and first < before:  # the history does not reach so far
-        seen[earlier_visit or last_visit] = first
-    if not seen:
-        return None
-    *past, final = sorted(seen)
-    hidden = {visit for visit, _ in taken} - seen.keys()
-    until = max((seen[visit] for visit in past), default=0)
-    last = max(seen.values())
-    return [max(1, count - len(hidden)), first, until, past[-1] if past else 0, last, final]
+    count, _, earlier, earlier_visit, last, last_visit = facts.reshape(-1, 6).T
+    here = last_visit == visit
+    again = here & (earlier != 0)
+    time = np.where(again, earlier, last)
+    back = np.maximum(1, visit - np.where(again, earlier_visit, last_visit))
+    back[here & ~again] = 0
+    return count - again, np.maximum(0, now - time) / DAY_MS, back
+
+
+def _left(facts: I64, now: I64, latest: I64) -> tuple[I64, NDArray[np.float64]]:
+    """Return how often n items were left alone, and the age in days.
+
+    The last list is not left yet: that an item of the list before a user's eyes is taken
+    says nothing of what to show next.
+
+    Parameters
+    ----------
+    facts
+        (n * 2,) as of :class:`features.parts.ignored.Ignored`.
+    now, latest
+        (n,) when, and when the last list was shown.
+    """
+    count, last = facts.reshape(-1, 2).T
+    return count - (last == latest), np.maximum(0, now - last) / DAY_MS
 
 
 def _query(session: Session, now: int, before: int | None) -> str:
@@ -358,28 +334,21 @@ def _query(session: Session, now: int, before: int | None) -> str:
 def build_contexts(questions: Sequence[Question]) -> Contexts:
     """Turn questions into arrays, one row each."""
     now = np.array([question.now for question in questions], dtype=np.int64)
+    visit = np.array([question.visit for question in questions], dtype=np.int64)
     lengths = np.array([len(question.items) for question in questions], dtype=np.int32)
-    shape = (len(questions), max(1, int(lengths.max(initial=0))))
-    filled = np.arange(shape[1]) < lengths[:, None]
-    items = np.full(shape, ABSENT, np.int32)
-    times = np.zeros(shape, np.int64)
-    weight = np.zeros(shape, np.float32)
-    visits = np.zeros(shape, np.int32)
-    items[filled] = [item for question in questions for item in question.items]
-    times[filled] = [time for question in questions for time in question.times]
-    weight[filled] = [sign for question in questions for sign in question.signed]
-    visits[filled] = [visit for question in questions for visit in question.visits]
-    visit = np.array([question.visit for question in questions], dtype=np.int32)
+    filled = np.arange(max(1, int(lengths.max(initial=0)))) < lengths[:, None]
+    times = _table(filled, [question.times for question in questions], np.int64)
+    visits = _table(filled, [question.visits for question in questions], np.int64)
     return Contexts(
         now=now,
-        items=items,
+        items=_table(filled, [question.items for question in questions], np.int32, ABSENT),
         times=times,
         age=(np.maximum(now[:, None] - times, 0) / DAY_MS).astype(np.float32),
-        weight=weight,
+        weight=_table(filled, [question.signed for question in questions], np.float32),
         back=np.maximum(visit[:, None] - visits, 0).astype(np.int32),
         length=lengths,
-        owned=_ragged([question.owned for question in questions]),
-        ignored=_ragged([question.ignored for question in questions]),
+        owned=_owned_of(questions, now, visit),
+        ignored=_ignored_of(questions, now),
         excluded=np.array(
             [(row, item) for row, q in enumerate(questions) for item in q.excluded], np.int32
         ).reshape(-1, 2),
@@ -387,14 +356,40 @@ def build_contexts(questions: Sequence[Question]) -> Contexts:
     )
 
 
-def _ragged(lists: Sequence[list[Entry]]) -> Ragged:
-    table = np.array([entry for entries in lists for entry in entries], dtype=np.float64)
-    table = table.reshape(-1, 4)
-    counts = [len(entries) for entries in lists]
+def _table(
+    filled: NDArray[np.bool_], columns: Iterable[Iterable[float]], dtype: type[T], fill: int = 0
+) -> NDArray[T]:
+    """Return the columns as rows of one array, which they fill where they reach."""
+    table = np.full(filled.shape, fill, dtype)
+    table[filled] = np.fromiter(chain.from_iterable(columns), dtype, np.count_nonzero(filled))
+    return table
+
+
+def _owned_of(questions: Sequence[Question], now: I64, visit: I64) -> Ragged:
+    row, item, facts = _joined([question.owned for question in questions])
+    count, age, back = _taken(facts, now[row], visit[row])
     return Ragged(
-        row=np.repeat(np.arange(len(lists), dtype=np.int32), counts),
-        item=table[:, 0].astype(np.int32),
-        count=table[:, 1].astype(np.float32),
-        age=table[:, 2].astype(np.float32),
-        back=table[:, 3].astype(np.int32),
+        row, item, count.astype(np.float32), age.astype(np.float32), back.astype(np.int32)
     )
+
+
+def _ignored_of(questions: Sequence[Question], now: I64) -> Ragged:
+    row, item, facts = _joined([question.ignored for question in questions])
+    latest = np.array([question.latest for question in questions], dtype=np.int64)
+    count, age = _left(facts, now[row], latest[row])
+    left = count > 0
+    return Ragged(
+        row[left],
+        item[left],
+        count[left].astype(np.float32),
+        age[left].astype(np.float32),
+        np.zeros(np.count_nonzero(left), dtype=np.int32),
+    )
+
+
+def _joined(parts: Sequence[Kept]) -> tuple[I32, I32, I64]:
+    """Return question, item and facts of what several questions keep."""
+    row = np.repeat(np.arange(len(parts), dtype=np.int32), [len(part.rows) for part in parts])
+    none = [np.zeros(0, dtype=np.int64)]
+    item = np.concatenate([part.rows for part in parts] or none)
+    return row, item.astype(np.int32), np.concatenate([part.facts for part in parts] or none)

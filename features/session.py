@@ -335,16 +335,16 @@ def _take_history(session: Session, merged: Session) -> None:
 
 def _merge_counts(session: Session, other: Session, rules: Rules) -> None:
     for item, entry in other.owned.items.items():
-        mine = session.owned.items.pop(item, [0, entry[1], 0, 0, 0, 0])
+        mine = session.owned.items.pop(item, (0, entry[1], 0, 0, 0, 0))
         first, last = min(mine[1], entry[1]), max(mine[4], entry[4])
         earlier = min(mine[4], entry[4]) or max(mine[2], entry[2])
         visits = [max(0, session.visit - 1), session.visit]
         count = mine[0] + entry[0]
-        session.owned.items[item] = [count, first, earlier, visits[0], last, visits[1]]
+        session.owned.items[item] = (count, first, earlier, visits[0], last, visits[1])
     session.ignored.latest = max(session.ignored.latest, other.ignored.latest)
     for item, shown in other.ignored.items.items():
-        present = session.ignored.items.pop(item, [0, 0])
-        session.ignored.items[item] = [present[0] + shown[0], max(present[1], shown[1])]
+        present = session.ignored.items.pop(item, (0, 0))
+        session.ignored.items[item] = (present[0] + shown[0], max(present[1], shown[1]))
     for items, bound in (
         (session.owned.items, rules.session.owned),
         (session.ignored.items, rules.session.ignored),

@@ -59,7 +59,7 @@ def shown_before(session: Session, index: ItemIndex, before: int | None = None) 
     for start, k in zip(starts, places, strict=False):
         taken[[start + at for at in kept.taken[k]]] = True
     return ShownBefore(
-        rows=np.array([index.ensure(i) for k in places for i in kept.items[k]], dtype=np.int32),
+        rows=index.rows_of(i for k in places for i in kept.items[k]).astype(np.int32),
         positions=np.array([at for n in counts for at in range(n)], dtype=np.int32),
         taken=taken,
         lists=np.repeat(np.arange(len(places), dtype=np.int32), counts),

@@ -7,9 +7,8 @@ a row that is told twice is counted once.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final, cast
 
 import msgspec
 from msgspec import Struct
@@ -21,10 +20,15 @@ from stream.partition import partition_of
 from stream.records import Outgoing
 from stream.settings import NeighboursSettings
 
-__all__ = ["Activity", "ActivityWriter", "decode_activity"]
+__all__ = ["Activity", "ActivityWriter", "ItemRows", "decode_activity", "rows_by_item", "touched"]
 
 UNIT: Final = 64
 """Weights travel as whole 64ths."""
+
+ItemRows = tuple[Sequence[int], Sequence[int]]
+"""The follow rows and the count rows of one item."""
+
+_NONE: Final = ()
 
 
 class Activity(Struct, omit_defaults=True):
@@ -75,43 +79,34 @@ def decode_activity(raw: bytes) -> Activity:
 class _Columns:
     """An Activity being filled, row by row, with the index of its ids."""
 
+    __slots__ = ("index", "record")
+
     def __init__(self, source: int) -> None:
-        self._source = source
-        self._index: dict[str, int] = {}
-        self._follows: list[tuple[int, int, int, int, int]] = []
-        self._counts: list[tuple[int, str, int, int, int]] = []
+        self.index: dict[str, int] = {}
+        self.record = Activity(source)
 
     def id(self, item: str) -> int:
-        return self._index.setdefault(item, len(self._index))
+        return self.index.setdefault(item, len(self.index))
 
     def follow(self, item: str, follower: str, weight: int, place: tuple[int, int]) -> None:
-        ids, (time, offset) = self.id, place
-        self._follows.append((ids(item), ids(follower), weight, time, offset))
+        record, (time, offset) = self.record, place
+        record.followed.append(self.id(item))
+        record.follower.append(self.id(follower))
+        record.weight.append(weight)
+        record.follow_time.append(time)
+        record.follow_offset.append(offset)
 
     def add(self, item: str, name: str, place: tuple[int, int]) -> None:
-        self._counts.append((self.id(item), name, 1, *place))
+        record, (time, offset) = self.record, place
+        record.counted.append(self.id(item))
+        record.name.append(name)
+        record.count.append(1)
+        record.count_time.append(time)
+        record.count_offset.append(offset)
 
-    def record(self) -> Activity:
-        followed, follower, weight, time, offset = _columns(self._follows)
-        counted, name, count, count_time, count_offset = _columns(self._counts)
-        return Activity(
-            source=self._source,
-            items=list(self._index),
-            followed=followed,
-            follower=follower,
-            weight=weight,
-            follow_time=time,
-            follow_offset=offset,
-            counted=counted,
-            name=name,
-            count=count,
-            count_time=count_time,
-            count_offset=count_offset,
-        )
-
-
-def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(5)]
+    def whole(self) -> Activity:
+        self.record.items = list(self.index)
+        return self.record
 
 
 class ActivityWriter:
@@ -172,7 +167,7 @@ class ActivityWriter:
 
     def take(self) -> list[tuple[int, Activity]]:
         """Return what was collected since the last call, by partition, and start anew."""
-        taken = [(home, columns.record()) for (_, home), columns in sorted(self._columns.items())]
+        taken = [(home, columns.whole()) for (_, home), columns in sorted(self._columns.items())]
         self._columns = {}
         return taken
 
@@ -184,14 +179,25 @@ class ActivityWriter:
         ]
 
 
-def rows_by_item(record: Activity) -> dict[str, tuple[list[int], list[int]]]:
+def rows_by_item(record: Activity) -> dict[str, ItemRows]:
     """Return for each item of a record the rows (follow rows, count rows) that concern it."""
-    found: dict[int, tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
-    for row, item in enumerate(record.followed):
-        found[item][0].append(row)
-    for row, item in enumerate(record.counted):
-        found[item][1].append(row)
-    return {record.items[item]: rows for item, rows in found.items()}
+    items = record.items
+    follows, counts = _places(record.followed), _places(record.counted)
+    found = {items[item]: (rows, counts.pop(item, _NONE)) for item, rows in follows.items()}
+    found.update((items[item], (_NONE, rows)) for item, rows in counts.items())
+    return found
+
+
+def _places(column: Sequence[int]) -> dict[int, Sequence[int]]:
+    """Return where each value stands in a column, in order of first mention."""
+    found: dict[int, list[int]] = {}
+    for place, value in enumerate(column):
+        places = found.get(value)
+        if places is None:
+            found[value] = [place]
+        else:
+            places.append(place)
+    return cast(dict[int, Sequence[int]], found)
 
 
 def touched(records: Sequence[Activity]) -> list[str]:

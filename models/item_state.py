@@ -8,7 +8,7 @@ faintest are dropped, and which these are may depend on the order.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -17,17 +17,22 @@ from msgspec import Struct
 
 from features.card import AsOf
 from features.parts.base import DAY_MS
-from models.activity import Activity
+from models.activity import Activity, ItemRows
 from models.exact import decayed_unit, epoch_of, rebase, term
 from stream.settings import NeighboursSettings
 
 __all__ = [
     "HALF_LIVES_MS",
+    "Buckets",
     "ItemState",
     "ItemView",
+    "buckets_of",
     "decode_item_state",
     "encode_item_state",
     "fold_rows",
+    "popularity_of",
+    "strongest",
+    "unit_of",
     "view",
 ]
 
@@ -42,6 +47,10 @@ HALF_LIVES_MS: Final = {
     "month": 30 * DAY_MS,
 }
 """The decayed popularities kept of every item, by name."""
+
+
+Buckets = tuple[list[tuple[float, int]], list[tuple[float, int]]]
+"""Hours and days, each with its middle in epoch milliseconds, and the positives in it."""
 
 
 class ItemState(Struct, omit_defaults=True):
@@ -114,7 +123,7 @@ def encode_item_state(state: ItemState) -> bytes:
 def fold_rows(
     state: ItemState,
     record: Activity,
-    rows: tuple[list[int], list[int]],
+    rows: ItemRows,
     settings: NeighboursSettings,
 ) -> None:
     """Add one record's rows on this item, leaving out those counted before.
@@ -128,34 +137,40 @@ def fold_rows(
     settings
         Half-life and capacity.
     """
-    source = str(record.source)
-    seen = state.seen.get(source, -1)
-    followed = [row for row in rows[0] if record.follow_offset[row] > seen]
-    counted = [row for row in rows[1] if record.count_offset[row] > seen]
-    _follow(state, record, followed, int(settings.half_life_days * DAY_MS))
-    for row in counted:
-        _count(state, record.name[row], record.count[row], record.count_time[row])
-    told = [record.follow_offset[row] for row in followed]
-    told += [record.count_offset[row] for row in counted]
-    state.seen[source] = max(told, default=seen)
-    _drop_old(state)
+    source, newest = str(record.source), state.newest
+    seen = last = state.seen.get(source, -1)
+    offsets = record.follow_offset
+    if followed := [row for row in rows[0] if offsets[row] > seen]:
+        _follow(state, record, followed, int(settings.half_life_days * DAY_MS))
+        last = max(last, *(offsets[row] for row in followed))
+    offsets, taken = record.count_offset, False
+    for row in rows[1]:
+        if offsets[row] > seen:
+            name = record.name[row]
+            taken = taken or name == "taken"
+            _count(state, name, record.count[row], record.count_time[row])
+            last = max(last, offsets[row])
+    state.seen[source] = last
+    _drop_old(state, newest, taken)
     if len(state.next) > settings.capacity * 5 // 4:
-        state.next = dict(_strongest(state.next, settings.capacity))
+        state.next = dict(strongest(state.next, settings.capacity))
 
 
-def _follow(state: ItemState, record: Activity, rows: list[int], half_life: int) -> None:
+def _follow(state: ItemState, record: Activity, rows: Sequence[int], half_life: int) -> None:
     """Add rows of what followed: the inner loop of `neighbours`, several of them an event."""
     times, items, weights = record.follow_time, record.items, record.weight
     followers, following, landmark = record.follower, state.next, state.landmark
+    newest, time, epoch, quarter = state.newest, -1, 0, 0
     for row in rows:
-        time = times[row]
-        epoch, quarter = epoch_of(time, half_life)
-        landmark = rebase(following, landmark, epoch)
+        if times[row] != time:
+            time = times[row]
+            newest = max(newest, time)
+            epoch, quarter = epoch_of(time, half_life)
+            landmark = rebase(following, landmark, epoch)
         follower = items[followers[row]]
         gain = term(weights[row], epoch, quarter, landmark)
         following[follower] = following.get(follower, 0.0) + gain
-    state.landmark = landmark
-    state.newest = max(state.newest, max((times[row] for row in rows), default=0))
+    state.landmark, state.newest = landmark, newest
 
 
 def _count(state: ItemState, name: str, count: int, time: int) -> None:
@@ -167,54 +182,92 @@ def _count(state: ItemState, name: str, count: int, time: int) -> None:
             buckets[bucket] = buckets.get(bucket, 0) + count
 
 
-def _drop_old(state: ItemState) -> None:
-    """Drop buckets out of the window before the newest event, whichever came first."""
+def _drop_old(state: ItemState, before: int, taken: bool) -> None:
+    """Drop buckets out of the window before the newest event, whichever came first.
+
+    Nothing puts one there but a later newest event than that of ``before``, and what is taken.
+    """
     for buckets, width, kept in (
         (state.hours, HOUR_MS, KEPT_HOURS),
         (state.days, DAY_MS, KEPT_DAYS),
     ):
-        oldest = state.newest // width - kept
-        for old in [bucket for bucket in buckets if int(bucket) <= oldest]:
-            del buckets[old]
+        newest = state.newest // width
+        if not buckets or not (taken or newest != before // width):
+            continue
+        oldest = newest - kept
+        if min(map(int, buckets)) <= oldest:
+            for old in [bucket for bucket in buckets if int(bucket) <= oldest]:
+                del buckets[old]
 
 
 def view(state: ItemState, settings: NeighboursSettings) -> ItemView:
     """Return what readers get of this state: trimmed, decayed to its newest event."""
-    half_life = int(settings.half_life_days * DAY_MS)
-    unit = decayed_unit(64, state.newest, half_life, state.landmark)
+    unit = unit_of(state, settings)
     return ItemView(
         as_of=state.as_of,
         item=state.item,
         time=state.newest,
-        next=[(item, weight / unit) for item, weight in _strongest(state.next, settings.served)],
-        popularity={name: _decayed(state, life) for name, life in HALF_LIVES_MS.items()},
+        next=[(item, weight / unit) for item, weight in strongest(state.next, settings.served)],
+        popularity=popularity_of(buckets_of(state), state.newest),
         shown=state.totals.get("shown", 0),
         clicked=state.totals.get("clicked", 0),
         taken=state.totals.get("taken", 0),
     )
 
 
-def _strongest(weights: Mapping[str, float], n: int) -> list[tuple[str, float]]:
+def unit_of(state: ItemState, settings: NeighboursSettings) -> float:
+    """Return what a weight of 1 at the newest event is, relative to the landmark."""
+    half_life = int(settings.half_life_days * DAY_MS)
+    return decayed_unit(64, state.newest, half_life, state.landmark)
+
+
+def strongest(weights: Mapping[str, float], n: int) -> list[tuple[str, float]]:
     """Return the n pairs of the largest weights, largest first, then by name."""
-    pairs: Iterable[tuple[str, float]] = weights.items()
-    if len(weights) > n:
+    if len(weights) <= n:
+        pairs = sorted((-weight, name) for name, weight in weights.items())
+    else:
         values = np.fromiter(weights.values(), np.float64, len(weights))
-        least = np.partition(values, -n)[-n]
-        pairs = [pair for pair in pairs if pair[1] >= least]
-    return sorted(pairs, key=lambda pair: (-pair[1], pair[0]))[:n]
+        found = np.flatnonzero(values >= np.partition(values, -n)[-n])
+        names = list(weights)
+        pairs = sorted(
+            zip((-values[found]).tolist(), [names[at] for at in found.tolist()], strict=True)
+        )
+    return [(name, -weight) for weight, name in pairs[:n]]
 
 
-def _decayed(state: ItemState, half_life_ms: int) -> float:
-    """Sum the buckets, each decayed from its middle to the newest event.
+def buckets_of(state: ItemState) -> Buckets:
+    """Return the positives by hour and by day, oldest first."""
+    return _ordered(state.hours, HOUR_MS), _ordered(state.days, DAY_MS)
 
-    Hours serve the half-lives of a day and less; days the longer ones. Buckets
-    are summed oldest first, so that equal counts give equal bytes.
+
+def _ordered(buckets: Mapping[str, int], width: int) -> list[tuple[float, int]]:
+    ordered = sorted((int(name), count) for name, count in buckets.items())
+    return [(bucket * width + width / 2, count) for bucket, count in ordered]
+
+
+def popularity_of(buckets: Buckets, newest: int) -> dict[str, float]:
+    """Return the decayed positives at the newest event, by name of the half-life.
+
+    Hours serve the half-lives of a day and less; days the longer ones.
     """
-    hourly = half_life_ms <= DAY_MS
-    buckets, width = (state.hours, HOUR_MS) if hourly else (state.days, DAY_MS)
-    newest = state.newest
-    ages = {name: max(0.0, newest - int(name) * width - width / 2) for name in buckets}
-    return sum(
-        buckets[name] * math.pow(2.0, -ages[name] / half_life_ms)
-        for name in sorted(buckets, key=int)
-    )
+    lives = HALF_LIVES_MS
+    hour, day = _decayed(buckets[0], newest, lives["hour"], lives["day"])
+    week, month = _decayed(buckets[1], newest, lives["week"], lives["month"])
+    return {"hour": hour, "day": day, "week": week, "month": month}
+
+
+def _decayed(
+    buckets: Sequence[tuple[float, int]], newest: int, first: int, second: int
+) -> tuple[float, float]:
+    """Sum the buckets for two half-lives, each decayed from its middle to the newest event.
+
+    They are summed oldest first, so that equal counts give equal bytes.
+    """
+    if not buckets:
+        return 0, 0  # as a sum of nothing, which is written without a point
+    fast = slow = 0.0
+    for middle, count in buckets:
+        past = middle - newest if middle < newest else 0.0
+        fast += count * math.pow(2.0, past / first)
+        slow += count * math.pow(2.0, past / second)
+    return fast, slow

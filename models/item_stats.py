@@ -7,6 +7,8 @@ that `neighbours` writes (:class:`models.item_state.ItemView`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import itemgetter
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +21,7 @@ __all__ = ["ItemStats"]
 
 F32 = NDArray[np.float32]
 LIVES = np.array(list(HALF_LIVES_MS.values()), dtype=np.float64)
+_POPULARITY: Final = itemgetter(*HALF_LIVES_MS)
 
 
 class ItemStats:
@@ -33,7 +36,8 @@ class ItemStats:
 
     Notes
     -----
-    Views are applied whole: the last one of an item counts.
+    Views are applied whole: the last one of an item counts. Rows are given in the order in which
+    the views name items, each before what follows it.
     """
 
     def __init__(self, index: ItemIndex, served: int) -> None:
@@ -51,24 +55,33 @@ class ItemStats:
     def apply(self, views: Sequence[ItemView]) -> None:
         """Take over items' public records."""
         self._version += 1
-        for item in views:
-            row = self._index.ensure(item.item)
-            self._grow()
-            self._time.rows[row] = item.time
-            self._popularity.rows[row] = [item.popularity[name] for name in HALF_LIVES_MS]
-            counts = np.array([item.shown, item.clicked, item.taken], dtype=np.float32)
-            self.totals += counts - self._counts.rows[row]
-            self._counts.rows[row] = counts
-            self._put_next(row, item)
-
-    def _put_next(self, row: int, item: ItemView) -> None:
-        following = item.next[: self._next.rows.shape[1]]
-        rows = [self._index.ensure(name) for name, _ in following]
+        if not views:
+            return
+        views = list({view.item: view for view in views}.values())
+        width = self._next.rows.shape[1]
+        following = [view.next[:width] for view in views]
+        names = []
+        for view, pairs in zip(views, following, strict=True):
+            names.append(view.item)
+            names += [name for name, _ in pairs]
+        found = self._index.rows_of(names)
         self._grow()
-        self._next.rows[row] = -1
-        self._weight.rows[row] = 0
-        self._next.rows[row, : len(rows)] = rows
-        self._weight.rows[row, : len(rows)] = [weight for _, weight in following]
+        lengths = np.array([len(pairs) for pairs in following])
+        starts = np.cumsum(lengths + 1) - lengths - 1
+        rows = found[starts]
+        self._put_counts(rows, views)
+        filled = np.arange(width) < lengths[:, None]
+        after, weight = np.full(filled.shape, -1, np.int32), np.zeros(filled.shape, np.float32)
+        after[filled] = np.delete(found, starts)
+        weight[filled] = [weight for pairs in following for _, weight in pairs]
+        self._next.rows[rows], self._weight.rows[rows] = after, weight
+
+    def _put_counts(self, rows: NDArray[np.int64], views: Sequence[ItemView]) -> None:
+        self._time.rows[rows] = [view.time for view in views]
+        self._popularity.rows[rows] = [_POPULARITY(view.popularity) for view in views]
+        counts = np.array([(view.shown, view.clicked, view.taken) for view in views], np.float32)
+        self.totals += (counts - self._counts.rows[rows]).sum(axis=0, dtype=np.float64)
+        self._counts.rows[rows] = counts
 
     def _grow(self) -> None:
         size = len(self._index)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from msgspec import Meta
+from itertools import islice
 
 from features.parts.base import Moment, Part, Rules, Whole
 from stream.events import Event, Interaction, Ranking
@@ -18,12 +16,12 @@ class Ignored(Part):
     Attributes
     ----------
     items
-        Item id to [times shown, last time]; least recently shown first.
+        Item id to times shown and last time; least recently shown first.
     latest
         When the last list was shown, epoch milliseconds; it may still lie before his eyes.
     """
 
-    items: dict[str, Annotated[list[Whole], Meta(min_length=2, max_length=2)]] = {}
+    items: dict[str, tuple[Whole, Whole]] = {}
     latest: Whole = 0
 
     def fold(self, event: Event, moment: Moment, rules: Rules) -> None:
@@ -31,9 +29,11 @@ class Ignored(Part):
         if isinstance(event, Interaction):
             self.items.pop(event.item, None)
         elif isinstance(event, Ranking):
-            self.latest = max(self.latest, moment.time)
+            items, time = self.items, moment.time
+            self.latest = max(self.latest, time)
             for shown in event.items:
-                entry = self.items.pop(shown.id, [0, 0])
-                self.items[shown.id] = [entry[0] + 1, max(entry[1], moment.time)]
-            for item in list(self.items)[: max(0, len(self.items) - rules.session.ignored)]:
-                del self.items[item]
+                count, last = items.pop(shown.id, (0, 0))
+                items[shown.id] = (count + 1, last if last > time else time)
+            if (most := len(items) - rules.session.ignored) > 0:
+                for item in list(islice(items, most)):
+                    del items[item]

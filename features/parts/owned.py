@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from msgspec import Meta
-
 from features.parts.base import Moment, Part, Rules, Whole
 from stream.events import Event, Interaction
 
@@ -18,24 +14,22 @@ class Owned(Part):
     Attributes
     ----------
     items
-        Item id to [visits in which it was taken, first time, then for the visit
-        before the last (0 = none) and for the last: time, ordinal of the visit];
+        Item id to the visits in which it was taken, the first time, then for the visit
+        before the last (0 = none) and for the last: time, ordinal of the visit;
         least recently taken first.
     """
 
-    items: dict[str, Annotated[list[Whole], Meta(min_length=6, max_length=6)]] = {}
+    items: dict[str, tuple[Whole, Whole, Whole, Whole, Whole, Whole]] = {}
 
     def fold(self, event: Event, moment: Moment, rules: Rules) -> None:
         """Count a positive interaction once a visit; forget the least recent item."""
         if not isinstance(event, Interaction) or moment.sign <= 0:
             return
-        entry = self.items.pop(event.item, None)
-        if entry is None:
-            entry = [0, moment.time, 0, 0, 0, 0]
-        if entry[5] != moment.visit:
-            entry[0] += 1
-            entry[2:4] = entry[4:6]
-        entry[4:] = [max(entry[4], moment.time), moment.visit]
-        self.items[event.item] = entry
+        new = (0, moment.time, 0, 0, 0, 0)
+        count, first, earlier, earlier_visit, last, visit = self.items.pop(event.item, new)
+        if visit != moment.visit:
+            count, earlier, earlier_visit = count + 1, last, visit
+        last = max(last, moment.time)
+        self.items[event.item] = (count, first, earlier, earlier_visit, last, moment.visit)
         while len(self.items) > rules.session.owned:
             del self.items[next(iter(self.items))]

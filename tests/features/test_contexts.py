@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.contexts import QUERY_LIFE_MS, Question, ask, build_contexts, meaning_of
+from features.catalogue import Catalogue
+from features.contexts import QUERY_LIFE_MS, Question, Ragged, ask, build_contexts, meaning_of
 from features.session import Session, encode_session, new_session
 from stream.events import Event, Interaction
 from stream.settings import Settings
@@ -27,28 +28,24 @@ from tests.builders import (
 SIGNED = meaning_of(Settings())
 
 
-class Index:
-    """Rows in the order of first mention."""
-
-    def __init__(self) -> None:
-        self.ids: list[str] = []
-
-    def ensure(self, item: str) -> int:
-        if item not in self.ids:
-            self.ids.append(item)
-        return self.ids.index(item)
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-
-def question(session: Session, now: int = NOON, **more: Any) -> tuple[Question, Index]:
-    index = Index()
+def question(session: Session, now: int = NOON, **more: Any) -> tuple[Question, Catalogue]:
+    index = Catalogue(dim=1)
     return ask(session, now, index, SIGNED, **more), index
 
 
-def names(index: Index, entries: list[tuple[int, int, float, int]]) -> dict[str, tuple[Any, ...]]:
-    return {index.ids[row]: (count, age, back) for row, count, age, back in entries}
+def owned(index: Catalogue, asked: Question) -> dict[str, tuple[Any, ...]]:
+    """Return count, age and visits since of what was taken before."""
+    return named(index, build_contexts([asked]).owned)
+
+
+def ignored(index: Catalogue, asked: Question) -> dict[str, tuple[Any, ...]]:
+    """Return count, age and visits since of what was left alone."""
+    return named(index, build_contexts([asked]).ignored)
+
+
+def named(index: Catalogue, found: Ragged) -> dict[str, tuple[Any, ...]]:
+    facts = zip(found.count.tolist(), found.age.tolist(), found.back.tolist(), strict=True)
+    return dict(zip([index.ids[row] for row in found.item], facts, strict=True))
 
 
 def test_weights_are_those_of_the_types_whatever_their_role() -> None:
@@ -69,7 +66,10 @@ def test_a_value_may_turn_the_sign_of_what_was_done() -> None:
 def test_the_last_list_is_not_ignored_yet() -> None:
     session = folded([ranking(["x", "y"], NOON - 2), ranking(["y", "z"], NOON - 1)])
     asked, index = question(session)
-    assert {index.ids[row]: count for row, count, _, _ in asked.ignored} == {"x": 1, "y": 1}
+    assert {item: count for item, (count, _, _) in ignored(index, asked).items()} == {
+        "x": 1,
+        "y": 1,
+    }
 
 
 def test_history_comes_latest_first() -> None:
@@ -101,8 +101,8 @@ def test_before_hides_what_has_the_same_time_or_is_later() -> None:
     )
     hidden, index = question(session, before=NOON)
     assert [index.ids[row] for row in hidden.items] == ["a"]
-    assert names(index, hidden.owned).keys() == {"a"}
-    assert names(index, hidden.ignored).keys() == {"x"}
+    assert owned(index, hidden).keys() == {"a"}
+    assert ignored(index, hidden).keys() == {"x"}
     assert hidden.query == ""
     everything, _ = question(session, now=NOON + 1)
     assert len(everything.items) == 3
@@ -121,33 +121,34 @@ def test_asking_changes_no_state_and_is_not_changed_by_it_later() -> None:
 def test_owned_tells_how_often_and_how_many_visits_ago() -> None:
     session = folded([interaction("a", NOON - at * DAY) for at in (9, 5, 4)])
     asked, index = question(session, visit=5)
-    assert names(index, asked.owned) == {"a": (3, 4.0, 2)}
+    assert owned(index, asked) == {"a": (3, 4.0, 2)}
 
 
 def test_what_was_taken_again_in_this_visit_counts_as_it_did_before() -> None:
     session = folded([interaction("a", NOON - at * DAY) for at in (9, 5)])
     folded([interaction("a", NOON), interaction("b", NOON)], state=session, first=2)
     asked, index = question(session)
-    assert names(index, asked.owned) == {"a": (2, 5.0, 1), "b": (1, 0.0, 0)}
+    assert owned(index, asked) == {"a": (2, 5.0, 1), "b": (1, 0.0, 0)}
 
 
 def test_hiding_the_last_time_shows_the_time_before() -> None:
     session = folded([interaction("a", NOON - at * DAY) for at in (9, 5)])
     folded([interaction("a", NOON)], state=session, first=2)
     asked, index = question(session, before=NOON)
-    assert names(index, asked.owned) == {"a": (2, 5.0, 1)}
+    assert owned(index, asked) == {"a": (2, 5.0, 1)}
     once = folded([interaction("a", NOON)])
     asked, index = question(once, before=NOON)
-    assert asked.owned == []
+    assert owned(index, asked) == {}
 
 
 def test_hiding_the_last_time_of_a_visit_shows_the_one_before_in_it() -> None:
     session = folded([interaction("a", NOON - at * MINUTE) for at in (7, 5, 0)])
     asked, index = question(session, before=NOON)
-    assert names(index, asked.owned) == {"a": (1, pytest.approx(5 / 1440), 0)}
+    assert owned(index, asked) == {"a": (1, pytest.approx(5 / 1440), 0)}
     asked, index = question(session, before=NOON - 5 * MINUTE)
-    assert names(index, asked.owned) == {"a": (1, pytest.approx(7 / 1440), 0)}
-    assert question(session, before=NOON - 7 * MINUTE)[0].owned == []
+    assert owned(index, asked) == {"a": (1, pytest.approx(7 / 1440), 0)}
+    asked, index = question(session, before=NOON - 7 * MINUTE)
+    assert owned(index, asked) == {}
 
 
 def test_beyond_the_history_the_first_time_is_known() -> None:
@@ -155,7 +156,7 @@ def test_beyond_the_history_the_first_time_is_known() -> None:
     others = [interaction(f"i{n}", NOON - 9 * MINUTE) for n in range(4)]
     session = folded([first, *others, interaction("a", NOON)], by=rules(history=3))
     asked, index = question(session, before=NOON)
-    assert names(index, asked.owned)["a"] == (1, pytest.approx(1 / 60), 0)
+    assert owned(index, asked)["a"] == (1, pytest.approx(1 / 60), 0)
 
 
 def test_hiding_a_list_shows_what_was_ignored_before_it() -> None:
@@ -165,7 +166,10 @@ def test_hiding_a_list_shows_what_was_ignored_before_it() -> None:
         ranking(["x"], NOON, id="3"),
     ]
     asked, index = question(folded(lists), before=NOON)
-    assert {index.ids[row]: count for row, count, _, _ in asked.ignored} == {"x": 1, "y": 1}
+    assert {item: count for item, (count, _, _) in ignored(index, asked).items()} == {
+        "x": 1,
+        "y": 1,
+    }
 
 
 def test_hiding_a_deed_shows_that_the_item_was_ignored_until_then() -> None:
@@ -178,8 +182,9 @@ def test_hiding_a_deed_shows_that_the_item_was_ignored_until_then() -> None:
         interaction("x", NOON),
     ]
     asked, index = question(folded(events), before=NOON)
-    assert names(index, asked.ignored) == {"x": (2, 2 / DAY, 0)}
-    assert question(folded(events))[0].ignored == []
+    assert ignored(index, asked) == {"x": (2, pytest.approx(2 / DAY), 0)}
+    asked, index = question(folded(events))
+    assert ignored(index, asked) == {}
 
 
 NAMES = st.sampled_from("abc")
@@ -217,8 +222,8 @@ def test_what_is_hidden_is_as_if_it_had_not_happened(pages: list[Any], data: st.
     now = whole.as_of.event_time
     asked, index = question(whole, now, visit=visit, before=before)
     expected, other = question(early, now, visit=visit)
-    assert names(index, asked.owned) == names(other, expected.owned)
-    assert names(index, asked.ignored) == names(other, expected.ignored)
+    assert owned(index, asked) == owned(other, expected)
+    assert ignored(index, asked) == ignored(other, expected)
     assert asked.visit == expected.visit
     assert asked.times == expected.times
 
@@ -231,7 +236,7 @@ def test_what_was_owned_is_known_whatever_the_order(pages: list[Any], order: Any
     asked, index = question(session, NOON + DAY, before=before)
     deeds = [event for event in events if isinstance(event, Interaction)]
     taken = {e.item for e in deeds if e.timestamp < before and RULES.role(e)[0] > 0}
-    assert names(index, asked.owned).keys() == taken
+    assert owned(index, asked).keys() == taken
 
 
 def test_a_query_goes_stale() -> None:
@@ -241,7 +246,7 @@ def test_a_query_goes_stale() -> None:
 
 
 def test_contexts_are_padded_rows() -> None:
-    index = Index()
+    index = Catalogue(dim=1)
     busy = folded([interaction("a", NOON - DAY), interaction("b", NOON - HOUR, type="dislike")])
     asked = [ask(one, NOON, index, SIGNED) for one in (new_session("n"), busy)]
     contexts = build_contexts(asked)
@@ -264,7 +269,7 @@ def test_no_questions_make_empty_contexts() -> None:
 
 
 def test_questions_do_not_disturb_each_other() -> None:
-    index = Index()
+    index = Catalogue(dim=1)
     states = [
         folded([interaction(f"i{n}", NOON - n * MINUTE) for n in range(length)])
         for length in (3, 0, 1, 5)

@@ -68,7 +68,7 @@ def test_low_ratings_are_neither_owned_nor_positive() -> None:
 def test_an_item_is_owned_once_a_visit() -> None:
     times = [NOON, NOON + 1, NOON + DAY, NOON + DAY + 1, NOON + 3 * DAY]
     session = folded([interaction("a", at) for at in times])
-    assert session.owned.items == {"a": [3, NOON, NOON + DAY + 1, 2, NOON + 3 * DAY, 3]}
+    assert session.owned.items == {"a": (3, NOON, NOON + DAY + 1, 2, NOON + 3 * DAY, 3)}
 
 
 def test_the_item_taken_longest_ago_is_forgotten_first() -> None:
@@ -78,7 +78,7 @@ def test_the_item_taken_longest_ago_is_forgotten_first() -> None:
 
 def test_what_is_shown_and_left_alone_is_counted() -> None:
     session = folded([ranking(["a", "b"]), ranking(["b", "c"], NOON + HOUR)])
-    assert session.ignored.items == {"a": [1, NOON], "b": [2, NOON + HOUR], "c": [1, NOON + HOUR]}
+    assert session.ignored.items == {"a": (1, NOON), "b": (2, NOON + HOUR), "c": (1, NOON + HOUR)}
 
 
 def test_what_is_touched_is_ignored_no_more() -> None:
@@ -88,7 +88,7 @@ def test_what_is_touched_is_ignored_no_more() -> None:
 
 def test_a_late_list_does_not_make_fatigue_older() -> None:
     session = folded([ranking(["a"], NOON), ranking(["a"], NOON - HOUR)])
-    assert session.ignored.items == {"a": [2, NOON]}
+    assert session.ignored.items == {"a": (2, NOON)}
 
 
 def test_windows_count_by_type_and_day() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from features.catalogue import Catalogue
 from features.contexts import ask, build_contexts, meaning_of
 from features.session import decode_session, encode_session
 from features.shown import shown_before
@@ -24,19 +25,6 @@ EVENTS: list[Event] = [
     interaction("c", NOON - 1, session="t"),
     search("tea", NOON),
 ]
-
-
-class Index:
-    """Gives items their rows in the order they come."""
-
-    def __init__(self) -> None:
-        self.rows: dict[str, int] = {}
-
-    def ensure(self, item: str) -> int:
-        return self.rows.setdefault(item, len(self.rows))
-
-    def __len__(self) -> int:
-        return len(self.rows)
 
 
 def stored(**changes: dict[str, Any]) -> bytes:
@@ -80,7 +68,7 @@ def test_what_cannot_be_read_is_mended_and_said(
     assert lost in caplog.text
     assert metrics.counters()["sessions.mended"] == before + 1
     for hidden in (None, NOON - 1):
-        index = Index()
+        index = Catalogue(dim=1)
         asked = ask(session, NOON, index, meaning_of(Settings()), before=hidden)
         assert len(build_contexts([asked])) == 1
         shown_before(session, index)

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from msgspec import structs
 from numpy.typing import NDArray
 
 from features.card import AsOf
+from features.catalogue import Catalogue
 from models.activity import Activity, rows_by_item
 from models.item_state import (
     ItemState,
@@ -87,11 +89,6 @@ def index_rows(*rows: int) -> NDArray[np.int32]:
     return np.array(rows, dtype=np.int32)
 
 
-class Index(dict[str, int]):
-    def ensure(self, item: str) -> int:
-        return self.setdefault(item, len(self))
-
-
 def test_statistics_read_what_neighbours_wrote() -> None:
     counted = Activity(
         source=0,
@@ -103,15 +100,15 @@ def test_statistics_read_what_neighbours_wrote() -> None:
         count_offset=[10, 11, 12, 13],
     )
     state = state_of([a_record({"a": 64, "b": 128}), counted])
-    index = Index()
+    index = Catalogue(dim=1)
     index.ensure("y")
     stats = ItemStats(index, served=2)
     stats.apply([view(state, SETTINGS)])
-    row = index["x"]
+    row = index.index["x"]
     assert stats.taken.tolist()[row] == 2
     assert (stats.shown[row], stats.clicked[row], stats.taken[0]) == (1, 1, 0)
     rows, weights = stats.successors(index_rows(row, -1, 0))
-    assert rows.tolist() == [[index["b"], index["a"]], [-1, -1], [-1, -1]]
+    assert rows.tolist() == [[index.index["b"], index.index["a"]], [-1, -1], [-1, -1]]
     assert weights.tolist() == [[2.0, 1.0], [0, 0], [0, 0]]
     now = stats.popularity(NOON)[:, row]
     later = stats.popularity(NOON + 7 * DAY)[:, row]
@@ -121,9 +118,34 @@ def test_statistics_read_what_neighbours_wrote() -> None:
 
 
 def test_a_newer_view_replaces_the_older_one() -> None:
-    index = Index()
+    index = Catalogue(dim=1)
     stats = ItemStats(index, served=3)
     stats.apply([view(state_of([a_record({"a": 64, "b": 32})]), SETTINGS)])
     stats.apply([view(state_of([a_record({"c": 64})]), SETTINGS)])
-    rows, _ = stats.successors(index_rows(index["x"]))
-    assert rows.tolist() == [[index["c"], -1, -1]]
+    rows, _ = stats.successors(index_rows(index.index["x"]))
+    assert rows.tolist() == [[index.index["c"], -1, -1]]
+
+
+def test_many_views_are_taken_as_one_by_one() -> None:
+    counted = Activity(source=0, items=["x"], counted=[0], name=["shown"], count=[1])
+    counted.count_time, counted.count_offset = [NOON], [5]
+    views = [
+        view(state_of([a_record({"a": 64, "y": 32})]), SETTINGS),
+        structs.replace(view(state_of([a_record({"x": 64})]), SETTINGS), item="y"),
+        structs.replace(view(state_of([]), SETTINGS), item="lonely"),
+        view(state_of([a_record({"a": 128, "y": 64, "b": 32}), counted]), SETTINGS),
+    ]
+    alone, together = Catalogue(dim=1), Catalogue(dim=1)
+    one, many = ItemStats(alone, served=2), ItemStats(together, served=2)
+    for each in views:
+        one.apply([each])
+    many.apply(views)
+    many.apply([])
+    everything = index_rows(*range(len(together)))
+    assert together.ids == ["x", "a", "y", "lonely"] == alone.ids
+    assert many.totals.tolist() == one.totals.tolist() == [1, 0, 0]
+    for mine, other in zip(many.successors(everything), one.successors(everything), strict=True):
+        assert mine.tolist() == other.tolist()
+    for name in ("time", "shown", "clicked", "taken"):
+        assert getattr(many, name).tolist() == getattr(one, name).tolist()
+    assert many.popularity(NOON).tolist() == one.popularity(NOON).tolist()

@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from features.catalogue import Catalogue
 from features.shown import ShownBefore
 from models.head import Head
 from models.learner import MAX_OPEN, PAGE_MS, Learner, decode_learner
@@ -201,26 +202,18 @@ def play(learner: Learner, first: int, end: int) -> None:
             lesson(learner)
 
 
-class Places:
-    """Gives items rows of its own, as another process does."""
-
-    def __init__(self) -> None:
-        self.names: list[str] = ["somebody else's"]
-
-    def ensure(self, item: str) -> int:
-        if item not in self.names:
-            self.names.append(item)
-        return self.names.index(item)
-
-    def __len__(self) -> int:
-        return len(self.names)
+def other_rows() -> Catalogue:
+    """Return a catalogue with rows of its own, as another process has."""
+    catalogue = Catalogue(dim=1)
+    catalogue.ensure("somebody else's")
+    return catalogue
 
 
 def resumed(learner: Learner, written: dict[str, bytes]) -> Learner:
     """Return what a new process makes of a learner's checkpoint and open lists."""
     raw = msgspec.json.encode(learner.state(3))
     restored, state = a_learner(), decode_learner(raw)
-    places = Places()
+    places = other_rows()
     restored.restore(state, {name: decode_list(written[name], places, 2) for name in state.open})
     return restored
 
@@ -279,10 +272,10 @@ def test_an_open_list_is_read_as_it_was_written() -> None:
         taken=np.array([True, False]),
         lists=np.array([0, 0], np.int32),
     )
-    places = Places()
+    places = other_rows()
     back = decode_list(encode_list(shown, 1, ["a", "b", "c"]), places, 2)
-    assert [places.names[row] for row in back.rows] == ["a", "b", "c"]
-    assert [places.names[row] for row in back.before.rows] == ["c", "a"]
+    assert [places.ids[row] for row in back.rows] == ["a", "b", "c"]
+    assert [places.ids[row] for row in back.before.rows] == ["c", "a"]
     assert (back.time, back.offset, back.user, back.items) == (12, 7, "user7", ["a", "b", "c"])
     for name in ("x", "segment", "odds"):
         assert np.array_equal(getattr(back, name), getattr(shown, name))
@@ -294,9 +287,9 @@ def test_an_open_list_is_read_as_it_was_written() -> None:
 def test_an_open_list_of_other_features_is_refused(width: int) -> None:
     raw = encode_list(a_list(0), 0, ["a", "b", "c"])
     with pytest.raises(ModelError):
-        decode_list(raw, Places(), width)
+        decode_list(raw, other_rows(), width)
     with pytest.raises(ModelError):
-        decode_list(raw[:-9], Places(), 2)
+        decode_list(raw[:-9], other_rows(), 2)
 
 
 def test_a_lost_list_is_let_go() -> None:

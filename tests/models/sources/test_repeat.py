@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from features.contexts import Entry, ask, build_contexts
+from features.contexts import Entry, Ragged, ask, build_contexts
 from models.sources.base import Positive, World
 from models.sources.own import PRIOR_CELL, PRIOR_ITEM, Repeat
 from tests.models.sources.shop import SIGNED, STRANGER, named, scored, took, visits, world
@@ -17,8 +18,12 @@ UNTAUGHT = 1 / 20
 
 def owning(source: Repeat, place: World, *entries: Entry) -> dict[str, float]:
     """Return the scores of who owns these."""
-    question = ask(STRANGER, 0, place.catalogue, SIGNED)
-    return named(place, source.score(build_contexts([replace(question, owned=[*entries])])))
+    contexts = build_contexts([ask(STRANGER, 0, place.catalogue, SIGNED)])
+    item, count, age, back = np.array(entries).reshape(-1, 4).T
+    f32, i32 = np.float32, np.int32
+    row = np.zeros(len(entries), i32)
+    owned = Ragged(row, item.astype(i32), count.astype(f32), age.astype(f32), back.astype(i32))
+    return named(place, source.score(replace(contexts, owned=owned)))
 
 
 def expose(source: Repeat, exposed: Entry, *, times: int, hits: int = 0) -> None:
