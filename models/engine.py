@@ -15,6 +15,7 @@ from models.finish import best_of_each, diversify, give_slots, log_sums
 from models.head import Head
 from models.lists import PRIOR as LIST_PRIOR
 from models.lists import ListModel, ShownBefore
+from models.nearby import LARGE
 from models.open_list import OpenList
 from models.projection import Centred
 from models.retrieval import Retrieval, View, retrieve
@@ -33,7 +34,7 @@ I32 = NDArray[np.int32]
 CELLS: Final = 2_000_000
 """Scores that one source may hold at once; larger micro-batches are cut into chunks."""
 
-MOST: Final = 256
+MOST: Final = 128
 """Questions of a chunk at most, however few items there are."""
 
 FADE: Final = 1 - 1e-4
@@ -144,7 +145,8 @@ class Engine:
         """
         if not len(self.world.catalogue):
             return
-        step = min(MOST, max(1, CELLS // len(self.world.catalogue)))
+        size = len(self.world.catalogue)
+        step = MOST if size >= LARGE else min(MOST, max(1, CELLS // size))
         for first in range(0, len(questions), step):
             contexts = build_contexts(questions[first : first + step])
             retrieval = retrieve(

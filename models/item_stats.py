@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from operator import itemgetter
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,21 @@ from features.columns import Column
 from features.contexts import ItemIndex
 from models.item_state import HALF_LIVES_MS, ItemView
 
-__all__ = ["ItemStats"]
+__all__ = ["ItemStats", "Popular"]
 
 F32 = NDArray[np.float32]
 LIVES = np.array(list(HALF_LIVES_MS.values()), dtype=np.float64)
 _POPULARITY: Final = itemgetter(*HALF_LIVES_MS)
+
+
+class Popular(NamedTuple):
+    """Rows (A,) of the items with a view, and their positives (half-lives, A).
+
+    The half-lives are an hour, a day, a week and a month.
+    """
+
+    rows: NDArray[np.int32]
+    values: NDArray[np.float64]
 
 
 class ItemStats:
@@ -37,20 +47,25 @@ class ItemStats:
     Notes
     -----
     Views are applied whole: the last one of an item counts. Rows are given in the order in which
-    the views name items, each before what follows it.
+    the views name items, each before what follows it. Memory is that of the items of which
+    there is a view: of a large catalogue most were never touched.
     """
 
     def __init__(self, index: ItemIndex, served: int) -> None:
         self._index = index
+        self._place = Column(np.int32, fill=0)
+        # by place; the first is that of all items without a view
+        self._row = Column(np.int32, fill=-1)
         self._time = Column(np.int64, fill=0)
         self._popularity = Column(np.float64, fill=0, width=len(LIVES))
         self._counts = Column(np.float32, fill=0, width=3)
         self._next = Column(np.int32, fill=-1, width=served)
         self._weight = Column(np.float32, fill=0, width=served)
+        self._grow(1)
         self.totals = np.zeros(3)
         self._version = 0
-        self._decayed_at = (-1, -1, -1)
-        self._decayed: NDArray[np.float64] = np.zeros((len(LIVES), 0))
+        self._decayed_at = (-1, -1)
+        self._decayed = Popular(np.zeros(0, np.int32), np.zeros((len(LIVES), 0)))
 
     def apply(self, views: Sequence[ItemView]) -> None:
         """Take over items' public records."""
@@ -65,10 +80,9 @@ class ItemStats:
             names.append(view.item)
             names += [name for name, _ in pairs]
         found = self._index.rows_of(names)
-        self._grow()
         lengths = np.array([len(pairs) for pairs in following])
         starts = np.cumsum(lengths + 1) - lengths - 1
-        rows = found[starts]
+        rows = self._places(found[starts])
         self._put_counts(rows, views)
         filled = np.arange(width) < lengths[:, None]
         after, weight = np.full(filled.shape, -1, np.int32), np.zeros(filled.shape, np.float32)
@@ -76,61 +90,59 @@ class ItemStats:
         weight[filled] = [weight for pairs in following for _, weight in pairs]
         self._next.rows[rows], self._weight.rows[rows] = after, weight
 
-    def _put_counts(self, rows: NDArray[np.int64], views: Sequence[ItemView]) -> None:
+    def _put_counts(self, rows: NDArray[np.int32], views: Sequence[ItemView]) -> None:
         self._time.rows[rows] = [view.time for view in views]
         self._popularity.rows[rows] = [_POPULARITY(view.popularity) for view in views]
         counts = np.array([(view.shown, view.clicked, view.taken) for view in views], np.float32)
         self.totals += (counts - self._counts.rows[rows]).sum(axis=0, dtype=np.float64)
         self._counts.rows[rows] = counts
 
-    def _grow(self) -> None:
-        size = len(self._index)
-        self._time.grow(size)
-        self._popularity.grow(size)
-        self._counts.grow(size)
+    def _places(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Return the places of items, giving one to those that have none."""
+        self._place.grow(len(self._index))
+        new = rows[self._place.rows[rows] == 0]
+        size = len(self._row.rows)
+        self._grow(size + len(new))
+        self._row.rows[size:] = new
+        self._place.rows[new] = np.arange(size, size + len(new))
+        return self._place.rows[rows]
+
+    def _grow(self, size: int) -> None:
+        for column in (self._row, self._time, self._popularity, self._counts):
+            column.grow(size)
         self._next.grow(size)
         self._weight.grow(size)
 
-    def popularity(self, now_ms: int) -> NDArray[np.float64]:
-        """Return positives decayed to ``now_ms``: (half-lives, N), hour, day, week, month."""
-        self._grow()
-        at = (now_ms, len(self._index), self._version)
+    def _of(self, items: NDArray[np.integer]) -> NDArray[np.int32]:
+        """Return the places of items, 0 for those without a view."""
+        self._place.grow(len(self._index))
+        return self._place.rows[items]
+
+    def popular(self, now_ms: int) -> Popular:
+        """Return the positives of all items that have any, decayed to ``now_ms``."""
+        at = (now_ms, self._version)
         if self._decayed_at != at:  # several sources ask for the same moment
-            age = np.maximum(now_ms - self._time.rows, 0)
-            self._decayed = (self._popularity.rows * np.exp2(-age[:, None] / LIVES)).T
+            age = np.maximum(now_ms - self._time.rows[1:], 0)
+            decayed = (self._popularity.rows[1:] * np.exp2(-age[:, None] / LIVES)).T
+            self._decayed = Popular(self._row.rows[1:], decayed)
             self._decayed_at = at
         return self._decayed
 
-    @property
-    def time(self) -> NDArray[np.int64]:
-        """(N,) newest event of each item, epoch milliseconds: what weights are relative to."""
-        self._grow()
-        return self._time.rows
+    def popularity(self, now_ms: int, items: NDArray[np.integer]) -> NDArray[np.float64]:
+        """Return positives of n items decayed to ``now_ms``: (half-lives, n)."""
+        place = self._of(items)
+        age = np.maximum(now_ms - self._time.rows[place], 0)
+        return np.asarray((self._popularity.rows[place] * np.exp2(-age[:, None] / LIVES)).T)
 
-    @property
-    def shown(self) -> F32:
-        """(N,) times in a shown list."""
-        self._grow()
-        return self._counts.rows[:, 0]
+    def time(self, items: NDArray[np.integer]) -> NDArray[np.int64]:
+        """Return the newest event of items, epoch milliseconds: what weights are relative to."""
+        return self._time.rows[self._of(items)]
 
-    @property
-    def clicked(self) -> F32:
-        """(N,) positives on a shown list."""
-        self._grow()
-        return self._counts.rows[:, 1]
-
-    @property
-    def taken(self) -> F32:
-        """(N,) positives in all."""
-        self._grow()
-        return self._counts.rows[:, 2]
+    def counts(self, items: NDArray[np.integer]) -> F32:
+        """Return how often n items were shown, clicked and taken: (n, 3)."""
+        return self._counts.rows[self._of(items)]
 
     def successors(self, items: NDArray[np.int32]) -> tuple[NDArray[np.int32], F32]:
         """Return the successors of items: rows (..., served), -1 where none, and weights."""
-        self._grow()
-        safe = np.maximum(items, 0)
-        rows, weight = self._next.rows[safe], self._weight.rows[safe]
-        gone = items < 0
-        rows[gone] = -1
-        weight[gone] = 0
-        return rows, weight
+        place = np.where(items < 0, 0, self._of(items))
+        return self._next.rows[place], self._weight.rows[place]

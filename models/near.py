@@ -23,7 +23,7 @@ PER_CELL: Final = 40
 """Vectors from which each cell's centre is found."""
 
 LOOKED_AT: Final = 160
-"""Cells that are looked at, which finds 98.5 % of the 100 nearest of 100,000, and 99.5 % of more."""
+"""Cells that are looked at: finds 98.5 % of the 100 nearest of 100,000, 99.5 % of a million."""
 
 GROWN: Final = 2.0
 """By how much there must be more vectors for the cells to be laid out anew."""

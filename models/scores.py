@@ -91,22 +91,26 @@ class Row:
 
     Attributes
     ----------
-    values
-        (N,) scores.
+    n_items
+        N.
+    item, value
+        (A,) rows of the items that it is about, and their scores; those of all others are 0.
     """
 
-    values: F32
+    n_items: int
+    item: I32
+    value: F32
 
     def mean(self) -> F32:
         """Return the mean over all items: (1,)."""
-        return np.asarray(self.values.mean(keepdims=True))
+        return np.asarray(self.value.sum(keepdims=True) / np.float32(self.n_items))
 
     def top(self, blocked: Blocked, k: int) -> I32:
         """Return the k best that each question may see: (B, k)."""
-        n_rows, n_items = blocked.shape
+        n_rows, _ = blocked.shape
         most = int(np.bincount(blocked.row, minlength=1).max()) + len(blocked.dead)
-        best = top_k(self.values[None], min(n_items, k + most))[0]
-        best = best[best >= 0]
+        best = top_k(self.value[None], min(len(self.value), k + most))[0]
+        best = self.item[best[best >= 0]]
         top = np.full((n_rows, k), -1, dtype=np.int32)
         if not blocked.any:
             top[:, : min(k, len(best))] = best[:k]
@@ -114,18 +118,20 @@ class Row:
         row = np.repeat(np.arange(n_rows), len(best))
         hidden = blocked.of(row, np.tile(best, n_rows)).reshape(n_rows, -1)
         order = np.argsort(hidden, axis=1, kind="stable")[:, :k]
-        found = best[order].astype(np.int32)
+        found = best[order]
         found[np.take_along_axis(hidden, order, axis=1)] = -1
         top[:, : found.shape[1]] = found
         return top
 
     def at(self, slots: Slots) -> F32:
         """Return the scores of M pairs: (M,)."""
-        return self.values[slots.pairs.item]
+        return np.asarray(self.table()[0, slots.pairs.item])
 
     def table(self) -> F32:
         """Return the row: (1, N)."""
-        return self.values[None]
+        table = np.zeros((1, self.n_items), dtype=np.float32)
+        table[0, self.item] = self.value
+        return table
 
 
 @dataclass(frozen=True, slots=True)

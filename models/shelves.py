@@ -52,9 +52,9 @@ class Shelves:
     key: NDArray[np.float64]
 
     @classmethod
-    def of(cls, strength: F32, shelf: I32, n_shelves: int, alive: NDArray[np.bool_]) -> Self:
-        """Put N items on G shelves; those that are not alive or have no strength are not listed."""
-        listed = np.flatnonzero(alive & (strength > 0)).astype(np.int32)
+    def of(cls, strength: F32, shelf: I32, n_shelves: int, items: I32) -> Self:
+        """Put N items on G shelves, and list some of them there: those of any strength."""
+        listed = np.sort(items[strength[items] > 0])
         # a stable sort: of equally strong items the first in the catalogue leads
         listed = listed[np.argsort(-strength[listed], kind="stable")]
         order = listed[np.argsort(shelf[listed], kind="stable")]

@@ -168,7 +168,7 @@ class Signals:
     def _rate(self, pairs: Pairs) -> F32:
         """Return the log of the item's rate of clicks when shown over that of all items."""
         stats = self._world.stats
-        shown, clicked = stats.shown[pairs.item], stats.clicked[pairs.item]
+        shown, clicked, _ = stats.counts(pairs.item).T
         mean = (stats.totals[1] + 1) / (stats.totals[0] + 10)
         rate = (clicked + SHOWINGS * mean) / (shown + SHOWINGS)
         return np.asarray(np.log(rate / mean), dtype=np.float32)

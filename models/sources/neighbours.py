@@ -77,7 +77,8 @@ class Neighbours(Given):
         size = (shape[0], len(past))
         asked = csr_array((weight, column, _starts(row, shape[0])), shape=size)
         sums = asked @ self._following(past)
-        rarity = self._count(contexts)[sums.indices] ** self._horizon.powers[1]
+        power = self._horizon.powers[1]
+        rarity = self._count(contexts, sums.indices) ** power if power else 1.0
         value = (sums.data / rarity).astype(np.float32)
         return Sparse(shape[1], sums.indptr.astype(np.int64), sums.indices, value)
 
@@ -115,10 +116,11 @@ class Neighbours(Given):
         origin[its] = past[column[cause[order[first]]]]
         return origin
 
-    def _count(self, contexts: Contexts) -> F64:
-        """Return the decayed counts of all items: (N,)."""
-        count: F64 = self._world.stats.popularity(int(contexts.now.max()))[MONTH] + SMOOTH
-        return count
+    def _count(self, contexts: Contexts, items: NDArray[np.integer]) -> F64:
+        """Return the decayed counts of n items: (n,)."""
+        now, (item, place) = int(contexts.now.max()), np.unique(items, return_inverse=True)
+        count: F64 = self._world.stats.popularity(now, item)[MONTH] + SMOOTH
+        return count[place]
 
     def _asked(
         self, contexts: Contexts, named: NDArray[np.bool_] | None = None
@@ -155,8 +157,8 @@ class Neighbours(Given):
         weight = horizon.decay ** np.arange(items.shape[1]) * horizon.visit_decay**back
         weight = np.where((contexts.weight[:, : horizon.window] > 0) & (items >= 0), weight, 0)
         past = np.maximum(items, 0)
-        age = np.maximum(now - stats.time[past], 0) / (DAY_MS * self._world.half_life_days)
-        faded: F64 = weight * np.exp2(-age) / self._count(contexts)[past] ** horizon.powers[0]
+        age = np.maximum(now - stats.time(past), 0) / (DAY_MS * self._world.half_life_days)
+        faded: F64 = weight * np.exp2(-age) / self._count(contexts, past) ** horizon.powers[0]
         return faded
 
     def _following(self, past: I32) -> csr_array:

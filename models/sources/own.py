@@ -167,15 +167,25 @@ class Fresh(Given):
     def __init__(self, world: World, half_life_days: float = 2.0) -> None:
         self._world = world
         self._half_life = half_life_days
+        self._seen, self._start = -1, 0
 
     def score(self, contexts: Contexts) -> Scores:
         """Return the novelty, 0 for items that were there at the start."""
-        first = self._world.catalogue.first_seen
-        known = first > 0
-        start = int(first[known].min()) if known.any() else 0
-        age = np.maximum(contexts.now.max() - first, 0) / DAY_MS
-        novelty = np.where(known & (first > start), np.exp2(-age / self._half_life), 0)
-        return Row(np.where(novelty < NOT_NEW, 0, novelty).astype(np.float32))
+        first, now = self._world.catalogue.first_seen, int(contexts.now.max())
+        oldest = now - int(self._half_life * DAY_MS * HALF_LIVES)
+        item = np.flatnonzero(first > max(oldest, self._started()))
+        age = np.maximum(now - first[item], 0) / DAY_MS
+        value = np.exp2(-age / self._half_life).astype(np.float32)
+        return Row(len(first), item.astype(np.int32), value)
+
+    def _started(self) -> int:
+        """Return when the first item was seen; 0 where no time is known."""
+        if self._seen != (version := self._world.catalogue.version):
+            first = self._world.catalogue.first_seen
+            known = first[first > 0]
+            self._seen, self._start = version, int(known.min()) if len(known) else 0
+        return self._start
 
 
-NOT_NEW: Final = 1e-3
+HALF_LIVES: Final = 10
+"""After so many an item counts no longer as new at all."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 
 from features.contexts import Contexts
 from models.category_groups import CategoryGroups
 from models.item_state import HALF_LIVES_MS
+from models.item_stats import Popular as Taken
 from models.scores import Row, Scores, silence
 from models.shelves import Shelved, Shelves
 from models.sources.base import F32, Given, World
@@ -16,7 +19,8 @@ __all__ = ["CategoryTrend", "Popular", "affinity"]
 
 I32 = NDArray[np.int32]
 
-LIVES = list(HALF_LIVES_MS)
+LIVES: Final = list(HALF_LIVES_MS)
+WEEK: Final = LIVES.index("week")
 
 
 class Popular(Given):
@@ -37,8 +41,9 @@ class Popular(Given):
 
     def score(self, contexts: Contexts) -> Scores:
         """Return the decayed positives as of the latest question."""
-        popularity = self._world.stats.popularity(int(contexts.now.max()))[self._life]
-        return Row(popularity.astype(np.float32))
+        found = self._world.stats.popular(int(contexts.now.max()))
+        value = found.values[self._life].astype(np.float32)
+        return Row(len(self._world.catalogue), found.rows, value)
 
 
 class CategoryTrend(Given):
@@ -56,7 +61,7 @@ class CategoryTrend(Given):
         self._half_life = half_life
         self._groups = CategoryGroups(world.catalogue)
         self._shelves: Shelves | None = None
-        self._week: NDArray[np.float64] = np.zeros(0)
+        self._found: Taken | None = None
         self._version = -1
 
     def score(self, contexts: Contexts) -> Scores:
@@ -66,20 +71,23 @@ class CategoryTrend(Given):
         if not n_categories:
             return silence(len(contexts), len(catalogue))
         group, members = self._groups.of_items(), self._groups.members()
-        week = self._world.stats.popularity(int(contexts.now.max()))[LIVES.index("week")]
-        total = members @ np.bincount(group, week, len(self._groups))
+        found = self._world.stats.popular(int(contexts.now.max()))
+        taken = np.bincount(group[found.rows], found.values[WEEK], len(self._groups))
+        total = members @ taken
         items, weight = contexts.items, contexts.weight
         interest = affinity(items, weight, catalogue.category, n_categories, self._half_life)
         reach = (interest / np.maximum(total, 1e-9)) @ members
-        return Shelved(np.sqrt(reach).astype(np.float32), self._stacked(week, group))
+        return Shelved(np.sqrt(reach).astype(np.float32), self._stacked(found, group))
 
-    def _stacked(self, week: NDArray[np.float64], group: I32) -> Shelves:
+    def _stacked(self, found: Taken, group: I32) -> Shelves:
         """Return the items by set of categories; until anything changes, the same."""
         catalogue = self._world.catalogue
-        if self._shelves is None or self._week is not week or self._version != catalogue.version:
-            self._week, self._version = week, catalogue.version
-            strength = np.sqrt(week).astype(np.float32)
-            self._shelves = Shelves.of(strength, group, len(self._groups), catalogue.alive)
+        if self._shelves is None or self._found is not found or self._version != catalogue.version:
+            self._found, self._version = found, catalogue.version
+            strength = np.zeros(len(catalogue), dtype=np.float32)
+            strength[found.rows] = np.sqrt(found.values[WEEK])
+            listed = found.rows[catalogue.alive[found.rows]]
+            self._shelves = Shelves.of(strength, group, len(self._groups), listed)
         return self._shelves
 
 
