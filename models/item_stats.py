@@ -116,7 +116,7 @@ class ItemStats:
     def _of(self, items: NDArray[np.integer]) -> NDArray[np.int32]:
         """Return the places of items, 0 for those without a view."""
         self._place.grow(len(self._index))
-        return self._place.rows[items]
+        return np.asarray(self._place.rows[items])
 
     def popular(self, now_ms: int) -> Popular:
         """Return the positives of all items that have any, decayed to ``now_ms``."""
