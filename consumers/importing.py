@@ -47,7 +47,8 @@ TEXTS: Final = 512
 
 T = TypeVar("T")
 Line = tuple[int, bytes]
-Deed = tuple[int, Event]
+Deed = tuple[int, Event, str]
+"""A line's number, its event, and whose it is."""
 
 
 @dataclass(slots=True)
@@ -133,7 +134,7 @@ class Import:
                 items.append(Record(self._settings.kafka.catalogue, NOWHERE, number, None, raw))
             elif not isinstance(event, Merge):  # what `identify` has moved is moved here again
                 named = self._pseudonyms.event(event) if self._pseudonyms.active else event
-                deeds.append((number, named))
+                deeds.append((number, named, partition_key(named)))
         for some in _parts(items, TEXTS):
             self._write(self._catalogue.handle(some))
         for part in self._fitting(deeds):
@@ -143,21 +144,24 @@ class Import:
     def _fitting(self, deeds: Sequence[Deed]) -> Iterator[Sequence[Deed]]:
         """Yield parts of which the users' states fit in memory: `session.cached`, or one's."""
         first, users = 0, set[str]()
-        for at, (_, event) in enumerate(deeds):
-            mine = _names(event)
-            if users and len(users) + len(mine - users) > self._settings.session.cached:
+        most = self._settings.session.cached
+        for at, deed in enumerate(deeds):
+            if deed[2] in users and not isinstance(deed[1], Identify):
+                continue
+            mine = _names(deed)
+            if users and len(users) + len(mine) > most and len(users.union(mine)) > most:
                 yield deeds[first:at]
                 first, users = at, set()
-            users |= mine
+            users.update(mine)
         if first < len(deeds):
             yield deeds[first:]
 
     def _fold(self, deeds: Sequence[Deed]) -> None:
-        self._sessions.load({name for _, event in deeds for name in _names(event)})
+        self._sessions.load({name for deed in deeds for name in _names(deed)})
         touched: dict[str, Session] = {}
         stones: dict[str, bytes] = {}
-        for number, event in deeds:
-            self._one(number, event, touched, stones)
+        for number, event, user in deeds:
+            self._one(number, event, self._sessions[user], touched, stones)
         place = NOWHERE, deeds[-1][0]
         self._write(self._neighbours.fold([(place, one) for _, one in self._activity.take()]))
         self._neighbours.committed()
@@ -170,10 +174,15 @@ class Import:
         self._sessions.trim()
 
     def _one(
-        self, number: int, event: Event, touched: dict[str, Session], stones: dict[str, bytes]
+        self,
+        number: int,
+        event: Event,
+        session: Session,
+        touched: dict[str, Session],
+        stones: dict[str, bytes],
     ) -> None:
         """Fold one event of a user, and what it hands over to another."""
-        session, place = self._sessions[partition_key(event)], (NOWHERE, number)
+        place = (NOWHERE, number)
         touched[session.user] = session
         merge = merge_of(session, event) if isinstance(event, Identify) else None
         found = isinstance(event, Identify) and not session.forgotten
@@ -181,7 +190,7 @@ class Import:
         if isinstance(event, Identify | Delete):
             stones[session.user] = encode_tombstone(session, found=found)
         if merge is not None:
-            self._one(number, merge, touched, stones)
+            self._one(number, merge, self._sessions[merge.user], touched, stones)
         if moment is None:
             return
         if not self._most or session.pace.at(moment.time) < self._most:
@@ -198,10 +207,10 @@ class Import:
         self._store.write_plain([*stamped, *writes.plain])
 
 
-def _names(event: Event) -> set[str]:
+def _names(deed: Deed) -> tuple[str, ...]:
     """Return whose states an event changes."""
-    mine = {partition_key(event)}
-    return mine | {event.user} if isinstance(event, Identify) else mine
+    _, event, user = deed
+    return (user, event.user) if isinstance(event, Identify) else (user,)
 
 
 def _parts(things: Iterable[T], most: int) -> Iterator[list[T]]:

@@ -10,13 +10,15 @@ the catalogue came first or last.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
 
 from features.card import AsOf
-from features.parts.base import Moment, Ordinal, Rules, Whole
+from features.parts.base import Moment, Ordinal, Part, Rules, Whole
 from features.parts.history import History
 from features.parts.ignored import Ignored
 from features.parts.impressions import Impressions
@@ -99,6 +101,7 @@ class Session(Struct, omit_defaults=True):
 PARTS: Final = ("history", "owned", "ignored", "windows", "situation", "impressions", "pace")
 """The features, in fold order; a new one is a field of Session and a name here."""
 
+_parts_of: Final[Callable[[Session], tuple[Part, ...]]] = attrgetter(*PARTS)
 _DECODER: Final = msgspec.json.Decoder(Session)
 _ENCODER: Final = msgspec.json.Encoder()
 
@@ -259,8 +262,8 @@ def advance(
     session.as_of = AsOf(*place, max(session.as_of.event_time, moment.time))
     session.events += 1
     session.positives += moment.sign > 0
-    for name in PARTS:
-        getattr(session, name).fold(event, moment, rules)
+    for part in _parts_of(session):
+        part.fold(event, moment, rules)
 
 
 def fold(session: Session, event: Event, place: tuple[int, int], rules: Rules) -> Moment | None:

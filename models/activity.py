@@ -88,21 +88,21 @@ class _Columns:
     def id(self, item: str) -> int:
         return self.index.setdefault(item, len(self.index))
 
-    def follow(self, item: str, follower: str, weight: int, place: tuple[int, int]) -> None:
-        record, (time, offset) = self.record, place
-        record.followed.append(self.id(item))
+    def follow(self, followed: int, follower: str, weight: int, place: tuple[int, int]) -> None:
+        record = self.record
+        record.followed.append(followed)
         record.follower.append(self.id(follower))
         record.weight.append(weight)
-        record.follow_time.append(time)
-        record.follow_offset.append(offset)
+        record.follow_time.append(place[0])
+        record.follow_offset.append(place[1])
 
-    def add(self, item: str, name: str, place: tuple[int, int]) -> None:
-        record, (time, offset) = self.record, place
-        record.counted.append(self.id(item))
+    def add(self, item: int, name: str, place: tuple[int, int]) -> None:
+        record = self.record
+        record.counted.append(item)
         record.name.append(name)
         record.count.append(1)
-        record.count_time.append(time)
-        record.count_offset.append(offset)
+        record.count_time.append(place[0])
+        record.count_offset.append(place[1])
 
     def whole(self) -> Activity:
         self.record.items = list(self.index)
@@ -125,16 +125,21 @@ class ActivityWriter:
         self._topic = topic
         self._partitions = partitions
         self._columns: dict[tuple[int, int], _Columns] = {}
-        self._home: dict[str, int] = {}
+        self._places: dict[int, dict[str, tuple[_Columns, int]]] = {}
 
-    def _of(self, source: int, item: str) -> _Columns:
-        home = self._home.get(item)
-        if home is None:
-            home = self._home[item] = partition_of(item, self._partitions)
-        columns = self._columns.get((source, home))
-        if columns is None:
-            columns = self._columns[source, home] = _Columns(source)
-        return columns
+    def _place(self, source: int, item: str) -> tuple[_Columns, int]:
+        """Return the columns that hold an item's rows, and its number there."""
+        places = self._places.get(source)
+        if places is None:
+            places = self._places[source] = {}
+        place = places.get(item)
+        if place is None:
+            home = partition_of(item, self._partitions)
+            columns = self._columns.get((source, home))
+            if columns is None:
+                columns = self._columns[source, home] = _Columns(source)
+            place = places[item] = columns, columns.id(item)
+        return place
 
     def add(self, before: Session, event: Event, moment: Moment, place: tuple[int, int]) -> None:
         """Tell of one event, given the user's state *before* it was folded in."""
@@ -142,33 +147,36 @@ class ActivityWriter:
         when = (moment.time, offset)
         if isinstance(event, Ranking):
             for shown in event.items:
-                self._of(source, shown.id).add(shown.id, "shown", when)
+                columns, item = self._place(source, shown.id)
+                columns.add(item, "shown", when)
         elif isinstance(event, Interaction) and moment.sign > 0:
-            self._of(source, event.item).add(event.item, "taken", when)
+            columns, item = self._place(source, event.item)
+            columns.add(item, "taken", when)
             if event.ranking is not None:
-                self._of(source, event.item).add(event.item, "clicked", when)
-            for item, share in self._preceding(before, event.item, moment.visit):
+                columns.add(item, "clicked", when)
+            for past, share in self._preceding(before, event.item, moment.visit):
                 weight = round(UNIT * moment.weight * share)
                 if weight:
-                    self._of(source, item).follow(item, event.item, weight, when)
+                    columns, item = self._place(source, past)
+                    columns.follow(item, event.item, weight, when)
 
     def _preceding(self, before: Session, item: str, visit: int) -> list[tuple[str, float]]:
         """Return the last distinct items of this visit, latest first, with their shares."""
         found: dict[str, float] = {}
-        share = 1.0
+        share, window, decay = 1.0, self._settings.window, self._settings.decay
         history = before.history
         for past, its_visit in zip(reversed(history.items), reversed(history.visits), strict=True):
-            if its_visit != visit or len(found) >= self._settings.window:
+            if its_visit != visit or len(found) >= window:
                 break
             if past != item and past not in found:
                 found[past] = share
-                share *= self._settings.decay
+                share *= decay
         return list(found.items())
 
     def take(self) -> list[tuple[int, Activity]]:
         """Return what was collected since the last call, by partition, and start anew."""
         taken = [(home, columns.whole()) for (_, home), columns in sorted(self._columns.items())]
-        self._columns = {}
+        self._columns, self._places = {}, {}
         return taken
 
     def drain(self) -> list[Outgoing]:

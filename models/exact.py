@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-__all__ = ["QUARTERS", "decayed_unit", "epoch_of", "rebase", "term"]
+__all__ = ["QUARTERS", "decayed_unit", "epoch_of", "rebase"]
 
 QUARTERS: Final = (16, 19, 23, 27)
 """16 * 2**(k/4) for k = 0..3, to the nearest whole number."""
@@ -44,11 +44,6 @@ def decayed_unit(weight: int, time_ms: int, half_life_ms: int, landmark: int) ->
     True
     """
     epoch, quarter = epoch_of(time_ms, half_life_ms)
-    return term(weight, epoch, quarter, landmark)
-
-
-def term(weight: int, epoch: int, quarter: int, landmark: int) -> float:
-    """Return the same of a time that :func:`epoch_of` was asked about."""
     return math.ldexp(weight * QUARTERS[quarter], epoch - landmark)
 
 

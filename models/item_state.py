@@ -18,7 +18,7 @@ from msgspec import Struct
 from features.card import AsOf
 from features.parts.base import DAY_MS
 from models.activity import Activity, ItemRows
-from models.exact import decayed_unit, epoch_of, rebase, term
+from models.exact import QUARTERS, decayed_unit, rebase
 from stream.settings import NeighboursSettings
 
 __all__ = [
@@ -144,12 +144,9 @@ def fold_rows(
         _follow(state, record, followed, int(settings.half_life_days * DAY_MS))
         last = max(last, *(offsets[row] for row in followed))
     offsets, taken = record.count_offset, False
-    for row in rows[1]:
-        if offsets[row] > seen:
-            name = record.name[row]
-            taken = taken or name == "taken"
-            _count(state, name, record.count[row], record.count_time[row])
-            last = max(last, offsets[row])
+    if counted := [row for row in rows[1] if offsets[row] > seen]:
+        taken = _count(state, record, counted)
+        last = max(last, *(offsets[row] for row in counted))
     state.seen[source] = last
     _drop_old(state, newest, taken)
     if len(state.next) > settings.capacity * 5 // 4:
@@ -160,26 +157,37 @@ def _follow(state: ItemState, record: Activity, rows: Sequence[int], half_life: 
     """Add rows of what followed: the inner loop of `neighbours`, several of them an event."""
     times, items, weights = record.follow_time, record.items, record.weight
     followers, following, landmark = record.follower, state.next, state.landmark
-    newest, time, epoch, quarter = state.newest, -1, 0, 0
+    newest, quarters, epoch, factor = state.newest, -1, 0, 0
     for row in rows:
-        if times[row] != time:
-            time = times[row]
-            newest = max(newest, time)
-            epoch, quarter = epoch_of(time, half_life)
+        time = times[row]
+        if time > newest:
+            newest = time
+        if (present := 4 * time // half_life) != quarters:
+            quarters = present
+            epoch, factor = quarters // 4, QUARTERS[quarters % 4]
             landmark = rebase(following, landmark, epoch)
         follower = items[followers[row]]
-        gain = term(weights[row], epoch, quarter, landmark)
+        gain = math.ldexp(weights[row] * factor, epoch - landmark)
         following[follower] = following.get(follower, 0.0) + gain
     state.landmark, state.newest = landmark, newest
 
 
-def _count(state: ItemState, name: str, count: int, time: int) -> None:
-    state.totals[name] = state.totals.get(name, 0) + count
-    state.newest = max(state.newest, time)
-    if name == "taken":
-        for buckets, width in ((state.hours, HOUR_MS), (state.days, DAY_MS)):
-            bucket = str(time // width)
-            buckets[bucket] = buckets.get(bucket, 0) + count
+def _count(state: ItemState, record: Activity, rows: Sequence[int]) -> bool:
+    """Add rows of what was counted; tell whether any was taken."""
+    names, counts, times = record.name, record.count, record.count_time
+    totals, newest, taken = state.totals, state.newest, False
+    for row in rows:
+        name, count, time = names[row], counts[row], times[row]
+        totals[name] = totals.get(name, 0) + count
+        if time > newest:
+            newest = time
+        if name == "taken":
+            taken = True
+            for buckets, width in ((state.hours, HOUR_MS), (state.days, DAY_MS)):
+                bucket = str(time // width)
+                buckets[bucket] = buckets.get(bucket, 0) + count
+    state.newest = newest
+    return taken
 
 
 def _drop_old(state: ItemState, before: int, taken: bool) -> None:

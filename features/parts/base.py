@@ -14,6 +14,7 @@ from stream.settings import InteractionType, SessionSettings
 __all__ = ["DAY_MS", "NEUTRAL", "Moment", "Ordinal", "Part", "Rules", "Whole"]
 
 DAY_MS: Final = 86_400_000
+_SIGNS: Final = {"positive": 1, "negative": -1, "neutral": 0}
 NEUTRAL: Final = InteractionType(role="neutral", weight=0.0)
 
 Whole = Annotated[int, Meta(ge=0, le=MAX_TIME_MS)]
@@ -40,7 +41,7 @@ class Rules(Struct, frozen=True):
     def role(self, event: Interaction) -> tuple[int, float]:
         """Return (sign, weight) of an interaction: 1 positive, -1 negative, 0 neutral."""
         kind = self.types.get(event.type, NEUTRAL)
-        sign = {"positive": 1, "negative": -1, "neutral": 0}[kind.role]
+        sign = _SIGNS[kind.role]
         if sign and kind.positive_from is not None and event.value is not None:
             sign = 1 if event.value >= kind.positive_from else -1
         return sign, kind.weight

@@ -40,6 +40,8 @@ class Situation(Part):
         if isinstance(event, User):
             self._learn(event.fields)
             return
+        if not (event.fields or isinstance(event, Search)):
+            return
         query = event.query if isinstance(event, Search) else _query_of(event)
         if query and moment.time >= self.query_time:
             self.query, self.query_time = query[:MAX_QUERY], moment.time

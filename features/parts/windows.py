@@ -54,8 +54,8 @@ class Windows(Part):
             return
         self.totals[name] = self.totals.get(name, 0) + count
         days = self.days.setdefault(name, {})
-        day = moment.time // DAY_MS
-        days[str(day)] = days.get(str(day), 0) + count
+        day = str(moment.time // DAY_MS)
+        days[day] = days.get(day, 0) + count
         if len(days) > KEPT_DAYS:
             del days[min(days, key=int)]
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 from msgspec import structs
@@ -16,6 +17,7 @@ from models.item_state import (
     view,
 )
 from models.item_stats import ItemStats
+from models.kept_item import KeptItem
 from stream.settings import NeighboursSettings
 from tests.builders import DAY, NOON
 
@@ -149,3 +151,15 @@ def test_many_views_are_taken_as_one_by_one() -> None:
     for name in ("time", "shown", "clicked", "taken"):
         assert getattr(many, name).tolist() == getattr(one, name).tolist()
     assert many.popularity(NOON).tolist() == one.popularity(NOON).tolist()
+
+
+def test_what_is_kept_for_writing_survives_that_the_faintest_are_dropped() -> None:
+    kept = KeptItem(ItemState(AsOf(0, 0, 0), "x"), SETTINGS)
+    for first in range(0, 60, 3):
+        told = {f"i{n * 7 % 60:02}": 1 + n for n in range(first, first + 3)}
+        record = a_record(told, first=first, at=NOON + first * DAY)
+        kept.fold(record, rows_by_item(record)["x"])
+        state = decode_item_state(kept.encode())
+        assert kept.encode() == encode_item_state(kept.state) == encode_item_state(state)
+        assert kept.encode_view() == msgspec.json.encode(view(state, SETTINGS))
+        assert len(kept.state.next) <= 12

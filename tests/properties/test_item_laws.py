@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from random import Random
 from typing import NamedTuple
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +22,7 @@ from models.item_state import (
     fold_rows,
     view,
 )
+from models.kept_item import KeptItem
 from stream.settings import NeighboursSettings
 from tests.builders import DAY, NOON
 
@@ -124,6 +126,29 @@ def test_state_round_trips(streams: tuple[list[Fact], ...]) -> None:
     state = state_of([stream for stream in streams if stream])
     raw = encode_item_state(state)
     assert encode_item_state(decode_item_state(raw)) == raw
+
+
+@settings(max_examples=150)
+@given(partitions, st.integers(1, 4), st.lists(st.booleans(), min_size=24, max_size=24))
+def test_what_is_kept_for_writing_is_what_the_state_is_written_as(
+    streams: tuple[list[Fact], ...], served: int, written: list[bool]
+) -> None:
+    """Whenever it was written before, and whether what follows changed since or counts alone."""
+    few = NeighboursSettings(served=served)
+    kept, state = KeptItem(ItemState(AsOf(0, 0, 0), "a"), few), ItemState(AsOf(0, 0, 0), "a")
+    for row, write in zip((row for stream in streams for row in stream), written, strict=False):
+        activity = record([row])
+        kept.fold(activity, rows_by_item(activity)["a"])
+        fold_rows(state, activity, rows_by_item(activity)["a"], few)
+        kept.state.as_of = state.as_of = AsOf(row.source, row.offset, row.time)
+        if write:
+            assert kept.encode() == encode_item_state(state)
+            assert kept.encode_view() == msgspec.json.encode(view(state, few))
+    assert kept.encode() == encode_item_state(state)
+    assert kept.encode_view() == msgspec.json.encode(view(state, few))
+    kept = KeptItem(decode_item_state(kept.encode()), few)
+    assert kept.encode() == encode_item_state(state)
+    assert kept.encode_view() == msgspec.json.encode(view(state, few))
 
 
 @settings(max_examples=150)
