@@ -68,6 +68,35 @@ def test_features_do_not_depend_on_who_else_is_asked(engine: Engine, chunk: Chun
     assert np.array_equal(features(engine, chunk, pairs), features(engine, chunk, whole)[mine])
 
 
+def test_pairs_in_no_order_and_twice_have_the_features_of_each(
+    engine: Engine, chunk: Chunk
+) -> None:
+    whole = chunk.retrieval.candidates()
+    x = features(engine, chunk, whole)
+    places = np.random.default_rng(0).integers(0, len(whole), 200)
+    assert len(set(places.tolist())) < 200
+    again = Pairs(whole.row[places], whole.item[places])
+    assert np.array_equal(features(engine, chunk, again), x[places])
+    part = chunk.retrieval.see(whole).take(places)
+    assert np.array_equal(engine.signals.of(chunk.retrieval, part, chunk.segment), x[places])
+
+
+def test_a_finished_list_comes_with_what_all_sources_say_of_it(
+    engine: Engine, chunk: Chunk
+) -> None:
+    lists, view = engine.finish(chunk)
+    there = lists.item >= 0
+    row = np.nonzero(there)[0]
+    assert view.pairs.row.reshape(there.shape)[there].tolist() == row.tolist()
+    assert view.pairs.item.reshape(there.shape)[there].tolist() == lists.item[there].tolist()
+    said = view.score.reshape(len(engine.sources), *there.shape)
+    for source in range(len(engine.sources)):
+        scores = chunk.retrieval.table(source)[row, lists.item[there]]
+        assert said[source][there].tolist() == scores.tolist()
+    assert (said.max(axis=0)[there] > 0).all()  # somebody proposed it
+    assert there.sum() > 50
+
+
 def test_interest_in_a_category_is_the_share_of_what_was_taken(
     engine: Engine, chunk: Chunk
 ) -> None:

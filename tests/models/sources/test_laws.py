@@ -9,11 +9,14 @@ from features.contexts import ask, meaning_of
 from features.session import Session, new_session
 from models.arrays import pack, unpack
 from models.engine import Engine
+from models.pairs import Pairs, Slots
 from models.projection import Centred
+from models.scores import Blocked
 from models.sources.base import Source, World
 from models.sources.factors import FEWEST
 from models.sources.registry import SOURCES
 from models.sources.transformer import Transformer
+from models.topk import top_k
 from stream.settings import Settings
 from tests.builders import DAY, NOON, folded, interaction, search
 from tests.models.sources.shop import (
@@ -95,6 +98,23 @@ def test_scores_are_finite_and_never_negative(name: str) -> None:
     assert scores.dtype == np.float32
     assert np.isfinite(scores).all()
     assert scores.min() == 0 < scores.max()
+
+
+@by_name
+def test_a_source_says_the_same_however_it_is_asked(name: str) -> None:
+    source, place = taught(name)
+    asked, shape = contexts(place, *PEOPLE), (len(PEOPLE), len(LETTERS))
+    scores, whole = source.score(asked), table(source, asked)
+    assert np.broadcast_to(scores.mean(), shape[:1]) == pytest.approx(
+        whole.astype(np.float64).mean(axis=1), rel=1e-6
+    )
+    row, item = np.indices(shape, dtype=np.int32).reshape(2, -1)
+    slots = Slots(Pairs(row, item), *shape)
+    assert scores.at(slots).tolist() == whole.ravel().tolist()
+    hidden = np.arange(len(row)) % 3 == 0
+    blocked = Blocked(np.arange(shape[1]) != 4, row[hidden], item[hidden], shape[0])
+    best = top_k(np.where(blocked.table(), -1, whole), 6)
+    assert scores.top(blocked, 6).tolist() == best.tolist()
 
 
 @by_name
