@@ -166,6 +166,7 @@ OUTSIDE = {
         "stream/kafka_greeting.py",
         "stream/topics.py",
     },
+    "scipy": {"models/sources/neighbours.py"},
     "pickle": set(),
     "cPickle": set(),
     "dill": set(),

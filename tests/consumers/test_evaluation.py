@@ -33,7 +33,7 @@ class Watcher(Evaluation):
         blend, _ = _blend_scores(engine, chunk)
         for step in taken:
             row = step.question - chunk.first
-            found = range(len(chunk.retrieval.tables))
+            found = range(len(chunk.retrieval.scores))
             tables = np.stack([blend[row], *(chunk.retrieval.table(s)[row] for s in found)])
             name = engine.world.catalogue.ids[step.item]
             self.said[step.place[1], step.mode] = (name, tables)

@@ -23,7 +23,7 @@ from features.contexts import ask, meaning_of
 from features.text import Encoder
 from models.engine import Engine
 from models.learner import Learner
-from models.retrieval import Pairs
+from models.pairs import Pairs
 from models.sharing import decode_told
 from stream.clock import HandClock
 from stream.events import Event, encode
@@ -161,7 +161,8 @@ def scores(engine: Engine) -> tuple[NDArray[np.float64], NDArray[np.float32], in
     somebody = folded([interaction("k0", NOON)])
     (chunk,) = engine.look([ask(somebody, NOON, catalogue, meaning_of(engine.settings))])
     rows = catalogue.rows_of(sum(CLUSTERS.values(), [])).astype(np.int32)
-    found, x = engine.score(chunk, Pairs(np.zeros(len(rows), np.int32), rows))
+    pairs = Pairs(np.zeros(len(rows), np.int32), rows)
+    found, x = engine.score(chunk, chunk.retrieval.see(pairs))
     return found, x, int(chunk.segment[0])
 
 

@@ -37,6 +37,7 @@ from stream.store import Store
 from tests.builders import DAY, NOON, folded, interaction, item
 from tests.consumers.small_log import the_items
 from tests.consumers.trained import a_job, small, stock, visits
+from tests.models.sources.shop import table
 
 _prefixes = itertools.count()
 PLACE = TopicPartition(Settings().kafka.events, 0)
@@ -235,7 +236,7 @@ def scores(consumer: Personalize, events: Sequence[Any]) -> Any:
     session, now = folded(events), int(events[-1].timestamp) + 1000
     question = ask(session, now, world.catalogue, meaning_of(Settings()))
     source = next(s for s in consumer.engine.sources if isinstance(s, Transformer))
-    return source.score(build_contexts([question]))[0]
+    return table(source, build_contexts([question]))[0]
 
 
 def test_nothing_is_lost_or_doubled_while_models_are_swapped(

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.card import AsOf, ItemCard, encode_card
-from features.catalogue import MAX_CATEGORIES, Catalogue
+from features.catalogue import MAX_CATEGORIES, MAX_CHANGES, Catalogue
 from features.columns import Column, Rows
 from features.reader import StoreReader
 from features.vectors import to_bytes
@@ -67,6 +67,7 @@ def check(catalogue: Catalogue, model: Model) -> None:
         assert np.allclose(catalogue.vectors[row], vector, atol=1e-6)
         assert catalogue.has_vector[row] == bool(np.any(vector))
         check_row(catalogue, row, known or card(item))
+    assert catalogue.described == catalogue.has_vector.sum()
 
 
 def check_row(catalogue: Catalogue, row: int, expected: ItemCard) -> None:
@@ -107,6 +108,79 @@ def test_any_sequence_equals_plain_dicts(sequence: list[Any]) -> None:
             model.cards[known.item] = (known, vector)
         assert [catalogue.ids[row] for row in rows] == [known.item for known, _ in step]
     check(catalogue, model)
+
+
+some = st.dictionaries(st.sampled_from([f"i{n}" for n in range(8)]), vectors, max_size=4)
+doings = st.lists(
+    st.tuples(st.sampled_from(["apply", "apply", "put_vectors", "exchange", "ensure"]), some),
+    max_size=12,
+)
+
+
+def do(catalogue: Catalogue, doing: str, its: dict[str, Any]) -> set[int]:
+    """Do one thing to a catalogue; return the rows whose item is another one then."""
+    content = np.array(list(its.values())).reshape(-1, DIM)
+    if doing == "apply":
+        return set(catalogue.apply([card(item) for item in its], content).tolist())
+    if doing == "put_vectors":
+        there = [item for item in its if item in catalogue.index]
+        catalogue.put_vectors(list(its), content)
+        return {catalogue.index[item] for item in there}
+    if doing == "exchange":
+        catalogue.exchange(list(its), content, "v2")
+        return set(range(len(catalogue)))
+    for item in its:
+        catalogue.ensure(item)
+    return set()
+
+
+@settings(deadline=None, max_examples=100)
+@given(doings)
+def test_what_has_changed_since_a_version_is_remembered(doings: list[Any]) -> None:
+    catalogue, since, exchanged = Catalogue(DIM), {0: set[int]()}, 0
+    for doing, its in doings:
+        before = catalogue.version
+        rows = do(catalogue, doing, its)
+        assert (catalogue.version > before) == (doing != "ensure")
+        if doing == "exchange":
+            since, exchanged = {}, exchanged + 1  # all of it: that is not told row by row
+            assert catalogue.changed(before) is None
+        for changed in since.values():
+            changed.update(rows)
+        since.setdefault(catalogue.version, set())
+        assert catalogue.described == catalogue.has_vector.sum()
+    assert catalogue.exchanged == exchanged
+    for version, expected in since.items():
+        found = catalogue.changed(version)
+        assert found is not None
+        assert found.tolist() == sorted(expected)
+
+
+def test_so_many_changes_are_remembered_and_no_more() -> None:
+    catalogue = Catalogue(DIM)
+    for n in range(MAX_CHANGES):
+        catalogue.apply([card(f"i{n}")], unit(1, 0, 0, 0)[None])
+    everything = catalogue.changed(0)
+    assert everything is not None
+    assert everything.tolist() == list(range(MAX_CHANGES))
+    catalogue.apply([card("one more")], unit(1, 0, 0, 0)[None])
+    assert catalogue.changed(0) is None
+    latest = catalogue.changed(1)
+    assert latest is not None
+    assert latest.tolist() == list(range(1, MAX_CHANGES + 1))
+
+
+def test_an_item_that_loses_its_vector_is_described_no_longer() -> None:
+    catalogue, there, none = Catalogue(DIM), unit(1, 2, 0, 0)[None], np.zeros((1, DIM), np.float32)
+    catalogue.apply([card("a"), card("b")], np.repeat(there, 2, axis=0))
+    catalogue.apply([card("a"), card("a")], np.concatenate([none, there]))
+    assert catalogue.described == 2
+    catalogue.apply([card("a")], none)
+    assert catalogue.described == 1
+    catalogue.exchange(["a", "c"], np.repeat(there, 2, axis=0), "v2")
+    assert (catalogue.described, catalogue.has_vector.tolist()) == (2, [True, False, True])
+    catalogue.put_vectors(["c", "unheard-of"], np.concatenate([none, there]))
+    assert (catalogue.described, catalogue.has_vector.tolist()) == (1, [True, False, False])
 
 
 def test_growth_disturbs_nothing() -> None:

@@ -32,8 +32,8 @@ def reasons(made: Engine, person: Session) -> dict[str, list[Reason]]:
     """Return the reasons for every item of a person's list."""
     catalogue = made.world.catalogue
     (chunk,) = made.look([ask(person, NOON, catalogue, SIGNED)])
-    lists = made.finish(chunk)
-    (found,) = reasons_of(made, chunk.retrieval, lists)
+    lists, view = made.finish(chunk)
+    (found,) = reasons_of(made, chunk.retrieval, lists, view)
     listed = [catalogue.ids[item] for item in lists.item[0].tolist() if item >= 0]
     return dict(zip(listed, found, strict=False))
 
@@ -112,8 +112,8 @@ def test_only_sources_that_score_an_item_are_named(sign: int) -> None:
     named = 0
     for person in people:
         (chunk,) = made.look([ask(person, NOON, place.catalogue, SIGNED)])
-        lists = made.finish(chunk)
-        (found,) = reasons_of(made, chunk.retrieval, lists)
+        lists, view = made.finish(chunk)
+        (found,) = reasons_of(made, chunk.retrieval, lists, view)
         for item, why in zip(lists.item[0], found, strict=True):
             tables = (chunk.retrieval.table(s)[0] for s in range(len(made.sources)))
             scores = [float(table[item]) for table in tables]

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.finish import best_of_each, diversify, give_slots
-from models.retrieval import Pairs
+from models.finish import best_of_each, diversify, give_slots, log_sums
+from models.pairs import Pairs
 from tests.builders import unit
 
 I32 = NDArray[np.int32]
@@ -28,14 +28,39 @@ def pairs_of(entries: list[tuple[int, int, int]]) -> tuple[Pairs, NDArray[np.flo
 @given(scored, st.integers(1, 6))
 def test_best_of_each_equals_a_loop(entries: list[tuple[int, int, int]], n: int) -> None:
     pairs, scores = pairs_of(entries)
-    item, place = best_of_each(pairs, scores, 5, n)
+    place = best_of_each(pairs, scores, 5, n)
+    assert place.shape == (5, n)
     for row in range(5):
         mine = sorted((-score, item) for its_row, item, score in entries if its_row == row)[:n]
         expected = [its_item for _, its_item in mine]
-        assert item[row].tolist() == expected + [-1] * (n - len(expected))
-        found = place[row][place[row] >= 0]
+        found = place[row, : len(expected)]
         assert pairs.item[found].tolist() == expected
+        assert place[row, len(expected) :].tolist() == [-1] * (n - len(expected))
         assert set(pairs.row[found].tolist()) <= {row}
+
+
+def test_scores_that_differ_in_the_last_digits_alone_go_as_they_stand() -> None:
+    pairs, _ = pairs_of([(0, 3, 0), (0, 5, 0), (0, 8, 0)])
+    assert best_of_each(pairs, np.array([1.0, 1.0 + 1e-12, 1.0 + 1e-6]), 1, 3).tolist() == [
+        [2, 0, 1]
+    ]
+
+
+@settings(deadline=None)
+@given(scored)
+def test_log_sums_equal_a_loop(entries: list[tuple[int, int, int]]) -> None:
+    pairs, scores = pairs_of(entries)
+    expected = [
+        float(np.logaddexp.reduce([score for its_row, _, score in entries if its_row == row]))
+        for row in range(5)
+    ]
+    assert log_sums(pairs, scores, 5) == pytest.approx(np.array(expected), rel=1e-12, abs=1e-12)
+
+
+def test_log_sums_of_extreme_scores_stay_finite() -> None:
+    pairs, _ = pairs_of([(0, 1, 0), (0, 2, 0), (2, 1, 0), (2, 2, 0)])
+    found = log_sums(pairs, np.array([5000.0, 5000.0, -5000.0, -9000.0]), 3)
+    assert found.tolist() == [pytest.approx(5000 + np.log(2), rel=1e-12), -np.inf, -5000]
 
 
 def lists(*rows: list[int]) -> I32:

@@ -47,7 +47,7 @@ def firsts(engine: Engine, step: int = 1) -> tuple[list[str], list[float]]:
     now = NOON + 3 * MINUTE
     asked = [ask(after(k, step), now, catalogue, SIGNED) for k in range(len(LETTERS))]
     (chunk,) = engine.look(asked)
-    lists = engine.finish(chunk)
+    lists, _ = engine.finish(chunk)
     if not lists.item.shape[1]:
         return [], []
     owner = engine.signals.owners.index("transformer")

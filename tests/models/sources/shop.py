@@ -14,6 +14,7 @@ from features.contexts import Contexts, ask, build_contexts, meaning_of
 from features.session import Session, new_session
 from models.item_state import HALF_LIVES_MS, ItemView
 from models.item_stats import ItemStats
+from models.scores import Scores
 from models.sources.base import Positive, Source, World
 from stream.settings import Settings
 from tests.builders import DAY, MINUTE, NOON, folded, interaction, unit
@@ -88,10 +89,24 @@ def scored(source: Source, place: World, person: Session, **more: Any) -> dict[s
     return named(place, source.score(contexts(place, person, **more)))
 
 
-def named(place: World, scores: F32) -> dict[str, float]:
+def table(source: Source, asked: Contexts) -> F32:
+    """Return what a source gives to each of these questions: (B, N)."""
+    return spread(source.score(asked), len(asked))
+
+
+def spread(scores: Scores, n_rows: int) -> F32:
+    """Return scores as a table of all questions, also where they are the same to all: (B, N)."""
+    given = scores.table()
+    assert given.dtype == np.float32
+    assert len(given) in (1, n_rows)
+    return np.repeat(given, n_rows // len(given), axis=0)
+
+
+def named(place: World, scores: Scores) -> dict[str, float]:
     """Return one person's scores by item; what is 0 is left out."""
-    assert scores.shape == (1, len(place.catalogue))
-    row = zip(place.catalogue.ids, scores[0].tolist(), strict=True)
+    only = spread(scores, 1)
+    assert only.shape == (1, len(place.catalogue))
+    row = zip(place.catalogue.ids, only[0].tolist(), strict=True)
     return {item: score for item, score in row if score}
 
 

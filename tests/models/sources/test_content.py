@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from math import expm1, sqrt
 
+import numpy as np
 import pytest
 
 from features.contexts import QUERY_LIFE_MS
+from models.projection import Centred
 from models.sources.base import World
-from models.sources.content import SHARPNESS, Centred, Content, Query
+from models.sources.content import SHARPNESS, Content, Query
 from tests.builders import NOON, folded, interaction, search
-from tests.models.sources.shop import STRANGER, contexts, put, scored, visits, world
+from tests.models.sources.shop import STRANGER, contexts, put, scored, table, visits, world
 
 SIXTY = (0.5, sqrt(3) / 2)
 ONE, HALF = expm1(SHARPNESS), expm1(SHARPNESS / 2)
@@ -28,7 +30,7 @@ def place() -> World:
 
 
 def content(place: World, window: int = 5, decay: float = 0.5) -> Content:
-    return Content(place, Centred(place), "content", window=window, decay=decay)
+    return Content(Centred(place.catalogue), "content", window=window, decay=decay)
 
 
 def test_the_cosine_to_the_last_item_is_sharpened(place: World) -> None:
@@ -86,9 +88,11 @@ def test_new_texts_are_taken_up(place: World) -> None:
 
 
 def test_centred_vectors_are_kept_until_the_catalogue_changes(place: World) -> None:
-    centred = Centred(place)
+    centred = Centred(place.catalogue)
     first = centred.vectors()
-    assert centred.vectors() is first
+    assert np.shares_memory(centred.vectors(), first)
+    first[0] = 7  # what is kept is not made again
+    assert centred.vectors()[0].tolist() == [7, 7]
     place.catalogue.ensure("new")
     assert len(centred.vectors()) == len(first) + 1
 
@@ -113,7 +117,7 @@ def test_no_query_says_nothing_and_a_stale_one_neither(place: World) -> None:
 def test_each_gets_the_answer_to_his_own_query(place: World) -> None:
     put(place, "h", vector=(3, 4))
     people = [STRANGER, folded([search("hats")]), visits("a"), folded([search("tea")])]
-    scores = Query(place).score(contexts(place, *people))
+    scores = table(Query(place), contexts(place, *people))
     assert not scores[[0, 2]].any()
     best = scores[[1, 3]].argmax(axis=1)
     assert [place.catalogue.ids[row] for row in best] == ["h", "a"]

@@ -5,7 +5,7 @@ import pytest
 from models.sources.base import World
 from models.sources.own import Fresh
 from tests.builders import DAY, NOON
-from tests.models.sources.shop import STRANGER, contexts, put, scored, visits, world
+from tests.models.sources.shop import STRANGER, contexts, put, scored, table, visits, world
 
 
 @pytest.fixture
@@ -45,5 +45,7 @@ def test_an_item_from_after_the_question_is_as_new_as_can_be(place: World) -> No
 
 
 def test_everybody_gets_the_same(place: World) -> None:
-    scores = Fresh(place).score(contexts(place, visits("ae"), STRANGER))
-    assert scores[0].tolist() == scores[1].tolist()
+    together = table(Fresh(place), contexts(place, visits("ae"), STRANGER))
+    alone = [table(Fresh(place), contexts(place, one))[0] for one in (visits("ae"), STRANGER)]
+    assert together.tolist() == [alone[0].tolist()] * 2 == [alone[1].tolist()] * 2
+    assert together.any()

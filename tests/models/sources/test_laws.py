@@ -9,11 +9,14 @@ from features.contexts import ask, meaning_of
 from features.session import Session, new_session
 from models.arrays import pack, unpack
 from models.engine import Engine
+from models.pairs import Pairs, Slots
+from models.projection import Centred
+from models.scores import Blocked
 from models.sources.base import Source, World
-from models.sources.content import Centred
 from models.sources.factors import FEWEST
 from models.sources.registry import SOURCES
 from models.sources.transformer import Transformer
+from models.topk import top_k
 from stream.settings import Settings
 from tests.builders import DAY, NOON, folded, interaction, search
 from tests.models.sources.shop import (
@@ -22,6 +25,7 @@ from tests.models.sources.shop import (
     named,
     put,
     scored,
+    table,
     tell,
     took,
     visits,
@@ -43,7 +47,7 @@ by_name = pytest.mark.parametrize("name", SOURCES)
 
 def build(name: str, place: World) -> Source:
     """Return a source; one that needs a model has it from elsewhere, and before all else."""
-    source = SOURCES[name](place, Centred(place))
+    source = SOURCES[name](place, Centred(place.catalogue))
     if isinstance(source, Transformer):
         serve(source, place)
     return source
@@ -77,7 +81,7 @@ def taught(name: str, letters: str = LETTERS) -> tuple[Source, World]:
     return source, place
 
 
-def table(source: Source, place: World, *people: Session) -> list[dict[str, float]]:
+def each(source: Source, place: World, *people: Session) -> list[dict[str, float]]:
     return [scored(source, place, one) for one in people]
 
 
@@ -89,11 +93,28 @@ def assert_same(one: list[dict[str, float]], other: list[dict[str, float]]) -> N
 @by_name
 def test_scores_are_finite_and_never_negative(name: str) -> None:
     source, place = taught(name)
-    scores = source.score(contexts(place, *PEOPLE))
+    scores = table(source, contexts(place, *PEOPLE))
     assert scores.shape == (len(PEOPLE), len(LETTERS))
     assert scores.dtype == np.float32
     assert np.isfinite(scores).all()
     assert scores.min() == 0 < scores.max()
+
+
+@by_name
+def test_a_source_says_the_same_however_it_is_asked(name: str) -> None:
+    source, place = taught(name)
+    asked, shape = contexts(place, *PEOPLE), (len(PEOPLE), len(LETTERS))
+    scores, whole = source.score(asked), table(source, asked)
+    assert np.broadcast_to(scores.mean(), shape[:1]) == pytest.approx(
+        whole.astype(np.float64).mean(axis=1), rel=1e-6
+    )
+    row, item = np.indices(shape, dtype=np.int32).reshape(2, -1)
+    slots = Slots(Pairs(row, item), *shape)
+    assert scores.at(slots).tolist() == whole.ravel().tolist()
+    hidden = np.arange(len(row)) % 3 == 0
+    blocked = Blocked(np.arange(shape[1]) != 4, row[hidden], item[hidden], shape[0])
+    best = top_k(np.where(blocked.table(), -1, whole), 6)
+    assert scores.top(blocked, 6).tolist() == best.tolist()
 
 
 @by_name
@@ -120,8 +141,8 @@ def test_what_is_disliked_does_not_attract(name: str) -> None:
 def test_scoring_changes_nothing(name: str) -> None:
     source, place = taught(name)
     before = pack(source.state())
-    first = source.score(contexts(place, *PEOPLE)).copy()
-    assert np.array_equal(source.score(contexts(place, *PEOPLE)), first)
+    first = table(source, contexts(place, *PEOPLE))
+    assert np.array_equal(table(source, contexts(place, *PEOPLE)), first)
     assert pack(source.state()) == before
 
 
@@ -136,8 +157,8 @@ def test_nothing_is_learned_from_nothing(name: str) -> None:
 @by_name
 def test_people_do_not_disturb_each_other(name: str) -> None:
     source, place = taught(name)
-    together = source.score(contexts(place, *PEOPLE))
-    alone = [source.score(contexts(place, one))[0] for one in PEOPLE]
+    together = table(source, contexts(place, *PEOPLE))
+    alone = [table(source, contexts(place, one))[0] for one in PEOPLE]
     assert together == pytest.approx(np.array(alone), rel=1e-5)
 
 
@@ -157,14 +178,14 @@ def test_a_source_that_is_older_than_the_items_knows_them_as_well(name: str) -> 
     place.catalogue.rows_of(LETTERS)
     stock(place)
     teach(old, place)
-    assert_same(table(old, place, *PEOPLE), table(*taught(name), *PEOPLE))
+    assert_same(each(old, place, *PEOPLE), each(*taught(name), *PEOPLE))
 
 
 @by_name
 def test_items_that_come_later_are_covered(name: str) -> None:
     source, place = taught(name, LETTERS)
     assert "y" not in place.catalogue.index
-    scores = source.score(contexts(place, visits("ab", "xy")))
+    scores = table(source, contexts(place, visits("ab", "xy")))
     assert scores.shape == (1, len(LETTERS) + 2)
     assert np.isfinite(scores).all()
 
@@ -175,7 +196,7 @@ def test_a_restored_source_finds_its_items_by_name(name: str) -> None:
     there = stock(world(LETTERS[::-1]))
     other = build(name, there)
     other.restore(unpack(pack(source.state())), there.catalogue.rows_of(place.catalogue.ids))
-    assert_same(table(other, there, *PEOPLE), table(source, place, *PEOPLE))
+    assert_same(each(other, there, *PEOPLE), each(source, place, *PEOPLE))
 
 
 @by_name
@@ -188,7 +209,7 @@ def test_a_restored_source_learns_on_as_if_nothing_had_happened(name: str) -> No
     other.restore(unpack(pack(source.state())), there.catalogue.rows_of(place.catalogue.ids))
     for one, where in ((source, place), (other, there)):
         teach(one, where, few)
-    assert_same(table(other, there, *PEOPLE), table(source, place, *PEOPLE))
+    assert_same(each(other, there, *PEOPLE), each(source, place, *PEOPLE))
 
 
 def test_an_engine_keeps_its_sources_by_name() -> None:
@@ -197,10 +218,10 @@ def test_an_engine_keeps_its_sources_by_name() -> None:
     engine.learn([(took(place, item, "a", exposed=item), True) for item in LETTERS[1:]])
     other.restore(engine.state())
     for one, same in zip(engine.sources, other.sources, strict=True):
-        found = table(same, there, *PEOPLE)
+        found = each(same, there, *PEOPLE)
         for scores in found:
             scores.pop("x", None)  # has come since
-        assert_same(found, table(one, place, *PEOPLE))
+        assert_same(found, each(one, place, *PEOPLE))
 
 
 @by_name

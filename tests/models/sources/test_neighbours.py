@@ -11,13 +11,14 @@ import pytest
 
 from features.session import Session
 from models.sources.base import World
-from models.sources.neighbours import SMOOTH, TRANSITIONS, Horizon, Neighbours
+from models.sources.neighbours import SMOOTH, Horizon, Neighbours
 from tests.builders import DAY, NOON, folded, interaction
 from tests.models.sources.shop import (
     HALF_LIFE_DAYS,
     STRANGER,
     contexts,
     scored,
+    table,
     tell,
     visits,
     world,
@@ -136,7 +137,7 @@ def test_of_equal_causes_the_latest_is_named(place: World) -> None:
     assert origins(near(place), place, visits("ba"), "x") == "a"
 
 
-def test_each_of_many_has_causes_of_his_own(place: World, few: None) -> None:
+def test_each_of_many_has_causes_of_his_own(place: World) -> None:
     people = [visits("ab"), STRANGER, visits("b"), visits("a"), visits("ba", disliked="b")]
     item = place.catalogue.rows_of("xyxyx").astype(np.int32)
     row = np.array([0, 0, 2, 2, 4], np.int32)
@@ -144,24 +145,35 @@ def test_each_of_many_has_causes_of_his_own(place: World, few: None) -> None:
     assert [place.catalogue.ids[k] for k in found] == ["a", "b", "b", "b", "a"]
 
 
-@pytest.fixture
-def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look at few transitions at once."""
-    monkeypatch.setattr("models.sources.neighbours.TRANSITIONS", 7)
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_questions_in_parts_are_scored_as_at_once(place: World, size: int) -> None:
+    source = near(place, decay=0.9, visit_decay=0.7, powers=(0.5, 0.5))
+    people = [visits("ab"), STRANGER, visits("bba", "a"), visits("b"), visits("aab", "ba")]
+    together = table(source, contexts(place, *people))
+    assert together.any(axis=1).tolist() == [True, False, True, True, True]
+    for first in range(0, len(people), size):
+        part = table(source, contexts(place, *people[first : first + size]))
+        assert np.array_equal(part, together[first : first + size])
 
 
-def test_many_questions_in_parts_are_scored_as_at_once(
-    place: World, request: pytest.FixtureRequest
-) -> None:
-    source = near(place, decay=0.9, powers=(0.5, 0.5))
-    asked = contexts(place, visits("ab"), STRANGER, visits("bba", "a"), visits("b"))
-    together = source.score(asked)
-    request.getfixturevalue("few")
-    assert np.array_equal(source.score(asked), together)
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_questions_in_parts_have_the_same_causes(place: World, size: int) -> None:
+    source, item = near(place, decay=0.9), place.catalogue.rows_of("xy").astype(np.int32)
+    people = [visits("ab"), STRANGER, visits("bba", "a"), visits("b"), visits("aab", "ba")]
+
+    def causes(some: list[Session]) -> list[int]:
+        row = np.repeat(np.arange(len(some), dtype=np.int32), 2)
+        found = source.origins(contexts(place, *some), row, np.tile(item, len(some)))
+        return found.tolist()  # type: ignore[no-any-return]
+
+    parts = [causes(people[first : first + size]) for first in range(0, len(people), size)]
+    assert sum(parts, []) == causes(people)
+    assert len(set(causes(people))) == 3
 
 
-def test_many_questions_take_little_more_memory_than_their_scores() -> None:
-    place = world("abxyz")
+def test_many_questions_take_memory_by_their_entries_and_not_by_the_catalogue() -> None:
+    others = 20_000  # a table of questions by items would take 240 MB
+    place = world(["a", "b", "x", "y", "z", *(f"i{k}" for k in range(others))])
     for item in "ab":
         tell(place, item, {"x": 1.0, "y": 2.0, "z": 3.0})
     person = visits("".join("ab" * 50))
@@ -172,4 +184,5 @@ def test_many_questions_take_little_more_memory_than_their_scores() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     window = asked.weight.size * 8
-    assert peak < scores.nbytes + 5 * window + 60 * TRANSITIONS
+    assert peak < 8 * window + 100 * others
+    assert scores.mean() == pytest.approx(np.full(3000, 100 * 6 / (others + 5)))

@@ -12,7 +12,7 @@ from models.item_state import HALF_LIVES_MS
 from models.sources.base import World
 from models.sources.popular import CategoryTrend, Popular, affinity
 from tests.builders import DAY, HOUR, NOON
-from tests.models.sources.shop import STRANGER, contexts, put, scored, tell, visits, world
+from tests.models.sources.shop import STRANGER, contexts, put, scored, table, tell, visits, world
 
 by_life = pytest.mark.parametrize("life", HALF_LIVES_MS)
 
@@ -56,7 +56,7 @@ def test_popularity_from_after_the_question_is_not_raised() -> None:
 def test_everybody_gets_the_same() -> None:
     place = world("ab")
     tell(place, "a", counts={"day": 2})
-    scores = Popular(place, "day").score(contexts(place, visits("b"), STRANGER))
+    scores = table(Popular(place, "day"), contexts(place, visits("b"), STRANGER))
     assert scores.tolist() == [[2, 0], [2, 0]]
 
 
@@ -148,15 +148,15 @@ def test_scores_are_those_of_a_table_of_categories_by_items() -> None:
     for name in "abcdef":
         put(place, name, f"c{ord(name) % 7}", f"c{ord(name) % 5}")
     asked = contexts(place, *people)
-    assert source.score(asked) == pytest.approx(dense(place, asked), rel=1e-5)
-    assert source.score(asked)[0].any()
+    assert table(source, asked) == pytest.approx(dense(place, asked), rel=1e-5)
+    assert table(source, asked)[0].any()
     # what it keeps of the catalogue follows the catalogue
     put(place, "a", "c29")
     put(place, "new", "c29")
     tell(place, "new", counts={"week": 50.0})
     asked = contexts(place, *people)
-    assert source.score(asked) == pytest.approx(dense(place, asked), rel=1e-5)
-    assert source.score(asked)[0, place.catalogue.index["new"]] > 0
+    assert table(source, asked) == pytest.approx(dense(place, asked), rel=1e-5)
+    assert table(source, asked)[0, place.catalogue.index["new"]] > 0
 
 
 def test_many_categories_take_no_table() -> None:

@@ -13,7 +13,7 @@ from models.precision import serving_dtype
 from models.sources.base import World
 from models.sources.transformer import MOST_ODDS, Transformer
 from tests.builders import DAY, MINUTE, NOON, folded, interaction, search
-from tests.models.sources.shop import STRANGER, contexts, named, put, scored, visits, world
+from tests.models.sources.shop import STRANGER, contexts, put, scored, table, visits, world
 from tests.models.sources.tiny import LETTERS, alphabet, serve, vector
 
 
@@ -72,7 +72,7 @@ def test_odds_beyond_all_measure_stay_finite() -> None:
     with torch.no_grad():
         model.norm.weight.mul_(1e4)
     source.swap(Loaded.of(model, "hot", *source.place()))
-    scores = source.score(contexts(place, walk("abc"), walk("fgh")))
+    scores = table(source, contexts(place, walk("abc"), walk("fgh")))
     assert np.isfinite(scores).all()
     assert scores.max() <= np.expm1(MOST_ODDS)
 
@@ -80,10 +80,10 @@ def test_odds_beyond_all_measure_stay_finite() -> None:
 def test_in_halves_it_says_nearly_the_same() -> None:
     source, place = served()
     people = [walk(LETTERS[k : k + 3]) for k in range(8)]
-    exact = source.score(contexts(place, *people))
+    exact = table(source, contexts(place, *people))
     vectors, seen = source.place()
     source.swap(Loaded.of(alphabet().over(vectors), "halves", vectors, seen, "bf16"))
-    halves = source.score(contexts(place, *people))
+    halves = table(source, contexts(place, *people))
     assert not np.array_equal(halves, exact)
     assert np.log1p(halves) == pytest.approx(np.log1p(exact), abs=0.1)
     assert (halves.argmax(axis=1) == exact.argmax(axis=1)).all()
@@ -109,11 +109,11 @@ def test_sequences_of_like_length_are_computed_together_and_none_is_mixed_up(
     network.model.register_forward_pre_hook(
         lambda _, given: lengths.append(tuple(given[0].items.shape))
     )
-    whole = source.score(contexts(place, *people))
+    whole = table(source, contexts(place, *people))
     assert lengths == [(10, 5)]  # not longer than it has to be
     lengths.clear()
     monkeypatch.setattr("models.loaded.ROWS", 4)
-    parted = source.score(contexts(place, *people))
+    parted = table(source, contexts(place, *people))
     assert lengths == [(4, 2), (4, 4), (2, 5)]
     assert parted == pytest.approx(whole, rel=1e-5, abs=1e-5)
 
@@ -130,9 +130,9 @@ def test_the_size_of_a_batch_changes_no_score(size: int) -> None:
         walk("gh"),
         folded([interaction("e", NOON - DAY), search("hats", NOON - 5)]),
     ]
-    together = source.score(contexts(place, *people))
+    together = table(source, contexts(place, *people))
     for begin in range(0, len(people), size):
-        part = source.score(contexts(place, *people[begin : begin + size]))
+        part = table(source, contexts(place, *people[begin : begin + size]))
         assert part == pytest.approx(together[begin : begin + size], rel=1e-5, abs=1e-5)
 
 
@@ -141,9 +141,9 @@ def test_a_history_longer_than_it_reads_counts_by_its_end() -> None:
     known = alphabet().config.length
     long = "jihgf" + LETTERS[:known]
     # What came before is no part of the answer, as little as that there was something.
-    whole, end = (source.score(contexts(place, walk(items))) for items in (long, long[-known:]))
+    whole, end = (table(source, contexts(place, walk(items))) for items in (long, long[-known:]))
     assert whole == pytest.approx(end, rel=1e-5)
-    assert first(named(place, whole)) == LETTERS[known]
+    assert place.catalogue.ids[whole[0].argmax()] == LETTERS[known]
 
 
 def test_what_is_hidden_is_not_known() -> None:
@@ -161,7 +161,7 @@ def test_who_took_nothing_is_told_nothing() -> None:
     looked = folded([search("tea", NOON)])
     hater = visits("abc", disliked="abc")
     odd = folded([interaction("a", NOON - 9, type="unheard-of")])
-    assert not source.score(contexts(place, STRANGER, looked, hater, odd)).any()
+    assert not table(source, contexts(place, STRANGER, looked, hater, odd)).any()
 
 
 def test_a_query_counts() -> None:
@@ -182,16 +182,16 @@ def test_the_time_that_has_passed_counts() -> None:
 
 def test_what_is_withdrawn_takes_no_share() -> None:
     source, place = served()
-    second = sorted(source.score(contexts(place, walk("abc")))[0])[-2]
+    second = sorted(table(source, contexts(place, walk("abc")))[0])[-2]
     gone = ItemCard(AsOf(0, 0, 1), "d", withdrawn=True)
     place.catalogue.apply([gone], vector("d")[None])
-    scores = source.score(contexts(place, walk("abc")))[0]
+    scores = table(source, contexts(place, walk("abc")))[0]
     assert not place.catalogue.alive[place.catalogue.index["d"]]
     assert scores[place.catalogue.alive].max() > second + 1  # the rest shares the whole
     for row in np.flatnonzero(place.catalogue.alive):
         card = ItemCard(AsOf(0, 0, 2), place.catalogue.ids[row], withdrawn=True)
         place.catalogue.apply([card], np.zeros((1, 2), np.float32))
-    assert not source.score(contexts(place, walk("abc"))).any()
+    assert not table(source, contexts(place, walk("abc"))).any()
 
 
 def test_an_item_that_appeared_later_is_recommended_by_its_content() -> None:
