@@ -24,6 +24,9 @@ GROUP: Final = 16
 WIDE: Final = 3000
 """Scores of a row from which on two stages cost less than one."""
 
+SMALLEST: Final = np.nextafter(np.float32(0), np.float32(1))
+"""Of all scores above zero."""
+
 LOW: Final = np.uint64(0xFFFF_FFFF)
 SIGN: Final = np.uint32(0x8000_0000)
 
@@ -58,7 +61,7 @@ def top_k(scores: F32, k: int) -> I32:
         return _places(np.maximum(scores, 0), k)
     largest = scores[:, : groups * GROUP].reshape(n_rows, GROUP, groups).max(axis=1)
     least = np.partition(largest, groups - k, axis=1)[:, groups - k]
-    least = np.maximum(least, np.finfo(np.float32).tiny)
+    least = np.maximum(least, SMALLEST)
     flat = np.flatnonzero(scores >= least[:, None])
     row, place = np.divmod(flat, n)
     counts = np.bincount(row, minlength=n_rows)

@@ -107,13 +107,12 @@ def test_statistics_read_what_neighbours_wrote() -> None:
     stats = ItemStats(index, served=2)
     stats.apply([view(state, SETTINGS)])
     row = index.index["x"]
-    assert stats.taken.tolist()[row] == 2
-    assert (stats.shown[row], stats.clicked[row], stats.taken[0]) == (1, 1, 0)
+    assert stats.counts(index_rows(row, 0)).tolist() == [[1, 1, 2], [0, 0, 0]]
     rows, weights = stats.successors(index_rows(row, -1, 0))
     assert rows.tolist() == [[index.index["b"], index.index["a"]], [-1, -1], [-1, -1]]
     assert weights.tolist() == [[2.0, 1.0], [0, 0], [0, 0]]
-    now = stats.popularity(NOON)[:, row]
-    later = stats.popularity(NOON + 7 * DAY)[:, row]
+    now = stats.popularity(NOON, index_rows(row))[:, 0]
+    later = stats.popularity(NOON + 7 * DAY, index_rows(row))[:, 0]
     assert now == pytest.approx([2, 2, 2, 2], rel=0.1)
     assert later[2] == pytest.approx(now[2] / 2)
     assert later[0] < 1e-10
@@ -148,9 +147,29 @@ def test_many_views_are_taken_as_one_by_one() -> None:
     assert many.totals.tolist() == one.totals.tolist() == [1, 0, 0]
     for mine, other in zip(many.successors(everything), one.successors(everything), strict=True):
         assert mine.tolist() == other.tolist()
-    for name in ("time", "shown", "clicked", "taken"):
-        assert getattr(many, name).tolist() == getattr(one, name).tolist()
-    assert many.popularity(NOON).tolist() == one.popularity(NOON).tolist()
+    assert many.time(everything).tolist() == one.time(everything).tolist()
+    assert many.counts(everything).tolist() == one.counts(everything).tolist()
+    mine, other = (stats.popularity(NOON, everything).tolist() for stats in (many, one))
+    assert mine == other
+    assert sorted(many.popular(NOON).rows.tolist()) == sorted(one.popular(NOON).rows.tolist())
+
+
+def test_what_is_popular_is_told_of_the_items_that_have_a_view() -> None:
+    index = Catalogue(dim=1)
+    index.rows_of(str(n) for n in range(50))
+    stats = ItemStats(index, served=2)
+    counted = Activity(source=0, items=["x"], counted=[0], name=["taken"], count=[3])
+    counted.count_time, counted.count_offset = [NOON], [5]
+    stats.apply([view(state_of([counted]), SETTINGS)])
+    stats.apply([structs.replace(view(state_of([]), SETTINGS), item="7")])
+    found = stats.popular(NOON + DAY)
+    assert found.rows.tolist() == [index.index["x"], 7]
+    everything = index_rows(*range(len(index)))
+    whole = stats.popularity(NOON + DAY, everything)
+    assert found.values.tolist() == whole[:, found.rows].tolist()
+    assert np.delete(whole, found.rows, axis=1).tolist() == np.zeros((4, 49)).tolist()
+    assert stats.popular(NOON + DAY) is found
+    assert stats.popular(NOON) is not found
 
 
 def test_what_is_kept_for_writing_survives_that_the_faintest_are_dropped() -> None:

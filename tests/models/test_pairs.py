@@ -67,7 +67,7 @@ def test_union_equals_a_set(proposed: list[list[int]], names: set[int]) -> None:
         expected = sorted(
             {(row, i) for row, items in zip(called, proposed, strict=True) for i in items if i >= 0}
         )
-        pairs = union(table, ITEMS, rows)
+        pairs = union(table, rows)
         assert list(zip(pairs.row.tolist(), pairs.item.tolist(), strict=True)) == expected
         assert len(pairs) == len(expected)
         assert {pairs.row.dtype.name, pairs.item.dtype.name} == {"int32"}
@@ -75,8 +75,6 @@ def test_union_equals_a_set(proposed: list[list[int]], names: set[int]) -> None:
 
 def test_union_has_room_for_many_questions_of_a_large_catalogue() -> None:
     last = 2_000_000_000
-    pairs = union(
-        np.array([[last, 0], [-1, last]], np.int32), last + 1, np.array([8, 999], np.int32)
-    )
+    pairs = union(np.array([[last, 0], [-1, last]], np.int32), np.array([8, 999], np.int32))
     assert pairs.row.tolist() == [8, 8, 999]
     assert pairs.item.tolist() == [0, last, last]

@@ -9,10 +9,11 @@ from features.contexts import build_contexts
 from features.session import new_session
 from models.pairs import Pairs
 from models.retrieval import Retrieval, View, retrieve
-from models.scores import Blocked, Row, Scores, Sparse, Table
+from models.scores import Blocked, Scores, Table
 from models.sources.base import Given
 from stream.settings import Settings
 from tests.features.test_contexts import question
+from tests.models import forms
 
 F32 = NDArray[np.float32]
 
@@ -29,11 +30,6 @@ class Fixed(Given):
 
 def table(*rows: list[float]) -> Table:
     return Table.of(np.array(rows, dtype=np.float32))
-
-
-def sparse(table: F32) -> Sparse:
-    row, item = np.nonzero(table)
-    return Sparse.of(row, item.astype(np.int32), table[row, item], table.shape)
 
 
 def asked(*scores: Scores, hidden: list[list[bool]] | None = None, k: int = 2) -> Retrieval:
@@ -84,9 +80,9 @@ def test_candidates_of_some_questions_are_theirs_among_all() -> None:
 
 def test_blocked_items_are_never_proposed() -> None:
     hidden = [[False, True, False], [False, False, False]]
-    alike = np.array([1, 5, 2], np.float32)
-    scores = np.stack([alike, alike])
-    found = asked(Table.of(scores.copy()), Row(alike), sparse(scores), hidden=hidden)
+    same = np.array([1, 5, 2], np.float32)
+    scores = np.stack([same, same])
+    found = asked(Table.of(scores.copy()), forms.alike(same), forms.sparse(scores), hidden=hidden)
     for source in range(3):
         assert found.top[source].tolist() == [[2, 0], [1, 2]]
         assert found.table(source)[0].tolist() == [1, -1, 2]
@@ -104,7 +100,7 @@ def test_scores_in_any_form_are_ranked_alike() -> None:
     hidden[2] = True
     same = np.repeat(row[None], 6, axis=0)
     other = asked(Table.of(same.copy()), hidden=hidden.tolist(), k=70)
-    for form in (Row(row), sparse(same)):
+    for form in (forms.alike(row), forms.sparse(same)):
         one = asked(form, hidden=hidden.tolist(), k=70)
         assert one.top.tolist() == other.top.tolist()
         assert ranks(one).tolist() == ranks(other).tolist()
@@ -134,7 +130,12 @@ def some(rng: np.random.Generator, n_rows: int, n_items: int) -> list[Scores]:
     full = rng.random(shape, dtype=np.float32)
     full[0] = 0  # to the first question it says nothing
     few = np.where(rng.random(shape) < 0.2, full, 0).astype(np.float32)
-    return [Table.of(full), sparse(few), Row(full[1].copy()), sparse(np.zeros_like(full))]
+    return [
+        Table.of(full),
+        forms.sparse(few),
+        forms.alike(full[1].copy()),
+        forms.sparse(np.zeros_like(full)),
+    ]
 
 
 def by_hand(found: Retrieval, tables: list[F32], pairs: Pairs) -> list[list[list[float]]]:
@@ -177,7 +178,7 @@ def test_all_that_is_seen_of_pairs_equals_a_loop(seed: int) -> None:
 
 def test_a_pair_that_is_asked_about_twice_is_answered_twice() -> None:
     scores = np.array([[0, 3, 1], [2, 0, 0]], np.float32)
-    found = asked(Table.of(scores.copy()), sparse(scores), Row(scores[0].copy()))
+    found = asked(Table.of(scores.copy()), forms.sparse(scores), forms.alike(scores[0].copy()))
     pairs = Pairs(np.array([0, 0, 0, 1, 1], np.int32), np.array([1, 2, 1, 0, 0], np.int32))
     view = found.see(pairs)
     assert view.score[0].tolist() == view.score[1].tolist() == [3, 1, 3, 2, 2]

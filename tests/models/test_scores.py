@@ -12,7 +12,8 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from models.pairs import Pairs, Slots
-from models.scores import Blocked, Row, Scores, Sparse, Table, silence
+from models.scores import Blocked, Scores, Sparse, Table, silence
+from tests.models import forms
 
 F32 = NDArray[np.float32]
 Entries = list[tuple[int, int]]
@@ -65,11 +66,6 @@ def cases(draw: st.DrawFn) -> Case:
     return Case(scores, alive, hidden, draw(st.lists(pair, unique=True)))
 
 
-def sparse(table: F32) -> Sparse:
-    row, item = np.nonzero(table)
-    return Sparse.of(row, item.astype(np.int32), table[row, item], table.shape)
-
-
 def best(case: Case, table: F32, k: int) -> list[list[int]]:
     """Return the k best that each question may see, by a loop."""
     found = []
@@ -114,16 +110,24 @@ def test_a_table_equals_a_loop(case: Case, k: int) -> None:
 @many
 @given(cases(), st.integers(1, 30))
 def test_sparse_scores_equal_a_loop(case: Case, k: int) -> None:
-    check(case, case.scores, sparse(case.scores), k)
+    check(case, case.scores, forms.sparse(case.scores), k)
 
 
 @many
 @given(cases(), st.integers(1, 30))
 def test_a_row_equals_a_loop(case: Case, k: int) -> None:
     row = case.scores[0].copy()
-    check(case, np.broadcast_to(row, case.scores.shape), Row(row), k)
-    assert Row(row).table().shape == (1, case.n_items)
-    assert Row(row).mean().shape == (1,)
+    check(case, np.broadcast_to(row, case.scores.shape), forms.alike(row), k)
+    assert forms.alike(row).table().shape == (1, case.n_items)
+    assert forms.alike(row).mean().shape == (1,)
+
+
+@many
+@given(cases(), st.integers(1, 30))
+def test_part_of_the_items_equals_a_loop(case: Case, k: int) -> None:
+    scores = case.scores.copy()
+    scores[:, ::3] = 0
+    check(case, scores, forms.part(scores), k)
 
 
 @many
@@ -189,5 +193,6 @@ def test_long_rows_equal_a_loop_in_every_form(n_items: int) -> None:
     row = table[1].copy()
     for k in (1, 50):
         check(case, table, Table.of(table.copy()), k)
-        check(case, table, sparse(table), k)
-        check(case, np.broadcast_to(row, table.shape), Row(row), k)
+        check(case, table, forms.sparse(table), k)
+        check(case, table, forms.part(table), k)
+        check(case, np.broadcast_to(row, table.shape), forms.alike(row), k)

@@ -133,7 +133,8 @@ def dense(place: World, asked: Contexts) -> NDArray[np.float64]:
     """Return the trend by a table of categories by items."""
     catalogue = place.catalogue
     n_categories = len(catalogue.category_names)
-    week = place.stats.popularity(int(asked.now.max()))[2]
+    everything = np.arange(len(catalogue))
+    week = place.stats.popularity(int(asked.now.max()), everything)[2]
     item, at = np.nonzero(catalogue.category >= 0)
     member = np.zeros((n_categories, len(catalogue)))
     member[catalogue.category[item, at], item] = week[item]
