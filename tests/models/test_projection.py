@@ -105,6 +105,7 @@ def test_few_items_have_no_axes_yet() -> None:
     catalogue = stocked(shelves(ENOUGH * AXES - 1))
     centred = Centred(catalogue, AXES)
     assert centred.vectors().shape == (ENOUGH * AXES - 1, DIM)
+    assert fresh(stocked(shelves(ENOUGH * AXES))).shape == (ENOUGH * AXES, AXES)
     put(catalogue, [f"late{k}" for k in range(ENOUGH * AXES)], shelves(ENOUGH * AXES, 1))
     assert centred.vectors().shape == (2 * ENOUGH * AXES - 1, AXES)
     assert centred.vectors() == pytest.approx(fresh(catalogue), abs=1e-6)
@@ -132,6 +133,7 @@ def test_the_axes_of_many_items_are_those_of_a_sample_of_all_of_them() -> None:
     found, whole, some = fresh(catalogue), by_hand(catalogue), np.arange(0, n, 97)
     assert found.shape == (n, AXES)
     expected = whole[some] @ whole[some].T
+    assert np.linalg.norm(found, axis=1) == pytest.approx(1, abs=1e-5)
     assert found[some] @ found[some].T == pytest.approx(expected, abs=0.03)
 
 

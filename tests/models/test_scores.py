@@ -59,7 +59,7 @@ def cases(draw: st.DrawFn) -> Case:
     scores = draw(arrays(np.float32, (n_rows, n_items), elements=values, fill=st.just(0.0)))
     pair = st.tuples(st.integers(0, n_rows - 1), st.integers(0, n_items - 1))
     # some stand there twice, or are of items that nobody may see
-    hidden = draw(st.lists(pair, max_size=30))
+    hidden = draw(st.one_of(st.just([]), st.lists(pair, max_size=30)))
     alive = draw(st.lists(st.booleans(), min_size=n_items, max_size=n_items))
     if draw(st.booleans()):
         alive = [True] * n_items
@@ -101,20 +101,23 @@ def check(case: Case, table: F32, scores: Scores, k: int) -> None:
     assert np.array_equal(scores.mean(), mean)
 
 
+lengths = st.one_of(st.integers(1, 3), st.integers(1, 30))
+
+
 @many
-@given(cases(), st.integers(1, 30))
+@given(cases(), lengths)
 def test_a_table_equals_a_loop(case: Case, k: int) -> None:
     check(case, case.scores, Table.of(case.scores.copy()), k)
 
 
 @many
-@given(cases(), st.integers(1, 30))
+@given(cases(), lengths)
 def test_sparse_scores_equal_a_loop(case: Case, k: int) -> None:
     check(case, case.scores, forms.sparse(case.scores), k)
 
 
 @many
-@given(cases(), st.integers(1, 30))
+@given(cases(), lengths)
 def test_a_row_equals_a_loop(case: Case, k: int) -> None:
     row = case.scores[0].copy()
     check(case, np.broadcast_to(row, case.scores.shape), forms.alike(row), k)
@@ -131,7 +134,7 @@ def test_part_of_the_items_equals_a_loop(case: Case, k: int) -> None:
 
 
 @many
-@given(cases(), st.integers(1, 30))
+@given(cases(), lengths)
 def test_silence_says_nothing(case: Case, k: int) -> None:
     check(case, np.zeros_like(case.scores), silence(case.n_rows, case.n_items), k)
 
@@ -172,6 +175,20 @@ def test_sparse_entries_of_one_pair_are_summed(given: list[tuple[int, int, float
     rows = np.nonzero(expected)[0]
     assert found.rows().tolist() == rows.tolist()
     assert found.start.tolist() == [int((rows < n).sum()) for n in range(5)]
+
+
+@pytest.mark.parametrize("dead", [0, 4, 9])
+@pytest.mark.parametrize("hidden", [0, 5, 9])
+def test_behind_the_best_that_one_may_not_see_come_the_next(dead: int, hidden: int) -> None:
+    row = np.arange(20, 0, -1, dtype=np.float32)
+    table = np.stack([row, row])
+    shut = [(1, dead + item) for item in range(hidden)]
+    case = Case(table, [item >= dead for item in range(20)], shut, [])
+    first = dead + hidden
+    expected = [[dead, dead + 1], [first, first + 1]]
+    assert best(case, table, 2) == expected
+    for scores in (Row(row), Table.of(table.copy()), sparse(table)):
+        assert scores.top(case.blocked(), 2).tolist() == expected
 
 
 def test_scores_may_be_written_over_while_the_mean_stays() -> None:
