@@ -101,7 +101,7 @@ class Neighbours(Given):
         named = np.zeros(len(contexts), dtype=np.bool_)
         named[row] = True
         asker, column, weight, past = self._asked(contexts, named)
-        following = self._following(past)
+        following = self._following(past, item)
         counts = np.diff(following.indptr)[column]
         cause = np.repeat(np.arange(len(column)), counts)
         within = np.arange(len(cause)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -161,10 +161,14 @@ class Neighbours(Given):
         faded: F64 = weight * np.exp2(-age) / self._count(contexts, past) ** horizon.powers[0]
         return faded
 
-    def _following(self, past: I32) -> csr_array:
-        """Return the transitions from past items to all: (len(past), N)."""
+    def _following(self, past: I32, only: I32 | None = None) -> csr_array:
+        """Return the transitions from past items to all, or to some only: (len(past), N)."""
         followers, strength = self._world.stats.successors(past)
         there = followers >= 0
+        if only is not None:
+            named = np.zeros(len(self._world.catalogue), dtype=np.bool_)
+            named[only] = True
+            there &= named[followers]
         start = np.zeros(len(past) + 1, dtype=np.int64)
         np.cumsum(there.sum(axis=1), out=start[1:])
         shape = (len(past), len(self._world.catalogue))

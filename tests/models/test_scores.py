@@ -187,7 +187,8 @@ def test_behind_the_best_that_one_may_not_see_come_the_next(dead: int, hidden: i
     first = dead + hidden
     expected = [[dead, dead + 1], [first, first + 1]]
     assert best(case, table, 2) == expected
-    for scores in (Row(row), Table.of(table.copy()), sparse(table)):
+    every = (forms.alike(row), Table.of(table.copy()), forms.sparse(table), forms.part(table))
+    for scores in every:
         assert scores.top(case.blocked(), 2).tolist() == expected
 
 
