@@ -66,26 +66,48 @@ class _Gain(optim.losses.BinaryLoss):
 
 
 class _AdaGrad(optim.AdaGrad):
-    """AdaGrad whose squared gradients count for ``crowd`` learners that meet the like."""
+    """River's AdaGrad over arrays; squared gradients count for ``crowd`` learners of the like."""
 
-    crowd = 1.0
+    def __init__(self, rate: float, size: int) -> None:
+        super().__init__(rate)
+        self.crowd = 1.0
+        self.squares: F64 = np.zeros(size)
 
-    def _step_with_dict(self, w: Any, g: Any) -> Any:
-        rate, sums = self.learning_rate, self.g2
-        for name, gradient in g.items():
-            sums[name] += self.crowd * gradient**2
-            w[name] -= rate / (sums[name] + self.eps) ** 0.5 * gradient
+    def _step_with_vector(self, w: Any, g: Any) -> Any:
+        self.squares += self.crowd * (g * g)
+        w -= self.learning_rate / np.sqrt(self.squares + self.eps) * g
         return w
 
 
 class _Regression(linear_model.LogisticRegression):
-    """River's logistic regression, restorable from plain numbers."""
+    """River's logistic regression with its weights in one array, by place instead of by name.
 
-    def restore(self, weights: Mapping[str, float], squares: Mapping[str, float]) -> None:
-        """Continue from these weights and squared gradients."""
-        self._weights = utils.VectorDict(dict(weights))
-        self.optimizer.g2.clear()
-        self.optimizer.g2.update(squares)
+    River's optimizers and losses take arrays; only the gradient and the mode in which it learns
+    are written for dictionaries, whose making costs several times what River reckons with them.
+    As there, a feature that is 0 in an example is none of it: ridge leaves its weight alone.
+    """
+
+    def __init__(self, steps: _AdaGrad, loss: optim.losses.BinaryLoss, l2: float) -> None:
+        super().__init__(steps, loss, l2=l2, intercept_lr=0.0)
+        weights: Any = np.zeros(len(steps.squares))  # River declares a dictionary's type
+        self._weights = weights
+
+    @property
+    def weights(self) -> F64:
+        """All weights; a view."""
+        weights: Any = self._weights
+        return np.asarray(weights)
+
+    def _enter_learn_mode(self, mask: Any = None) -> Any:
+        return self._weights
+
+    def _eval_gradient_one(self, x: Any, y: Any, w: float) -> tuple[Any, float]:
+        slope = self.loss.gradient(y_true=y, y_pred=self._raw_dot_one(x)) * w
+        slope = float(utils.math.clamp(slope, -self.clip_gradient, self.clip_gradient))
+        gradient = x * slope
+        if self.l2:
+            gradient += self.l2 * (self.weights * (x != 0))
+        return gradient, slope
 
 
 class Head:
@@ -127,16 +149,12 @@ class Head:
         self.names = tuple(names)
         self.segments = segments
         self.examples = 0
-        self._own = [tuple(f"{g}|{name}" for name in self.names) for g in range(segments)]
+        own = (f"{group}|{name}" for group in range(segments) for name in self.names)
+        self.all_names = (*self.names, *own)
         loss = _Gain() if choices else optim.losses.Log()
-        self._steps = _AdaGrad(learning_rate)
-        self._model = _Regression(self._steps, loss, l2=l2, intercept_lr=0.0)
-        self._model.restore(prior or {}, {})
-
-    @property
-    def all_names(self) -> tuple[str, ...]:
-        """The names of all weights: the shared ones, then each segment's, F x (1 + G)."""
-        return (*self.names, *(name for own in self._own for name in own))
+        self._steps = _AdaGrad(learning_rate, len(self.all_names))
+        self._model = _Regression(self._steps, loss, l2)
+        self._fill(prior or {}, {})
 
     @property
     def crowd(self) -> float:
@@ -149,19 +167,17 @@ class Head:
 
     def vectors(self) -> tuple[F64, F64]:
         """Return all weights and all sums of squared gradients, in the order of their names."""
-        weights, squares = self._model.weights, self._steps.g2
-        names = self.all_names
-        return (
-            np.array([weights.get(name, 0.0) for name in names], dtype=np.float64),
-            np.array([squares.get(name, 0.0) for name in names], dtype=np.float64),
-        )
+        return self._model.weights.copy(), self._steps.squares.copy()
 
     def assume(self, weights: F64, squares: F64) -> None:
         """Go on from all weights and all sums of squared gradients, in the order of their names."""
-        names = self.all_names
-        self._model.restore(
-            dict(zip(names, weights.tolist(), strict=True)),
-            dict(zip(names, squares.tolist(), strict=True)),
+        self._model.weights[:] = weights
+        self._steps.squares[:] = squares
+
+    def _fill(self, weights: Mapping[str, float], squares: Mapping[str, float]) -> None:
+        self.assume(
+            np.array([weights.get(name, 0.0) for name in self.all_names], dtype=np.float64),
+            np.array([squares.get(name, 0.0) for name in self.all_names], dtype=np.float64),
         )
 
     def learn(
@@ -181,10 +197,8 @@ class Head:
             n weights; 1 each where None.
         """
         weights = w if w is not None else [1.0] * len(y)
-        for values, group, label, weight in zip(
-            x.tolist(), segment.tolist(), y, weights, strict=True
-        ):
-            self._model.learn_one(self._example(values, group), bool(label), w=weight)
+        for example, label, weight in zip(self._examples(x, segment), y, weights, strict=True):
+            self._model.learn_one(example, bool(label), w=weight)
         self.examples += len(y)
 
     def choose(self, x: F32, group: int, chosen: int) -> float:
@@ -213,27 +227,28 @@ class Head:
         chances = np.exp(odds - odds.max())
         chances /= chances.sum()
         surplus = x[chosen] - chances @ x
-        self._model.learn_one(self._example(surplus.tolist(), group), True)
+        self._model.learn_one(self._examples(surplus[None], np.array([group]))[0], True)
         self.examples += 1
         return float(-np.log(max(chances[chosen], 1e-300)))
 
-    def _example(self, values: Sequence[float], group: int) -> dict[str, float]:
-        example = {n: v for n, v in zip(self.names, values, strict=True) if v}
-        example.update({n: v for n, v in zip(self._own[group], values, strict=True) if v})
-        return example
+    def _examples(self, x: NDArray[Any], segment: NDArray[Any]) -> F64:
+        """Return n examples with a place for every weight, (n, F x (1 + G))."""
+        n = len(x)
+        examples = np.zeros((n, 1 + self.segments, len(self.names)))
+        examples[:, 0] = examples[np.arange(n), 1 + segment] = x
+        return examples.reshape(n, -1)
 
     def chance(self, values: Sequence[float], group: int) -> float:
         """Return River's own prediction for one example."""
-        example = self._example(values, group)
+        example = self._examples(np.array([values]), np.array([group]))[0]
         chances = self._model.predict_proba_one(example)  # type: ignore[no-untyped-call]
         return float(chances[True])
 
     def matrix(self) -> F64:
         """Return the effective weights, (G, F)."""
-        weights = self._model.weights
-        shared = np.array([weights.get(name, 0.0) for name in self.names])
-        own = [[weights.get(name, 0.0) for name in names] for names in self._own]
-        return shared + np.array(own).reshape(self.segments, len(self.names))
+        weights = self._model.weights.reshape(1 + self.segments, len(self.names))
+        effective: F64 = weights[0] + weights[1:]
+        return effective
 
     def score(self, x: F32, segment: I32) -> F64:
         """Return the log-odds of n pairs: (n,)."""
@@ -242,8 +257,14 @@ class Head:
 
     def state(self) -> HeadState:
         """Return what a checkpoint needs."""
-        squares = {name: float(value) for name, value in self._model.optimizer.g2.items()}
-        weights = {name: float(value) for name, value in self._model.weights.items()}
+        weights, squares = (
+            {
+                name: value
+                for name, value in zip(self.all_names, values.tolist(), strict=True)
+                if value
+            }
+            for values in (self._model.weights, self._steps.squares)
+        )
         return HeadState(weights, squares, self.examples)
 
     def restore(self, state: HeadState) -> None:
@@ -254,12 +275,11 @@ class Head:
         ModelError
             The checkpoint knows features that this head lacks.
         """
-        known = set(self.names).union(*self._own)
-        unknown = sorted(set(state.weights) - known)
+        unknown = sorted(set(state.weights) - set(self.all_names))
         if unknown:
             raise ModelError(
                 f"the learner's checkpoint has unknown features: {', '.join(unknown[:5])}",
                 "it was written by another version; delete the key and let it learn anew",
             )
-        self._model.restore(state.weights, state.squares)
+        self._fill(state.weights, state.squares)
         self.examples = state.examples

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from river import linear_model, optim
 
 from models.head import Head, HeadState
 from stream.errors import ModelError
@@ -46,6 +47,20 @@ def test_one_product_scores_as_river_predicts(seed: int, l2: float, rate: float)
     scored = 1 / (1 + np.exp(-head.score(x, segment)))
     assert scored == pytest.approx(chances(head, x, segment), abs=1e-6)
     assert np.ptp(scored) > 0
+
+
+@pytest.mark.parametrize("l2", [0.0, 0.02])
+def test_it_learns_what_rivers_own_regression_learns_of_dictionaries(l2: float) -> None:
+    head, (x, segment, y) = a_head(l2=l2, prior=None), a_lesson(7)
+    w = np.random.default_rng(7).random(len(y)).tolist()
+    river = linear_model.LogisticRegression(optim.AdaGrad(0.3), l2=l2, intercept_lr=0.0)
+    for values, group, label, weight in zip(x.tolist(), segment.tolist(), y, w, strict=True):
+        named = zip(NAMES, values, strict=True)
+        one = {f"{own}{name}": v for name, v in named for own in ("", f"{group}|") if v}
+        river.learn_one(one, label, w=weight)
+    head.learn(x, segment, y, w)
+    assert head.state().weights == pytest.approx(dict(river.weights), rel=1e-9)
+    assert head.state().squares == pytest.approx(dict(river.optimizer.g2), rel=1e-9)
 
 
 def test_segments_learn_apart_and_together() -> None:
