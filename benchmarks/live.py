@@ -78,6 +78,7 @@ def variables(settings: Settings) -> dict[str, str]:
     kafka = {f"RILLET_KAFKA__{n.upper()}": str(getattr(settings.kafka, n)) for n in names}
     url = settings.redis.url.get_secret_value()
     ours = {"RILLET_REDIS__URL": url, "RILLET_REDIS__PREFIX": settings.redis.prefix}
+    ours["RILLET_TRAINING__REGISTRY"] = settings.training.registry
     return clean | kafka | ours | {"PYTHONPATH": str(Path(__file__).resolve().parents[1])}
 
 

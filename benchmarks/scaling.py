@@ -14,13 +14,12 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
-import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -28,89 +27,57 @@ from rich.table import Table
 from benchmarks import fleet
 from benchmarks.entry import enter
 from benchmarks.environment import describe
+from benchmarks.filler import HOW, bare
 from benchmarks.fleet import Pace
-from benchmarks.place import Servers, embedded
+from benchmarks.place import Servers
+from benchmarks.procfs import rss_mib
+from benchmarks.shop import Logs, Shop
+from benchmarks.worker import Worker
 from benchmarks.workload import Sizes, cut
-from consumers.replay import Replay, Replayed
-from features.text import TextEncoder, load_encoder
+from consumers.replay import Replayed
 from stream.errors import SettingsError
-from stream.events import Event, Field, Item, encode
-from stream.log import LogWriter
-from stream.settings import Settings
+from stream.events import Item
 
-__all__ = ["HOW", "app", "bare", "main", "measure"]
+__all__ = ["app", "main", "measure"]
 
 Say = Callable[[str], None]
 
-HOW: Final = (
-    "an item has its categories, maker, price and a random unit vector of its own, but no title "
-    "and no description to encode; personalize and neighbours take turns in one process, with an "
-    "embedded Redis and without Kafka"
-)
-DIM: Final = 32
-TEXTS: Final = ("title", "description")
-
 
 def measure(sizes: Sizes, catalogues: Sequence[int], say: Say) -> dict[str, Any]:
-    """Replay the same shop with ever more items; rounds of all sizes take turns.
+    """Replay the same shop in ever larger catalogues; rounds of all sizes take turns.
+
+    Each size has a process and a Redis of its own. What happens is the same in all of them:
+    the shop has as many items as the smallest catalogue, the others have filler beside them.
 
     Parameters
     ----------
     sizes
         The shop, but for its items.
     catalogues
-        How many items.
+        How many items, ascending.
     say
         Told what is going on.
     """
-    encoder = load_encoder(Settings().encoder)
+    sizes = replace(sizes, items=catalogues[0])
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rillet-bench-")))
-        shops = []
+        logs = Logs.of(cut(sizes), folder)
+        shops: list[Worker] = []
         for items in catalogues:
             say(f"scaling: warm-up with {items:,} items")
-            shops.append(_Shop(replace(sizes, items=items), encoder, folder, stack))
+            worker = Worker(f"{items:,} items", Shop, logs, items - sizes.items)
+            shops.append(stack.enter_context(worker))
         runs: list[list[Replayed]] = [[] for _ in shops]
         for number in range(sizes.rounds):
             say(f"scaling: round {number + 1}")
             for shop, its in zip(shops, runs, strict=True):
-                its.append(shop.round(number))
+                its.append(shop.call("round", number))
+        memory = [shop.call("memory") for shop in shops]
+        rss = [rss_mib(shop.pid) for shop in shops]
     rows = [_row(items, its) for items, its in zip(catalogues, runs, strict=True)]
+    for row, mib, redis_mib in zip(rows, rss, memory, strict=True):
+        row |= {"rss_mib": round(mib, 1), "redis_mib": round(redis_mib, 1)}
     return {"how": HOW, "sizes": sizes.as_dict(), "catalogues": rows}
-
-
-class _Shop:
-    """One size: a replay that goes on from round to round."""
-
-    def __init__(self, sizes: Sizes, encoder: TextEncoder, folder: Path, stack: ExitStack) -> None:
-        workload = cut(sizes)
-        items = [bare(item, number) for number, item in enumerate(workload.items)]
-        settings, store = stack.enter_context(embedded())
-        self._replay = Replay(settings, store, encoder)
-        self._replay.run(_log(folder / f"{sizes.items}-warm.jsonl", [*items, *workload.warm]))
-        self._logs = [
-            _log(folder / f"{sizes.items}-{number}.jsonl", events)
-            for number, events in enumerate(workload.rounds)
-        ]
-
-    def round(self, number: int) -> Replayed:
-        return self._replay.run(self._logs[number])
-
-
-def bare(item: Item, number: int) -> Item:
-    """Return an item with a random vector instead of its texts; the same number, the same one."""
-    values = np.random.default_rng([number, DIM]).normal(size=DIM)
-    vector = [round(float(value), 4) for value in values / np.linalg.norm(values)]
-    kept = [field for field in item.fields if field.name not in TEXTS]
-    fields = [*kept, Field("vector:own", list[str | float](vector))]
-    return Item(timestamp=item.timestamp, id=item.id, item=item.item, fields=fields)
-
-
-def _log(path: Path, events: Iterable[Event]) -> Path:
-    with LogWriter(path) as log:
-        for event in events:
-            log.write(encode(event))
-    return path
 
 
 def _row(items: int, runs: Sequence[Replayed]) -> dict[str, Any]:
