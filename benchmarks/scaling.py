@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
@@ -27,9 +27,9 @@ from rich.table import Table
 from benchmarks import fleet
 from benchmarks.entry import enter
 from benchmarks.environment import describe
-from benchmarks.filler import HOW, bare
+from benchmarks.filler import CROWD, bare
 from benchmarks.fleet import Pace
-from benchmarks.place import Servers
+from benchmarks.place import Servers, Vectors
 from benchmarks.procfs import rss_mib
 from benchmarks.shop import Logs, Shop
 from benchmarks.worker import Worker
@@ -42,12 +42,18 @@ __all__ = ["app", "main", "measure"]
 
 Say = Callable[[str], None]
 
+HOW: Final = (
+    "personalize and neighbours take turns in one process, with an embedded Redis and without "
+    "Kafka; "
+) + CROWD
 
-def measure(sizes: Sizes, catalogues: Sequence[int], say: Say) -> dict[str, Any]:
+
+def measure(sizes: Sizes, catalogues: Sequence[int], known: Vectors, say: Say) -> dict[str, Any]:
     """Replay the same shop in ever larger catalogues; rounds of all sizes take turns.
 
     Each size has a process and a Redis of its own. What happens is the same in all of them:
     the shop has as many items as the smallest catalogue, the others have filler beside them.
+    The first round after the filler is not measured: indexes are built in it.
 
     Parameters
     ----------
@@ -55,38 +61,43 @@ def measure(sizes: Sizes, catalogues: Sequence[int], say: Say) -> dict[str, Any]
         The shop, but for its items.
     catalogues
         How many items, ascending.
+    known
+        Vectors of texts that were encoded before; new ones are added.
     say
         Told what is going on.
     """
-    sizes = replace(sizes, items=catalogues[0])
+    shop = replace(sizes, items=catalogues[0], rounds=sizes.rounds + 1)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rillet-bench-")))
-        logs = Logs.of(cut(sizes), folder)
+        logs = Logs.of(cut(shop), folder)
         shops: list[Worker] = []
         for items in catalogues:
             say(f"scaling: warm-up with {items:,} items")
-            worker = Worker(f"{items:,} items", Shop, logs, items - sizes.items)
+            worker = Worker(f"{items:,} items", Shop, logs, known, items - shop.items)
             shops.append(stack.enter_context(worker))
+            known.update(worker.call("vectors"))
         runs: list[list[Replayed]] = [[] for _ in shops]
-        for number in range(sizes.rounds):
-            say(f"scaling: round {number + 1}")
-            for shop, its in zip(shops, runs, strict=True):
-                its.append(shop.call("round", number))
-        memory = [shop.call("memory") for shop in shops]
-        rss = [rss_mib(shop.pid) for shop in shops]
-    rows = [_row(items, its) for items, its in zip(catalogues, runs, strict=True)]
-    for row, mib, redis_mib in zip(rows, rss, memory, strict=True):
-        row |= {"rss_mib": round(mib, 1), "redis_mib": round(redis_mib, 1)}
-    return {"how": HOW, "sizes": sizes.as_dict(), "catalogues": rows}
+        for number in range(shop.rounds):
+            say(f"scaling: round {number}" if number else "scaling: a round that does not count")
+            for worker, its in zip(shops, runs, strict=True):
+                its.append(worker.call("round", number))
+        memory = [rss_mib(worker.pid) for worker in shops]
+    every = zip(catalogues, runs, memory, strict=True)
+    rows = [_row(items, its[1:], mib) for items, its, mib in every]
+    return {"how": HOW, "sizes": replace(shop, rounds=sizes.rounds).as_dict(), "catalogues": rows}
 
 
-def _row(items: int, runs: Sequence[Replayed]) -> dict[str, Any]:
+def _row(items: int, runs: Sequence[Replayed], mib: float) -> dict[str, Any]:
     cpu = [run.cpu_us_per_event for run in runs]
+    names = dict.fromkeys(name for run in runs for name in run.steps)
+    steps = {n: statistics.median(run.steps.get(n, 0.0) for run in runs) for n in names}
     return {
         "items": items,
         "cpu_us_per_event": round(statistics.median(cpu), 1),
         "cpu_us_per_event_rounds": [round(one, 1) for one in cpu],
         "events_per_s": round(statistics.median(run.events / run.wall_s for run in runs), 1),
+        "rss_mib": round(mib, 1),
+        "steps_cpu_us_per_event": {name: round(us, 1) for name, us in steps.items()},
     }
 
 
@@ -140,7 +151,7 @@ def run(  # noqa: PLR0913 - the options are the interface
         if catalogues:
             grown = tuple(int(one) for one in catalogues.split(","))
             small = replace(Sizes(), warm=2000, events=1000, rounds=3)
-            found["catalogues"] = measure(small, grown, say)["catalogues"]
+            found["catalogues"] = measure(small, grown, {}, say)["catalogues"]
     finally:
         if json_file is not None:
             json_file.parent.mkdir(parents=True, exist_ok=True)

@@ -6,12 +6,10 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-import redis
-
-from benchmarks.filler import bare, fill
-from benchmarks.place import embedded
+from benchmarks.filler import crowd
+from benchmarks.place import Vectors, embedded, shelve, unshelve
 from benchmarks.workload import Workload
 from consumers.replay import Replay, Replayed
 from features.text import load_encoder
@@ -23,7 +21,7 @@ __all__ = ["Logs", "Shop", "write_log"]
 
 @dataclass(frozen=True, slots=True)
 class Logs:
-    """A workload as files, its items bare.
+    """A workload as files.
 
     Attributes
     ----------
@@ -40,13 +38,12 @@ class Logs:
     @classmethod
     def of(cls, workload: Workload, folder: Path) -> Self:
         """Write the logs of a workload into a folder."""
-        items = [bare(item, number) for number, item in enumerate(workload.items)]
-        warm = write_log(folder / "warm.jsonl", [*items, *workload.warm])
+        warm = write_log(folder / "warm.jsonl", [*workload.items, *workload.warm])
         rounds = [
             write_log(folder / f"round-{number}.jsonl", events)
             for number, events in enumerate(workload.rounds)
         ]
-        return cls(items, warm, rounds)
+        return cls(workload.items, warm, rounds)
 
 
 class Shop:
@@ -56,17 +53,21 @@ class Shop:
     ----------
     logs
         What is replayed.
+    known
+        Vectors of texts that were encoded before.
     filler
-        Items that are in Redis before, beside those of the shop.
+        Items that are in the catalogue beside those of the shop, from after the warm-up on.
     """
 
-    def __init__(self, logs: Logs, filler: int = 0) -> None:
+    def __init__(self, logs: Logs, known: Vectors, filler: int = 0) -> None:
         self._logs, self._stack = logs, ExitStack()
         try:
             settings, self._store = self._stack.enter_context(embedded())
-            fill(self._store, settings, logs.items, filler)
+            unshelve(self._store, known)
             self._replay = Replay(settings, self._store, load_encoder(settings.encoder))
             self._replay.run(logs.warm)
+            catalogue = self._replay.personalize.engine.world.catalogue
+            crowd(catalogue, settings, logs.items, filler)
         except BaseException:
             self.close()
             raise
@@ -75,11 +76,11 @@ class Shop:
         """Replay one round."""
         return self._replay.run(self._logs.rounds[number])
 
-    def memory(self) -> float:
-        """Return the MiB that Redis has in use."""
-        client: Any = redis.Redis.from_url(self._store.url)
-        with client:
-            return float(client.info("memory")["used_memory"]) / 2**20
+    def vectors(self) -> Vectors:
+        """Return the vectors of all texts that were encoded so far."""
+        known: Vectors = {}
+        shelve(self._store, known)
+        return known
 
     def close(self) -> None:
         """End the Redis."""
