@@ -41,16 +41,15 @@ def measure(
     dict
         ``rows`` of :func:`benchmarks.fleet.measure`, each with its efficiency.
     """
-    pace = replace(Pace(), processes=tuple(counts), events=events)
+    pace = replace(Pace(), processes=tuple(counts), events=events, verify=False)
     world = sizes.world()
     items = [bare(one, at) for at, one in enumerate(e for e in world.events() if type(e) is Item)]
     rows: list[dict[str, Any]] = []
     for found in fleet.measure(servers, items, world, pace, say):
         rows = found["rows"]
         if len(rows) == len(counts):
-            break  # how processes come and go is measured by benchmarks.scaling
-    for row in rows:
-        row |= efficiency(rows[0], row)
+            break  # benchmarks.scaling lets processes come and go, and compares what they wrote
+    rows = [row | efficiency(rows[0], row) for row in rows]
     return {"partitions": pace.partitions, "events": events, "items": len(items), "rows": rows}
 
 
