@@ -23,7 +23,7 @@ from benchmarks import (
     training,
 )
 from benchmarks.freshness import Rate
-from benchmarks.place import NO_MODELS, Place, Servers, Vectors
+from benchmarks.place import Place, Servers, Vectors
 from benchmarks.stage import Stage, stage
 from benchmarks.workload import Sizes, Workload, cut
 from stream.errors import RilletError
@@ -122,7 +122,7 @@ class Bench:
         }
         if STAGED & set(parts):
             yield from self._staged(parts, say)
-        elif "training" in parts:
+        if "training" in parts and "training" not in self.results:
             with tempfile.TemporaryDirectory(prefix="rillet-bench-") as registry:
                 self._train(cut(self.sizes), registry, say)
             yield "training"
@@ -142,7 +142,7 @@ class Bench:
         with Place(self.servers, "rillet") as place:
             say("loading the catalogue")
             with stage(place, workload, self.known) as staged:
-                if "throughput" in parts or "training" in parts:
+                if "throughput" in parts:
                     with self._tuned(workload, say) as tuned:
                         yield "training"
                         found = throughput.measure(self.servers, staged, tuned, say)

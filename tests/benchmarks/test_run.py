@@ -92,11 +92,13 @@ def test_tables_of_speed_and_freshness() -> None:
     steps = {"poll": 5e3, "handle": 9e4, "decode": 1e4, "checkpoint": 5e3, "checkpoint.state": 1e3}
     runs = [Run(100, 10, 0.1, 0.09, steps)] * 3
     found = summary(dict.fromkeys(("rillet", "floor", "plain", "neighbours"), runs))
-    found |= {"redis_cpu_us_per_event": 9.0, "steps_wall_us_per_event": steps}
+    found |= {"redis_cpu_us_per_event": 9.0, "steps_wall_us_per_event": steps, "learned": 0.125}
     text = printed({"throughput": found})
     assert "1,000 [1,000 1,000]" in text
     assert "90.0%" in text
-    rate = Rate(10, 0.0, 1.0)
+    assert "12% of the positives" in " ".join(text.split())
+    rate = Rate(10, 0.0, 1.0, 20)
     seen = figures(Seen([0.01] * 10, [0.001]), [0.0] * 10, 10.0, rate)
-    fresh = {"rate": rate.as_dict(), **seen, "lost": 0, "personalize": {}, "floor": seen}
-    assert "0 lost" in printed({"freshness": fresh})
+    row = rate.as_dict() | seen
+    fresh = {"capacity_per_s": 50.0, "loads": [row], "lost": 0, "personalize": {}, "floor": row}
+    assert "0 lost" in " ".join(printed({"freshness": fresh}).split())
