@@ -5,87 +5,29 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
 
-from benchmarks import freshness, memory, quality, scaling, tables, throughput
+from benchmarks import tables
+from benchmarks.bench import PARTS, SERVED, SMALL, Amounts, Bench
 from benchmarks.entry import enter
 from benchmarks.environment import describe
-from benchmarks.freshness import Rate
-from benchmarks.place import Servers, Vectors
-from benchmarks.stage import stage
-from benchmarks.workload import Sizes, cut
+from benchmarks.headline import headline
+from benchmarks.place import Servers
+from benchmarks.workload import Sizes
 from stream.errors import SettingsError
 
 __all__ = ["app", "main"]
 
-PARTS: Final = ("throughput", "memory", "freshness", "scaling", "quality")
-SERVED: Final = ("throughput", "memory", "freshness")
-"""Parts that need a real Kafka and a real Redis."""
+SCHEMA: Final = 2
+"""Of the JSON; `benchmarks.compare` reads no other."""
 
 QUICK: Final = Sizes(users=500, items=600, days=7.0, warm=2000, rounds=3, events=1000)
-SCALING: Final = {False: (1_000, 10_000, 50_000), True: (1_000, 10_000)}
 INTERRUPTED: Final = 130
-
-
-@dataclass
-class Bench:
-    """One call: what is measured, how large, and what was found.
-
-    Attributes
-    ----------
-    sizes, rate
-        Of the shop, and of the open loop.
-    quick
-        Whether everything is small.
-    servers
-        Where Kafka and Redis are.
-    log, evaluate_from
-        A further log for the quality, and where its measurement begins.
-    """
-
-    sizes: Sizes
-    rate: Rate
-    quick: bool
-    servers: Servers
-    log: Path | None
-    evaluate_from: float
-    results: dict[str, Any] = field(default_factory=dict)
-    known: Vectors = field(default_factory=dict)
-
-    def measure(self, parts: list[str], say: Callable[[str], None]) -> None:
-        """Measure the parts, in an order in which one can use what another has left."""
-        if {"throughput", "memory"} & set(parts):
-            self._staged(parts, say)
-        if "freshness" in parts:
-            events = list(self.sizes.world().events())
-            found = freshness.measure(self.servers, events, self.rate, self.known, say)
-            self.results["freshness"] = {"rate": self.rate.as_dict(), **found}
-        if "scaling" in parts:
-            sizes = replace(self.sizes, warm=2000, events=1000)
-            self.results["scaling"] = scaling.measure(sizes, SCALING[self.quick], say)
-        if "quality" in parts:
-            world, begin = self.sizes.world(), self.evaluate_from
-            self.results["quality"] = quality.measure(world, begin, self.known, say)
-        if self.log is not None:
-            found = quality.measure_log(self.log, self.evaluate_from, self.known, say)
-            self.results["log"] = found
-
-    def _staged(self, parts: list[str], say: Callable[[str], None]) -> None:
-        """Measure throughput, and memory in what that has left in Redis."""
-        say("throughput: loading the catalogue")
-        with stage(self.servers, cut(self.sizes), self.known) as staged:
-            if "throughput" in parts:
-                self.results["throughput"] = throughput.measure(self.servers, staged, say)
-            if "memory" in parts:
-                say("memory: weighing keys")
-                staged.fill()
-                self.results["memory"] = memory.measure(staged.place.store)
 
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
@@ -97,18 +39,29 @@ def run(  # noqa: PLR0913 - the options are the interface
     only: Annotated[str, typer.Option(help=f"Parts, by commas: {', '.join(PARTS)}.")] = "",
     quick: Annotated[bool, typer.Option("--quick", help="Small sizes: does it all work?")] = False,
     output: Annotated[Path, typer.Option("--output", "-o", help="The JSON file.")] = Path(
-        "build/bench/bench.json"
+        "build/bench.json"
     ),
-    users: Annotated[int | None, typer.Option(min=1, help="Visitors of the shop; 2000.")] = None,
-    items: Annotated[int | None, typer.Option(min=1, help="Items of the shop; 3000.")] = None,
+    users: Annotated[int | None, typer.Option(min=1, help="Visitors of the shop; 3000.")] = None,
+    items: Annotated[int | None, typer.Option(min=1, help="Items of the shop; 10000.")] = None,
     days: Annotated[float | None, typer.Option(min=0.1, help="How long it is open; 14.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, another shop.")] = 7,
+    warm: Annotated[
+        int | None, typer.Option(min=1, help="Events before the first round; 40000.")
+    ] = None,
     rounds: Annotated[
         int | None, typer.Option(min=3, help="Rounds of throughput, scaling; 5.")
     ] = None,
-    rate: Annotated[int, typer.Option(min=1, max=1000, help="Events a second, freshness.")] = 200,
+    catalogues: Annotated[
+        str, typer.Option(help="Items, by commas, scaling; 10000,100000,1000000.")
+    ] = "",
+    loads: Annotated[
+        str, typer.Option(help="Percent of the capacity, by commas, freshness.")
+    ] = "20,50,80",
     seconds: Annotated[
-        float | None, typer.Option(min=1, help="Measured seconds, freshness; 30.")
+        float | None, typer.Option(min=1, help="Measured seconds of each load, freshness; 20.")
+    ] = None,
+    imported: Annotated[
+        int | None, typer.Option(min=1000, help="Events of the part import; 1000000.")
     ] = None,
     log: Annotated[Path | None, typer.Option(help="Measure the quality on this log too.")] = None,
     evaluate_from: Annotated[
@@ -120,17 +73,24 @@ def run(  # noqa: PLR0913 - the options are the interface
     """Measure Rillet on this machine; print tables, write JSON.
 
     Numbers of two machines, or of a busy one, cannot be compared; the ratios of
-    one run can. The first three parts need a real Kafka and a real Redis, which
-    `make bench` starts; what they make there has names of its own, and is
-    removed afterwards.
+    one run can. Those parts that need a real Kafka and a real Redis get them
+    from `make bench`; what they make there has names of its own, and is removed
+    afterwards. The JSON has the headlines on top, and all else under `parts`.
 
     [bold]Parts[/bold]
 
-      throughput  events a second, CPU time an event: one personalize process
-                  beside the floor and a plain implementation, in the same run
+      throughput  CPU time an event, events a second: one personalize process with
+                  a Transformer and without beside the floor and a plain implementation
       memory      bytes in Redis, by kind of key
-      freshness   milliseconds from publishing an event to reading its effect
-      scaling     CPU time an event as the catalogue grows
+      reads       a GET of a list, by redis-py and redis-benchmark
+      freshness   milliseconds from an event's scheduled time to reading its effect,
+                  at shares of the capacity of one process
+      scaling     CPU time an event, and memory, as the catalogue grows
+      startup     from starting personalize to its first list
+      training    sequences a second; a small Transformer
+      encoding    texts a second
+      import      events a second of replay --state-only
+      processes   two personalize processes beside one
       quality     HR@10 and NDCG@10, beside an oracle, popularity and chance
 
     [bold]Examples[/bold]
@@ -145,7 +105,6 @@ def run(  # noqa: PLR0913 - the options are the interface
 
       python -m benchmarks.compare base.json head.json
     """
-    parts = _parts(only, kafka, redis)
     base = QUICK if quick else Sizes()
     sizes = replace(
         base,
@@ -153,12 +112,35 @@ def run(  # noqa: PLR0913 - the options are the interface
         users=users or base.users,
         items=items or base.items,
         days=days or base.days,
+        warm=warm or base.warm,
         rounds=rounds or base.rounds,
     )
-    usual = Rate(rate, 3.0, 8.0) if quick else Rate(rate)
-    pace = replace(usual, measured_s=seconds or usual.measured_s)
-    bench = Bench(sizes, pace, quick, Servers(kafka, redis), log, evaluate_from)
+    usual = SMALL if quick else Amounts()
+    grown = _numbers(catalogues, "--catalogues") or usual.catalogues
+    if grown[0] > sizes.items:
+        sizes_help = f"the shop has {sizes.items:,} items, the first of --catalogues is more"
+        raise SettingsError(sizes_help, "raise --items")
+    amounts = replace(
+        usual,
+        catalogues=grown,
+        loads=_numbers(loads, "--loads") or usual.loads,
+        rate=replace(usual.rate, measured_s=seconds or usual.rate.measured_s),
+        imported=imported or usual.imported,
+    )
+    parts = _parts(only, kafka, redis)
+    bench = Bench(sizes, amounts, quick, Servers(kafka, redis), log, evaluate_from)
     _go(bench, parts, output)
+
+
+def _numbers(text: str, option: str) -> tuple[int, ...]:
+    """Read whole numbers by commas; they are put in order."""
+    try:
+        found = sorted({int(one) for one in text.split(",") if one.strip()})
+    except ValueError as error:
+        raise SettingsError(f"{option} {text}: whole numbers by commas are wanted") from error
+    if found and found[0] < 1:
+        raise SettingsError(f"{option} {text}: they are to be above 0")
+    return tuple(found)
 
 
 def _parts(only: str, kafka: str, redis: str) -> list[str]:
@@ -184,7 +166,8 @@ def _go(bench: Bench, parts: list[str], output: Path) -> None:
         busy = f"{environment['load_before'][0]} on {environment['cpus']} processors"
         notes.print(f"[yellow]the machine is busy ({busy})[/]: trust ratios more than times")
     try:
-        bench.measure(parts, say)
+        for part in bench.measure(parts, say):
+            say(f"{part}: finished")
     except KeyboardInterrupt as interrupt:
         notes.print("[yellow]interrupted[/]")
         raise typer.Exit(INTERRUPTED) from interrupt
@@ -192,17 +175,25 @@ def _go(bench: Bench, parts: list[str], output: Path) -> None:
         if bench.results:
             environment["load_after"] = [round(load, 2) for load in os.getloadavg()]
             environment["took_s"] = round(time.monotonic() - began, 1)
-            found = {
-                "schema": 1,
-                "quick": bench.quick,
-                "sizes": bench.sizes.as_dict(),
-                "environment": environment,
-                "parts": bench.results,
-            }
+            found = _as_json(bench, environment)
             output.parent.mkdir(parents=True, exist_ok=True)
             output.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
-            tables.show(bench.results, Console(highlight=False))
+            out = Console(highlight=False)
+            tables.show(bench.results, out)
+            tables.show_headline(found, out)
             notes.print(f"\n[dim]written to {output}[/]")
+
+
+def _as_json(bench: Bench, environment: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "quick": bench.quick,
+        **headline(bench.results),
+        "sizes": bench.sizes.as_dict(),
+        "amounts": asdict(bench.amounts),
+        "environment": environment,
+        "parts": bench.results,
+    }
 
 
 def main() -> None:

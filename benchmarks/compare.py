@@ -21,6 +21,8 @@ __all__ = ["RULES", "Change", "Rule", "app", "compare", "main"]
 
 WORSE: Final = 1
 UNUSABLE: Final = 2
+NAMING: Final = ("items", "load", "processes")
+"""Columns by which a table's rows are known."""
 
 
 class Rule(NamedTuple):
@@ -48,14 +50,25 @@ RULES: Final = (
     # Ratios within a run feel a busy machine less than times do.
     Rule(r"throughput\.to_(floor|plain)\.cpu(_with_neighbours)?", "lower", 0.15),
     Rule(r"throughput\.to_plain\.rate", "higher", 0.2),
-    Rule(r"throughput\.(rillet|neighbours)\.cpu_us_per_event", "lower", 0.2),
+    Rule(
+        r"throughput\.(rillet|rillet_with_transformer|neighbours)\.cpu_us_per_event", "lower", 0.2
+    ),
     Rule(r"throughput\.rillet\.events_per_s", "higher", 0.25),
     Rule(r"throughput\.redis_cpu_us_per_event", "lower", 0.25, 5.0),
     Rule(r"memory\.bytes_per_(user|item)", "lower", 0.05),
-    Rule(r"freshness\.(lost|unseen)", "lower", 0.0),
-    Rule(r"freshness\.latency_ms\.p50", "lower", 0.3, 5.0),
-    Rule(r"freshness\.latency_ms\.p99", "lower", 0.5, 20.0),
+    Rule(r"memory\.typical\.bytes", "lower", 0.05),
+    Rule(r"reads\.redis_py\.get_us\.p50", "lower", 0.3, 20.0),
+    Rule(r"freshness\.lost", "lower", 0.0),
+    Rule(r"freshness\.loads\.\d+\.unseen", "lower", 0.0),
+    Rule(r"freshness\.loads\.\d+\.latency_ms\.p50", "lower", 0.3, 5.0),
+    Rule(r"freshness\.loads\.\d+\.latency_ms\.p99", "lower", 0.5, 20.0),
     Rule(r"scaling\.catalogues\.\d+\.cpu_us_per_event", "lower", 0.2),
+    Rule(r"scaling\.catalogues\.\d+\.rss_mib", "lower", 0.05),
+    Rule(r"startup\.catalogues\.\d+\.cpu_s", "lower", 0.2, 0.3),
+    Rule(r"training\.cpu_ms_per_sequence", "lower", 0.2),
+    Rule(r"encoding\.cold\.cpu_us_per_text", "lower", 0.2),
+    Rule(r"import\.cpu_us_per_event", "lower", 0.2),
+    Rule(r"processes\.rows\.\d+\.efficiency_cpu", "higher", 0.15),
     Rule(r"(quality|log)\.blend\.(hr@10|ndcg@10)", "higher", 0.02, 0.002),
     Rule(r"(quality|log)\.rerank\.blend\.ndcg@10", "higher", 0.02, 0.002),
 )
@@ -77,10 +90,10 @@ def compare(base: Mapping[str, Any], head: Mapping[str, Any]) -> list[Change]:
 
     Examples
     --------
-    >>> base = {"parts": {"freshness": {"lost": 0, "latency_ms": {"p50": 40.0}}}}
-    >>> head = {"parts": {"freshness": {"lost": 1, "latency_ms": {"p50": 44.0}}}}
+    >>> base = {"parts": {"import": {"cpu_us_per_event": 40.0}, "freshness": {"lost": 0}}}
+    >>> head = {"parts": {"import": {"cpu_us_per_event": 44.0}, "freshness": {"lost": 1}}}
     >>> [(change.path, change.verdict) for change in compare(base, head)]
-    [('freshness.lost', 'worse'), ('freshness.latency_ms.p50', 'same')]
+    [('import.cpu_us_per_event', 'same'), ('freshness.lost', 'worse')]
     """
     before, after = dict(_figures(base["parts"])), dict(_figures(head["parts"]))
     changes = []
@@ -114,13 +127,14 @@ def _figures(value: Any, path: str = "") -> Iterator[tuple[str, float]]:
 
 
 def _name(row: Any, place: int) -> str:
-    return str(row["items"]) if isinstance(row, Mapping) and "items" in row else str(place)
+    named = row if isinstance(row, Mapping) else {}
+    return str(next((named[name] for name in NAMING if name in named), place))
 
 
 def differences(base: Mapping[str, Any], head: Mapping[str, Any]) -> list[str]:
     """Return what makes two runs incomparable in sizes, or doubtful in times."""
     found = []
-    for name in ("quick", "sizes"):
+    for name in ("quick", "sizes", "amounts"):
         if base.get(name) != head.get(name):
             found.append(f"{name}: {base.get(name)} and {head.get(name)}")
     mine, theirs = base.get("environment", {}), head.get("environment", {})
@@ -135,7 +149,7 @@ def _load(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise LogError(f"{path} cannot be read: {error}", "`make bench` writes one") from error
-    if not isinstance(found, dict) or found.get("schema") != 1 or "parts" not in found:
+    if not isinstance(found, dict) or found.get("schema") != 2 or "parts" not in found:
         raise LogError(f"{path} holds no results of `python -m benchmarks`")
     return found
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from multiprocessing.synchronize import Event as Flag
 from typing import Final
 
+from consumers.personalize import Personalize
 from consumers.wiring import build_loop
 from stream import metrics
 from stream.errors import RilletError
@@ -215,6 +216,12 @@ class Rillet(Contender):
     def step(self) -> int:
         """Do one batch."""
         return self._loop.step()
+
+    def serves(self) -> str:
+        """Return the version of the Transformer that `personalize` serves, "" for none."""
+        handler = self._counted.inner
+        served = handler.served if isinstance(handler, Personalize) else None
+        return served.version if served is not None else ""
 
     def steps(self) -> dict[str, float]:
         """Return what the engine's own timers say."""

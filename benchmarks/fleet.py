@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -22,6 +21,7 @@ import redis
 from benchmarks.live import variables
 from benchmarks.openloop import Plan
 from benchmarks.place import Place, Servers, Vectors, shelve, unshelve
+from benchmarks.procfs import cpu_s, rss_mib
 from benchmarks.watch import Watcher
 from benchmarks.worker import Worker
 from consumers.wiring import group_of
@@ -39,7 +39,6 @@ Say = Callable[[str], None]
 
 WITHIN_S: Final = 600.0
 IDLE_S: Final = 5.0
-TICKS: Final = os.sysconf("SC_CLK_TCK")
 PERSONALIZE: Final = "personalize"
 DISTURBANCES: Final = ("a process joins", "a process leaves (SIGTERM)", "a process is killed")
 CALM: Final = "calm"
@@ -61,6 +60,8 @@ class Pace:
         Events a second while processes come and go.
     between_s
         Seconds between two disturbances; a killed process must be missed in that time.
+    verify
+        Whether what was written is compared with a replay's.
     """
 
     processes: tuple[int, ...] = (1, 2, 4)
@@ -68,6 +69,7 @@ class Pace:
     events: int = 6000
     per_s: int = 50
     between_s: float = 25.0
+    verify: bool = True
 
     def as_dict(self) -> dict[str, Any]:
         """Return the figures as plain values, for JSON."""
@@ -224,12 +226,12 @@ def _worked(
     mine = [one.start(PERSONALIZE) for _ in range(count)]
     one.wait(lambda: one.settled(count, pace.partitions))
     time.sleep(1)
-    first = [_cpu_s(process) for process in mine]
+    first = [cpu_s(process.pid) for process in mine]
     time.sleep(IDLE_S)
-    idle = sum(_cpu_s(process) for process in mine) - sum(first)
+    idle = sum(cpu_s(process.pid) for process in mine) - sum(first)
     meters: dict[str, Callable[[], float]] = {
-        "cpu": lambda: sum(_cpu_s(process) for process in mine),
-        "neighbours_cpu": lambda: _cpu_s(one.neighbours),
+        "cpu": lambda: sum(cpu_s(process.pid) for process in mine),
+        "neighbours_cpu": lambda: cpu_s(one.neighbours.pid),
         "redis_cpu": lambda: _redis_cpu_s(one.place),
     }
     before, begun = {name: read() for name, read in meters.items()}, time.monotonic()
@@ -237,7 +239,7 @@ def _worked(
     one.wait(lambda: one.worked_off(PERSONALIZE))
     wall = time.monotonic() - begun
     spent = {"cpu": meters["cpu"]() - before["cpu"]}
-    memory = max(_rss_mib(process) for process in mine)
+    memory = max(rss_mib(process.pid) for process in mine)
     one.wait(lambda: one.worked_off("neighbours"))
     spent |= {name: read() - before[name] for name, read in meters.items() if name not in spent}
     spent["cpu_without_idle"] = spent["cpu"] - idle / IDLE_S * wall
@@ -249,7 +251,7 @@ def _worked(
         "idle_cpu_ms_per_s": round(idle / IDLE_S / count * 1e3, 2),
         "rss_mib": round(memory, 1),
         **{f"{name}_us_per_event": round(s / len(deeds) * 1e6, 1) for name, s in spent.items()},
-        "verify": _verified(one, [*items, *deeds]),
+        "verify": _verified(one, [*items, *deeds]) if pace.verify else [],
     }
 
 
@@ -259,18 +261,6 @@ def _redis_cpu_s(place: Place) -> float:
     with client:
         spent = client.info("cpu")
     return float(spent["used_cpu_user"] + spent["used_cpu_sys"])
-
-
-def _rss_mib(process: subprocess.Popen[bytes]) -> float:
-    """Return the memory that a process has, in MiB."""
-    pages = int(Path(f"/proc/{process.pid}/statm").read_text("ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
-def _cpu_s(process: subprocess.Popen[bytes]) -> float:
-    """Return the processor time a process has had, user and system, in seconds."""
-    fields = Path(f"/proc/{process.pid}/stat").read_text("ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 def _verified(one: Fleet, events: Sequence[Event]) -> list[dict[str, Any]]:

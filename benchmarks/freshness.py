@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any, Final
@@ -11,17 +10,19 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks.floor import Floor
-from benchmarks.live import pulse_of, ready, running, until
+from benchmarks.live import pulse_of, pulses, ready, running, until
 from benchmarks.openloop import Plan
-from benchmarks.place import Place, Servers, Vectors, shelve, unshelve
+from benchmarks.place import Place
 from benchmarks.watch import Seen, Watcher
 from benchmarks.worker import CONTEXT, Worker
+from consumers.wiring import group_of
 from features.session import decode_session
 from rillet import Client
 from stream.errors import RilletError
 from stream.events import Delete, Event, Identify, Item, partition_key
+from stream.topics import group_lag
 
-__all__ = ["Rate", "figures", "measure"]
+__all__ = ["Rate", "figures", "fitted", "measure", "measure_floor", "watchable"]
 
 Say = Callable[[str], None]
 
@@ -41,11 +42,14 @@ class Rate:
         Events a second, evenly spaced, whether the engine keeps up or not.
     warm_s, measured_s
         Seconds before and of the measurement.
+    load
+        What that is of the capacity of one process, in percent; 0 where nobody knows.
     """
 
     per_s: int = 200
-    warm_s: float = 10.0
-    measured_s: float = 30.0
+    warm_s: float = 5.0
+    measured_s: float = 20.0
+    load: int = 0
 
     @property
     def events(self) -> int:
@@ -57,58 +61,102 @@ class Rate:
         return asdict(self)
 
 
+def watchable(events: Iterable[Event]) -> list[Event]:
+    """Return the events whose effect is a list of the user whom they name, and of nobody else."""
+    return [event for event in events if not isinstance(event, Item | Identify | Delete)]
+
+
+def fitted(capacity: float, loads: Sequence[int], usual: Rate, events: int) -> list[Rate]:
+    """Return rates that are so many percent of a capacity, shorter where events are few.
+
+    Examples
+    --------
+    >>> [one.per_s for one in fitted(500.0, [20, 80], Rate(), 10**6)]
+    [100, 400]
+    >>> sum(one.events for one in fitted(500.0, [20, 80], Rate(), 10_000))
+    10000
+    """
+    rates = [max(1, int(capacity * load / 100)) for load in loads]
+    share = min(1.0, events / (sum(rates) * (usual.warm_s + usual.measured_s)))
+    warm_s, measured_s = usual.warm_s * share, usual.measured_s * share
+    return [Rate(n, warm_s, measured_s, load) for n, load in zip(rates, loads, strict=True)]
+
+
 def measure(
-    servers: Servers, events: Sequence[Event], rate: Rate, known: Vectors, say: Say
+    place: Place, items: int, deeds: Sequence[Event], rates: Sequence[Rate], say: Say
 ) -> dict[str, Any]:
-    """Publish to Rillet and then to the floor, and watch Redis from beside.
+    """Publish to Rillet at one rate after the other, and watch Redis from beside.
 
     Parameters
     ----------
-    servers
-        Where Kafka and Redis are.
-    events
-        A shop's log; what users did gets the present as its time.
-    rate
+    place
+        Where a catalogue lies, and the learners have learned.
+    items
+        How many items that catalogue has.
+    deeds
+        What users do; it gets the present as its time.
+    rates
         How fast and how long.
-    known
-        Vectors of texts that were encoded before.
     say
         Told what is going on.
+
+    Returns
+    -------
+    dict
+        ``loads``, each with its latencies; ``lost``; ``personalize``, its steps.
     """
-    items = [event for event in events if isinstance(event, Item)]
-    others = (one for one in events if not isinstance(one, Item | Identify | Delete))
-    deeds = list(islice(others, rate.events))
-    if len(deeds) < rate.events:
-        message = f"the shop has {len(deeds):,} events, {rate.events:,} are needed"
-        raise RilletError(message, "take more users or days, or a lower rate")
-    with Place(servers, "fresh") as place:
-        unshelve(place.store, known)
-        with running(place) as up:
-            say("freshness: starting the consumers, loading the catalogue")
-            place.publish(items)
-            until(lambda: ready(place, len(items)), up.ended)
-            shelve(place.store, known)
-            say(f"freshness: {rate.per_s} events a second for {rate.events / rate.per_s:.0f} s")
-            found = _watched(place, deeds, rate)
-            if last := up.ended():
-                raise RilletError(f"`rillet up` ended while it was measured: {last[-2000:]}")
-            found |= {"lost": _lost(place, deeds), "personalize": _steps(place)}
-        answer = place.a_list()
-    say("freshness: the same for the floor")
-    return found | {"floor": _floor(servers, answer, deeds, rate)}
+    parts = list(_parts(deeds, rates))
+    published = [deed for part in parts for deed in part]
+    rows, folded, before = [], _folded(place, published), pulses(place)
+    with running(place) as up:
+        say("freshness: starting the consumers")
+        until(lambda: ready(place, items, before), up.ended)
+        for rate, part in zip(rates, parts, strict=True):
+            say(f"freshness: {rate.per_s} events a second for {len(part) / rate.per_s:.0f} s")
+            rows.append(rate.as_dict() | _watched(place, part, rate))
+            until(lambda: _worked_off(place), up.ended)
+        if last := up.ended():
+            raise RilletError(f"`rillet up` ended while it was measured: {last[-2000:]}")
+        lost = len(published) - (_folded(place, published) - folded)
+        return {"loads": rows, "lost": lost, "personalize": _steps(place)}
 
 
-def _floor(servers: Servers, answer: bytes, deeds: Sequence[Event], rate: Rate) -> dict[str, Any]:
+def measure_floor(
+    place: Place, answer: bytes, deeds: Sequence[Event], rate: Rate, say: Say
+) -> dict[str, Any]:
+    """Publish at one rate to the floor, which writes an ``answer``; return its row."""
     stop = CONTEXT.Event()
-    with Place(servers, "floor") as place:
-        with Worker("floor", Floor, place.settings, answer, stop) as floor:
-            floor.begin("follow")
-            try:
-                found = _watched(place, deeds, rate)
-            finally:
-                stop.set()
-            floor.result()
-    return found
+    say(f"freshness: the floor, {rate.per_s} events a second")
+    with Worker("floor", Floor, place.settings, answer, stop) as floor:
+        floor.begin("follow")
+        try:
+            row = rate.as_dict() | _watched(place, next(_parts(deeds, [rate])), rate)
+        finally:
+            stop.set()
+        floor.result()
+    return row
+
+
+def _parts(deeds: Sequence[Event], rates: Sequence[Rate]) -> Iterator[list[Event]]:
+    """Yield so many events for each rate.
+
+    Raises
+    ------
+    RilletError
+        They are too few.
+    """
+    wanted = sum(rate.events for rate in rates)
+    if len(deeds) < wanted:
+        message = f"the shop has {len(deeds):,} events left, {wanted:,} are needed"
+        raise RilletError(message, "take more users or days, or fewer seconds")
+    several = iter(deeds)
+    return (list(islice(several, rate.events)) for rate in rates)
+
+
+def _worked_off(place: Place) -> bool:
+    kafka = place.settings.kafka
+    group = group_of("personalize", place.settings)
+    return not any(one.lag for one in group_lag(kafka, group, [kafka.events]))
 
 
 def _watched(place: Place, deeds: Sequence[Event], rate: Rate) -> dict[str, Any]:
@@ -146,12 +194,11 @@ def _percentiles(seconds: Sequence[float]) -> dict[str, float]:
     return {name: round(float(ms), 2) for name, ms in zip(SHARES, values, strict=True)}
 
 
-def _lost(place: Place, deeds: Sequence[Event]) -> int:
-    """Return how many events are in no user's state: each state counts what was folded in."""
-    published = Counter(partition_key(event) for event in deeds)
-    raws = place.store.get_many([place.store.keys.session(user) for user in published])
-    folded = sum(decode_session(raw).events for raw in raws if raw)
-    return len(deeds) - folded
+def _folded(place: Place, deeds: Sequence[Event]) -> int:
+    """Return how many events are in these users' states: each counts what was folded in."""
+    users = {partition_key(event) for event in deeds}
+    raws = place.store.get_many([place.store.keys.session(user) for user in users])
+    return sum(decode_session(raw).events for raw in raws if raw)
 
 
 def _steps(place: Place) -> dict[str, dict[str, float]]:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,7 +22,7 @@ from stream.metrics import Pulse
 from stream.settings import Settings
 from stream.topics import group_lag
 
-__all__ = ["Up", "pulse_of", "ready", "running", "until", "variables"]
+__all__ = ["Up", "pulse_of", "pulses", "ready", "running", "until", "variables"]
 
 READY_S: Final = 300.0
 """How long the consumers may take to start, and to load the catalogue."""
@@ -78,12 +78,21 @@ def variables(settings: Settings) -> dict[str, str]:
     kafka = {f"RILLET_KAFKA__{n.upper()}": str(getattr(settings.kafka, n)) for n in names}
     url = settings.redis.url.get_secret_value()
     ours = {"RILLET_REDIS__URL": url, "RILLET_REDIS__PREFIX": settings.redis.prefix}
+    ours["RILLET_TRAINING__REGISTRY"] = settings.training.registry
     return clean | kafka | ours | {"PYTHONPATH": str(Path(__file__).resolve().parents[1])}
 
 
-def ready(place: Place, items: int) -> bool:
-    """Whether all consumers report themselves and the catalogue is worked off."""
-    names = {name.split(":", 1)[0] for name, _ in place.store.scan("process")}
+def pulses(place: Place) -> set[str]:
+    """Return the names of all processes that report themselves."""
+    return {name for name, _ in place.store.scan("process")}
+
+
+def ready(place: Place, items: int, before: Set[str] = frozenset()) -> bool:
+    """Whether all consumers report themselves and the catalogue is worked off.
+
+    Those that did ``before`` do not count.
+    """
+    names = {name.split(":", 1)[0] for name in pulses(place) - before}
     if names != set(CONSUMERS) or sum(1 for _ in place.store.scan("item")) < items:
         return False
     kafka = place.settings.kafka

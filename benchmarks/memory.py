@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, Final
 
 import numpy as np
 import redis
 
+from features.session import decode_session
+from models.answer import decode_answer
 from stream.keys import SCHEMA
 from stream.store import Store
 
-__all__ = ["measure"]
+__all__ = ["measure", "typical"]
 
 SAMPLE: Final = 2000
 """Keys of a kind that are weighed; the others count with their mean."""
+
+TYPICAL: Final = range(18, 23)
+"""Events of a typical user."""
+
+FULL: Final = 50
+"""Items of a full list."""
 
 PER: Final = {
     **dict.fromkeys(("recs", "session"), "user"),
@@ -44,6 +53,33 @@ def measure(store: Store) -> dict[str, Any]:
         "bytes": sum(found["bytes"] for found in kinds.values()),
         "kinds": kinds,
     }
+
+
+def typical(store: Store) -> dict[str, float]:
+    """Weigh the states and lists of users with about 20 events and a list of 50.
+
+    Returns
+    -------
+    dict
+        ``users``, the mean of their ``events``, bytes of their ``session`` and ``recs``, and
+        of both together, ``bytes``; without any such user ``users`` is 0, and nothing else is.
+    """
+    held = ((user, decode_session(raw).events) for user, raw in store.scan("session"))
+    some = dict(islice(((user, count) for user, count in held if count in TYPICAL), SAMPLE))
+    raws = store.get_many([store.keys.recs(user) for user in some])
+    full = {
+        user: count
+        for (user, count), raw in zip(some.items(), raws, strict=True)
+        if raw and len(decode_answer(raw).items) == FULL
+    }
+    if not full:
+        return {"users": 0}
+    found = {"users": float(len(full)), "events": round(float(np.mean(list(full.values()))), 1)}
+    client: Any = redis.Redis.from_url(store.url)
+    with client:
+        for kind, key in (("session", store.keys.session), ("recs", store.keys.recs)):
+            found[kind] = _weigh(client, [key(user).encode() for user in full])["mean"]
+    return found | {"bytes": round(found["session"] + found["recs"], 1)}
 
 
 def _by_kind(client: Any, store: Store) -> dict[str, list[bytes]]:

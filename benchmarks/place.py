@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import redis
 
@@ -21,7 +21,10 @@ from stream.store import Store
 from stream.topics import ensure_topics
 from stream.writes import Plain
 
-__all__ = ["Place", "Servers", "embedded", "settings_of", "shelve", "unshelve"]
+__all__ = ["NO_MODELS", "Place", "Servers", "embedded", "settings_of", "shelve", "unshelve"]
+
+NO_MODELS: Final = "/nonexistent/rillet-models"
+"""A registry in which there is nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +35,12 @@ class Servers:
     redis: str
 
 
-def settings_of(servers: Servers, name: str) -> Settings:
+def settings_of(servers: Servers, name: str, registry: str = NO_MODELS) -> Settings:
     """Return the default settings, with topics, groups and keys that begin with ``name``.
 
     Neither a settings file nor the environment has a say: a benchmark is to
-    measure the same thing everywhere.
+    measure the same thing everywhere. Nor has a registry of models that lies
+    where it is run: the one that is named counts, by default one that is not there.
     """
     topics = ("events", "catalogue", "transitions", "deadletters")
     kafka = {topic: f"{name}.{topic}" for topic in topics}
@@ -44,6 +48,7 @@ def settings_of(servers: Servers, name: str) -> Settings:
         {
             "kafka": {"bootstrap": servers.kafka, "group": name, **kafka},
             "redis": {"url": servers.redis, "prefix": name},
+            "training": {"registry": registry},
         }
     )
 
@@ -57,6 +62,8 @@ class Place:
         Where they are made.
     name
         What is measured there; a part of every name.
+    registry
+        Folder of trained models, whose current ones are served.
 
     Raises
     ------
@@ -64,9 +71,9 @@ class Place:
         One of the servers cannot be reached.
     """
 
-    def __init__(self, servers: Servers, name: str) -> None:
+    def __init__(self, servers: Servers, name: str, registry: str = NO_MODELS) -> None:
         self.name = f"bench-{name}-{uuid.uuid4().hex[:8]}"
-        self.settings = settings_of(servers, self.name)
+        self.settings = settings_of(servers, self.name, registry)
         self.store = Store(self.settings.redis, retry_s=5.0)
 
     def __enter__(self) -> Self:

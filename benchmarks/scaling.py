@@ -14,13 +14,12 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -28,98 +27,77 @@ from rich.table import Table
 from benchmarks import fleet
 from benchmarks.entry import enter
 from benchmarks.environment import describe
+from benchmarks.filler import CROWD, bare
 from benchmarks.fleet import Pace
-from benchmarks.place import Servers, embedded
+from benchmarks.place import Servers, Vectors
+from benchmarks.procfs import rss_mib
+from benchmarks.shop import Logs, Shop
+from benchmarks.worker import Worker
 from benchmarks.workload import Sizes, cut
-from consumers.replay import Replay, Replayed
-from features.text import TextEncoder, load_encoder
+from consumers.replay import Replayed
 from stream.errors import SettingsError
-from stream.events import Event, Field, Item, encode
-from stream.log import LogWriter
-from stream.settings import Settings
+from stream.events import Item
 
-__all__ = ["HOW", "app", "bare", "main", "measure"]
+__all__ = ["app", "main", "measure"]
 
 Say = Callable[[str], None]
 
 HOW: Final = (
-    "an item has its categories, maker, price and a random unit vector of its own, but no title "
-    "and no description to encode; personalize and neighbours take turns in one process, with an "
-    "embedded Redis and without Kafka"
-)
-DIM: Final = 32
-TEXTS: Final = ("title", "description")
+    "personalize and neighbours take turns in one process, with an embedded Redis and without "
+    "Kafka; "
+) + CROWD
 
 
-def measure(sizes: Sizes, catalogues: Sequence[int], say: Say) -> dict[str, Any]:
-    """Replay the same shop with ever more items; rounds of all sizes take turns.
+def measure(sizes: Sizes, catalogues: Sequence[int], known: Vectors, say: Say) -> dict[str, Any]:
+    """Replay the same shop in ever larger catalogues; rounds of all sizes take turns.
+
+    Each size has a process and a Redis of its own. What happens is the same in all of them:
+    the shop has as many items as the smallest catalogue, the others have filler beside them.
+    The first round after the filler is not measured: indexes are built in it.
 
     Parameters
     ----------
     sizes
         The shop, but for its items.
     catalogues
-        How many items.
+        How many items, ascending.
+    known
+        Vectors of texts that were encoded before; new ones are added.
     say
         Told what is going on.
     """
-    encoder = load_encoder(Settings().encoder)
+    shop = replace(sizes, items=catalogues[0], rounds=sizes.rounds + 1)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rillet-bench-")))
-        shops = []
+        logs = Logs.of(cut(shop), folder)
+        shops: list[Worker] = []
         for items in catalogues:
             say(f"scaling: warm-up with {items:,} items")
-            shops.append(_Shop(replace(sizes, items=items), encoder, folder, stack))
+            worker = Worker(f"{items:,} items", Shop, logs, known, items - shop.items)
+            shops.append(stack.enter_context(worker))
+            known.update(worker.call("vectors"))
         runs: list[list[Replayed]] = [[] for _ in shops]
-        for number in range(sizes.rounds):
-            say(f"scaling: round {number + 1}")
-            for shop, its in zip(shops, runs, strict=True):
-                its.append(shop.round(number))
-    rows = [_row(items, its) for items, its in zip(catalogues, runs, strict=True)]
-    return {"how": HOW, "sizes": sizes.as_dict(), "catalogues": rows}
+        for number in range(shop.rounds):
+            say(f"scaling: round {number}" if number else "scaling: a round that does not count")
+            for worker, its in zip(shops, runs, strict=True):
+                its.append(worker.call("round", number))
+        memory = [rss_mib(worker.pid) for worker in shops]
+    every = zip(catalogues, runs, memory, strict=True)
+    rows = [_row(items, its[1:], mib) for items, its, mib in every]
+    return {"how": HOW, "sizes": replace(shop, rounds=sizes.rounds).as_dict(), "catalogues": rows}
 
 
-class _Shop:
-    """One size: a replay that goes on from round to round."""
-
-    def __init__(self, sizes: Sizes, encoder: TextEncoder, folder: Path, stack: ExitStack) -> None:
-        workload = cut(sizes)
-        items = [bare(item, number) for number, item in enumerate(workload.items)]
-        settings, store = stack.enter_context(embedded())
-        self._replay = Replay(settings, store, encoder)
-        self._replay.run(_log(folder / f"{sizes.items}-warm.jsonl", [*items, *workload.warm]))
-        self._logs = [
-            _log(folder / f"{sizes.items}-{number}.jsonl", events)
-            for number, events in enumerate(workload.rounds)
-        ]
-
-    def round(self, number: int) -> Replayed:
-        return self._replay.run(self._logs[number])
-
-
-def bare(item: Item, number: int) -> Item:
-    """Return an item with a random vector instead of its texts; the same number, the same one."""
-    values = np.random.default_rng([number, DIM]).normal(size=DIM)
-    vector = [round(float(value), 4) for value in values / np.linalg.norm(values)]
-    kept = [field for field in item.fields if field.name not in TEXTS]
-    fields = [*kept, Field("vector:own", list[str | float](vector))]
-    return Item(timestamp=item.timestamp, id=item.id, item=item.item, fields=fields)
-
-
-def _log(path: Path, events: Iterable[Event]) -> Path:
-    with LogWriter(path) as log:
-        for event in events:
-            log.write(encode(event))
-    return path
-
-
-def _row(items: int, runs: Sequence[Replayed]) -> dict[str, Any]:
+def _row(items: int, runs: Sequence[Replayed], mib: float) -> dict[str, Any]:
     cpu = [run.cpu_us_per_event for run in runs]
+    names = dict.fromkeys(name for run in runs for name in run.steps)
+    steps = {n: statistics.median(run.steps.get(n, 0.0) for run in runs) for n in names}
     return {
         "items": items,
         "cpu_us_per_event": round(statistics.median(cpu), 1),
         "cpu_us_per_event_rounds": [round(one, 1) for one in cpu],
         "events_per_s": round(statistics.median(run.events / run.wall_s for run in runs), 1),
+        "rss_mib": round(mib, 1),
+        "steps_cpu_us_per_event": {name: round(us, 1) for name, us in steps.items()},
     }
 
 
@@ -173,7 +151,7 @@ def run(  # noqa: PLR0913 - the options are the interface
         if catalogues:
             grown = tuple(int(one) for one in catalogues.split(","))
             small = replace(Sizes(), warm=2000, events=1000, rounds=3)
-            found["catalogues"] = measure(small, grown, say)["catalogues"]
+            found["catalogues"] = measure(small, grown, {}, say)["catalogues"]
     finally:
         if json_file is not None:
             json_file.parent.mkdir(parents=True, exist_ok=True)

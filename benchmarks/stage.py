@@ -9,7 +9,8 @@ from multiprocessing.synchronize import Event as Flag
 from typing import NamedTuple
 
 from benchmarks.contender import Rillet, Run
-from benchmarks.place import Place, Servers, Vectors, shelve, unshelve
+from benchmarks.place import Place, Vectors, shelve, unshelve
+from benchmarks.procfs import rss_mib
 from benchmarks.worker import CONTEXT, Worker
 from benchmarks.workload import Workload
 from stream.events import Event, Item
@@ -87,6 +88,11 @@ class Stage:
         theirs: Run = self.neighbours.result()
         return mine, theirs
 
+    def rss_mib(self) -> dict[str, float]:
+        """Return what the two processes have in memory."""
+        both = {"personalize": self.personalize, "neighbours": self.neighbours}
+        return {name: round(rss_mib(one.pid), 1) for name, one in both.items()}
+
     def fill(self) -> None:
         """Work off the warm-up, once."""
         if not self.warm:
@@ -95,13 +101,12 @@ class Stage:
 
 
 @contextmanager
-def stage(servers: Servers, workload: Workload, known: Vectors) -> Iterator[Stage]:
-    """Lend a stage; what it left in Kafka and Redis is removed afterwards."""
+def stage(place: Place, workload: Workload, known: Vectors) -> Iterator[Stage]:
+    """Lend a stage in a place, which serves the model of the place's registry, if any."""
     stop = CONTEXT.Event()
-    with Place(servers, "rillet") as place:
-        loaded = load_catalogue(place, workload.items, known)
-        with (
-            Worker("personalize", Rillet, "personalize", place.settings) as personalize,
-            Worker("neighbours", Rillet, "neighbours", place.settings, stop) as neighbours,
-        ):
-            yield Stage(place, workload, loaded, personalize, neighbours, stop)
+    loaded = load_catalogue(place, workload.items, known)
+    with (
+        Worker("personalize", Rillet, "personalize", place.settings) as personalize,
+        Worker("neighbours", Rillet, "neighbours", place.settings, stop) as neighbours,
+    ):
+        yield Stage(place, workload, loaded, personalize, neighbours, stop)

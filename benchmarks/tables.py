@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from benchmarks.headline import headline
 from benchmarks.quality import rows
 
-__all__ = ["show"]
+__all__ = ["show", "show_headline"]
 
 Figures = dict[str, Any]
 
@@ -40,12 +41,22 @@ def _head(out: Console, title: str, text: str = "") -> None:
 
 def _throughput(found: Figures, out: Console) -> None:
     rounds = len(found["rillet"]["events_per_s_rounds"])
-    text = "the same events for all, in turns; medians, and in brackets the extremes"
+    text = (
+        "the same events for all, in turns; medians, and in brackets the extremes. After the "
+        f"warm-up about {found['learned']:.0%} of the positives are learned from (100%: the "
+        "early phase; 10%: the long run)"
+    )
     _head(out, f"throughput: one process each, {rounds} rounds", text)
     table = _table("", "events/s", "CPU us/event", "lists/event")
-    names = {"floor": "floor", "rillet": "Rillet, personalize", "plain": "plain"}
+    names = {
+        "floor": "floor",
+        "rillet": "Rillet, personalize",
+        "rillet_with_transformer": "  with a Transformer",
+        "plain": "plain",
+    }
     for name, shown in names.items():
-        its = found[name]
+        if (its := found.get(name)) is None:
+            continue
         rate = _spread(its["events_per_s"], its["events_per_s_rounds"])
         cpu = _spread(its["cpu_us_per_event"], its["cpu_us_per_event_rounds"])
         table.add_row(shown, rate, cpu, f"{its['lists_per_event']:.3f}")
@@ -99,6 +110,12 @@ def _memory(found: Figures, out: Console) -> None:
     per = f"{found['bytes_per_user']:,.0f} bytes a user, {found['bytes_per_item']:,.0f} an item"
     text = f"{found['users']:,} users, {found['items']:,} items: {per}"
     _head(out, "memory: what lies in Redis after that", text)
+    typical = found.get("typical", {})
+    if typical.get("users"):
+        out.print(
+            f"a user with about 20 events and a list of 50: {typical['bytes']:,.0f} bytes (state "
+            f"{typical['session']:,.0f}, list {typical['recs']:,.0f}; {typical['users']:,.0f} such)"
+        )
     table = _table("kind of key", "keys", "mean bytes", "p99 bytes", "KiB in all")
     for kind, its in sorted(found["kinds"].items(), key=lambda pair: -pair[1]["bytes"]):
         cells = (its["keys"], its["mean"], its["p99"], its["bytes"] / KIB)
@@ -107,36 +124,124 @@ def _memory(found: Figures, out: Console) -> None:
 
 
 def _freshness(found: Figures, out: Console) -> None:
+    events = sum(row["events"] for row in found["loads"])
+    unseen = sum(row["unseen"] for row in found["loads"])
     text = (
-        f"{found['events']:,} events, open loop at {found['rate']['per_s']}/s: "
-        f"{found['readable_per_s']:,.0f}/s became readable, {found['unseen']} never, "
-        f"{found['lost']} lost"
+        f"{events:,} events, open loop at shares of the {found['capacity_per_s']:,.0f}/s that one "
+        f"process can; {unseen} never had an effect, {found['lost']} lost"
     )
     _head(out, "freshness: from an event's scheduled time to its effect in Redis", text)
     table = _table("milliseconds", "p50", "p90", "p99", "p99.9", "max")
-    lines = {
-        "Rillet, publish to readable": found["latency_ms"],
-        "floor, publish to readable": found["floor"]["latency_ms"],
-        "  publisher behind schedule": found["publisher_late_ms"],
-        "  between two looks at Redis": found["look_every_ms"],
-    }
-    for label, its in lines.items():
-        table.add_row(label, *(f"{value:,.1f}" for value in its.values()))
+    for row in found["loads"]:
+        _fresh_row(table, f"{row['load']}%, {row['per_s']:,}/s", row["latency_ms"])
+        _fresh_row(table, "  publisher late", row["publisher_late_ms"])
+        _fresh_row(table, "  between two looks", row["look_every_ms"])
+    floor = found["floor"]
+    _fresh_row(table, f"floor, {floor['per_s']:,}/s", floor["latency_ms"])
     out.print(table)
     steps = found["personalize"]
     named = [f"{n} {steps[n]['p50_ms']:.1f}" for n in _TOP if n in steps]
     out.print(f"[dim]p50 of personalize's steps, by its own account (ms): {', '.join(named)}[/]")
 
 
+def _fresh_row(table: Table, label: str, its: Figures) -> None:
+    table.add_row(label, *(f"{value:,.1f}" for value in its.values()))
+
+
 def _scaling(found: Figures, out: Console) -> None:
     _head(out, "scaling: processor time as the catalogue grows", found["how"])
     first = found["catalogues"][0]["cpu_us_per_event"]
-    table = _table("items", "CPU us/event", "x", "events/s")
+    table = _table("items", "CPU us/event", "x", "events/s", "MiB")
     for row in found["catalogues"]:
         cpu = _spread(row["cpu_us_per_event"], row["cpu_us_per_event_rounds"])
         grown = f"{row['cpu_us_per_event'] / first:.2f}"
-        table.add_row(f"{row['items']:,}", cpu, grown, f"{row['events_per_s']:,.0f}")
+        size = f"{row['items']:,}"
+        table.add_row(size, cpu, grown, f"{row['events_per_s']:,.0f}", f"{row['rss_mib']:,.0f}")
     out.print(table)
+
+
+def _startup(found: Figures, out: Console) -> None:
+    _head(out, "startup: from starting personalize to the first list", found["how"])
+    table = _table("items", "seconds", "CPU s", "personalize MiB")
+    for row in found["catalogues"]:
+        cells = (row["first_list_s"], row["cpu_s"])
+        memory = f"{row['rss_mib']['personalize']:,.0f}"
+        table.add_row(f"{row['items']:,}", *(f"{cell:.2f}" for cell in cells), memory)
+    out.print(table)
+
+
+def _reads(found: Figures, out: Console) -> None:
+    text = f"{found['reads']:,} of {found['users']:,} users, {found['mean_bytes']:,.0f} bytes each"
+    _head(out, "reads: a GET of a list", text)
+    table = _table("", "p50 us", "p99 us", "per second")
+    for label, name in (("redis-py", "get_us"), ("  and decoded", "get_and_decode_us")):
+        its = found["redis_py"][name]
+        table.add_row(label, f"{its['p50']:,.0f}", f"{its['p99']:,.0f}", "")
+    programs = found["redis_benchmark"]
+    if isinstance(programs, str):
+        out.print(f"[dim]{escape(programs)}[/]")
+        programs = {}
+    for clients, its in programs.items():
+        cells = (its["p50_us"], its["p99_us"], its["per_s"])
+        label = f"redis-benchmark, {clients} clients"
+        table.add_row(label, *(f"{cell:,.0f}" for cell in cells))
+    out.print(table)
+
+
+def _training(found: Figures, out: Console) -> None:
+    text = (
+        f"{found['interactions']:,} interactions of {found['users']:,} users, "
+        f"{found['items']:,} items: {found['sequences_per_s']:,.0f} sequences/s, "
+        f"{found['cpu_ms_per_sequence']:.2f} CPU ms each, {found['passes']} passes"
+    )
+    _head(out, "training: the Transformer on the warm-up", text)
+
+
+def _encoding(found: Figures, out: Console) -> None:
+    text = f"{found['texts']:,} texts, {found['mean_chars']:.0f} characters; {found['version']}"
+    _head(out, "encoding: texts to vectors", text)
+    table = _table("", "texts/s", "CPU us/text")
+    for label, name in (("new", "cold"), ("in Redis", "redis"), ("in memory", "memory")):
+        its = found[name]
+        table.add_row(label, f"{its['texts_per_s']:,.0f}", f"{its['cpu_us_per_text']:,.1f}")
+    out.print(table)
+
+
+def _import(found: Figures, out: Console) -> None:
+    text = (
+        f"{found['events']:,} events of {found['users']:,} users: {found['events_per_s']:,}/s, "
+        f"{found['cpu_us_per_event']:.1f} CPU us each, {found['peak_rss_mib']:,} MiB at most"
+    )
+    _head(out, "import: rillet replay --state-only", text)
+
+
+def _processes(found: Figures, out: Console) -> None:
+    text = f"{found['events']:,} events from nothing, {found['items']:,} items; idling is taken off"
+    _head(out, "processes: personalize, several times", text)
+    table = _table("processes", "events/s", "of ideal", "CPU us/event", "of ideal", "MiB")
+    for row in found["rows"]:
+        cells = (f"{row['events_per_s']:,.0f}", f"{row['efficiency_wall']:.0%}")
+        cpu = f"{row['cpu_without_idle_us_per_event']:,.0f}"
+        more = (cpu, f"{row['efficiency_cpu']:.0%}", f"{row['rss_mib']:,.0f}")
+        table.add_row(str(row["processes"]), *cells, *more)
+    out.print(table)
+
+
+def show_headline(found: Figures, out: Console) -> None:
+    """Print the headlines in one table, with the sizes and the seed."""
+    sizes = ", ".join(f"{name} {value:,}" for name, value in found["sizes"].items())
+    _head(out, "headlines" + (" (--quick: they mean nothing)" if found["quick"] else ""), sizes)
+    table = _table("", "")
+    for name, value in headline(found["parts"]).items():
+        table.add_row(name, _shown(value))
+    out.print(table)
+
+
+def _shown(value: object) -> str:
+    """Return a figure, or several by name, in a few words."""
+    if isinstance(value, dict):
+        return "\n".join(f"{name}: {_shown(one)}" for name, one in value.items())
+    return f"{value:,.3g}" if isinstance(value, float) and value < KIB else f"{value:,.0f}"
 
 
 def _quality(found: Figures, out: Console) -> None:
@@ -162,8 +267,14 @@ def _quality(found: Figures, out: Console) -> None:
 _PARTS: Final[dict[str, Callable[[Figures, Console], None]]] = {
     "throughput": _throughput,
     "memory": _memory,
+    "reads": _reads,
     "freshness": _freshness,
     "scaling": _scaling,
+    "startup": _startup,
+    "training": _training,
+    "encoding": _encoding,
+    "import": _import,
+    "processes": _processes,
     "quality": _quality,
     "log": _quality,
 }

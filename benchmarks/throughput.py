@@ -16,14 +16,17 @@ from benchmarks.plain import Plain
 from benchmarks.stage import Stage
 from benchmarks.worker import Worker
 from benchmarks.workload import categories_of
+from models.lessons import EARLY
 from stream.errors import RilletError
-from stream.events import Event
+from stream.events import Event, Interaction
+from stream.settings import Settings
 
-__all__ = ["measure", "summary"]
+__all__ = ["learned", "measure", "summary"]
 
 Say = Callable[[str], None]
 
-NAMES: Final = ("rillet", "floor", "plain")
+OURS: Final = ("rillet", "rillet_with_transformer")
+NAMES: Final = (*OURS, "floor", "plain")
 
 
 class _Rivals:
@@ -53,39 +56,48 @@ class _Rivals:
         return found
 
 
-def measure(servers: Servers, stage: Stage, say: Say) -> dict[str, Any]:
+def measure(servers: Servers, stage: Stage, tuned: Stage, say: Say) -> dict[str, Any]:
     """Run all rounds: in each, all contenders work off the same events, one after the other.
 
     Parameters
     ----------
     servers
         Where the rivals' places are made.
-    stage
-        Rillet, with its catalogue loaded.
+    stage, tuned
+        Rillet with its catalogue loaded: one that serves no Transformer, and one that does.
     say
         Told what is going on.
     """
     runs: dict[str, list[Run]] = {name: [] for name in (*NAMES, "neighbours")}
     served: list[float] = []
-    say("throughput: warm-up")
-    stage.fill()
+    stages = dict(zip(OURS, (stage, tuned), strict=True))
+    for name, one in stages.items():
+        say(f"throughput: warm-up, {name}")
+        one.fill()
+    if not tuned.personalize.call("serves"):
+        raise RilletError("personalize has not swapped the model in", "take a longer warm-up")
     with ExitStack() as stack:
+        say("throughput: warm-up, the rivals")
         rivals = _Rivals(servers, stage, stack)
         for number, events in enumerate(stage.workload.rounds):
             turn = number % len(NAMES)
             for name in (*NAMES[turn:], *NAMES[:turn]):
                 say(f"throughput: round {number + 1}, {name}")
-                if name != "rillet":
+                if name not in stages:
                     runs[name].append(rivals.run(name, events))
                     continue
                 before = _redis_cpu(servers)
-                mine, beside = stage.run(events)
-                served.append((_redis_cpu(servers) - before) / len(events) * 1e6)
-                runs["rillet"].append(mine)
-                runs["neighbours"].append(beside)
+                mine, beside = stages[name].run(events)
+                runs[name].append(mine)
+                if name == "rillet":
+                    served.append((_redis_cpu(servers) - before) / len(events) * 1e6)
+                    runs["neighbours"].append(beside)
     found = summary(runs)
     found["redis_cpu_us_per_event"] = round(statistics.median(served), 1)
     found["steps_wall_us_per_event"] = _steps(runs["rillet"])
+    found["steps_with_transformer"] = _steps(runs["rillet_with_transformer"])
+    found["rss_mib"] = {name: one.rss_mib() for name, one in stages.items()}
+    found["learned"] = learned(stage.workload.warm)
     found["catalogue"] = {
         "items": stage.loaded.run.events,
         "encoded": stage.loaded.encoded,
@@ -94,13 +106,22 @@ def measure(servers: Servers, stage: Stage, say: Say) -> dict[str, Any]:
     return found
 
 
+def learned(warm: Sequence[Event]) -> float:
+    """Return about which share of the positives is learned from after a warm-up.
+
+    1.0 says that the learners are in their early phase still, in which an event costs most.
+    """
+    taken = sum(isinstance(event, Interaction) for event in warm)
+    return round(min(1.0, max(Settings().blend.sample, EARLY / max(1, taken))), 3)
+
+
 def summary(runs: Mapping[str, Sequence[Run]]) -> dict[str, Any]:
     """Return the medians over the rounds, and Rillet's ratios to its rivals.
 
     A ratio is the median of the rounds' ratios: what disturbs the machine for
     longer than a round disturbs both sides of it.
     """
-    found: dict[str, Any] = {name: _figures(runs[name]) for name in NAMES}
+    found: dict[str, Any] = {name: _figures(runs[name]) for name in NAMES if name in runs}
     beside = [
         theirs.cpu_s / max(1, mine.events) * 1e6
         for mine, theirs in zip(runs["rillet"], runs["neighbours"], strict=True)
@@ -114,6 +135,11 @@ def summary(runs: Mapping[str, Sequence[Run]]) -> dict[str, Any]:
                 [(mine.cpu_us + more) / its.cpu_us for mine, its, more in pairs], 3
             ),
             "rate": _median([mine.rate / its.rate for mine, its, _ in pairs], 4),
+        }
+    if tuned := runs.get("rillet_with_transformer"):
+        pairs_of = zip(tuned, runs["rillet"], strict=True)
+        found["transformer"] = {
+            "cpu": _median([one.cpu_us / its.cpu_us for one, its in pairs_of], 3)
         }
     return found
 

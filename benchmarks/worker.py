@@ -63,6 +63,12 @@ class Worker:
         self._process.start()
         theirs.close()
 
+    @property
+    def pid(self) -> int:
+        """The child's process id."""
+        assert self._process.pid is not None  # it was started
+        return self._process.pid
+
     def __enter__(self) -> Self:
         try:
             self.result()  # it is made

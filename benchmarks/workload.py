@@ -27,11 +27,11 @@ class Sizes:
         How many rounds, and how many events in each.
     """
 
-    users: int = 2000
-    items: int = 3000
+    users: int = 3000
+    items: int = 10_000
     days: float = 14.0
     seed: int = 7
-    warm: int = 10_000
+    warm: int = 40_000
     rounds: int = 5
     events: int = 4000
 
@@ -46,11 +46,12 @@ class Sizes:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """The log of a shop: the catalogue, and what users do."""
+    """The log of a shop: the catalogue, and what users do, of which some is left over."""
 
     items: list[Item]
     warm: list[Event]
     rounds: list[list[Event]]
+    rest: list[Event]
 
 
 def cut(sizes: Sizes) -> Workload:
@@ -74,7 +75,7 @@ def cut(sizes: Sizes) -> Workload:
         raise RilletError(message, "take more users or days, or fewer rounds")
     starts = range(sizes.warm, wanted, sizes.events)
     rounds = [events[start : start + sizes.events] for start in starts]
-    return Workload(items, events[: sizes.warm], rounds)
+    return Workload(items, events[: sizes.warm], rounds, events[wanted:])
 
 
 def categories_of(items: Sequence[Item]) -> dict[str, str]:

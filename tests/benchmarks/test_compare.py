@@ -13,13 +13,16 @@ from benchmarks.__main__ import app as bench
 from stream.errors import LogError, SettingsError
 
 BASE: dict[str, Any] = {
-    "schema": 1,
+    "schema": 2,
     "quick": False,
     "sizes": {"users": 10},
     "environment": {"cpus": 2, "cpu": "a", "python": "3.11.1", "threads": {}},
     "parts": {
         "throughput": {"to_plain": {"cpu": 0.5, "rate": 3.0}, "rillet": {"events": 5}},
-        "freshness": {"lost": 0, "unseen": 0, "latency_ms": {"p50": 40.0, "p99": 90.0}},
+        "freshness": {
+            "lost": 0,
+            "loads": [{"load": 20, "unseen": 0, "latency_ms": {"p50": 40.0, "p99": 90.0}}],
+        },
         "scaling": {"catalogues": [{"items": 1000, "cpu_us_per_event": 500.0}]},
         "quality": {"blend": {"hr@10": 0.3, "ndcg@10": 0.2}},
     },
@@ -43,8 +46,8 @@ CASES = [
     ("throughput/to_plain/cpu", 0.3, "better"),
     ("throughput/to_plain/rate", 2.0, "worse"),
     ("freshness/lost", 1, "worse"),
-    ("freshness/latency_ms/p50", 50.0, "same"),
-    ("freshness/latency_ms/p50", 60.0, "worse"),
+    ("freshness/loads/0/latency_ms/p50", 50.0, "same"),
+    ("freshness/loads/0/latency_ms/p50", 60.0, "worse"),
     ("scaling/catalogues/0/cpu_us_per_event", 700.0, "worse"),
     ("quality/blend/hr@10", 0.29, "worse"),
     ("quality/blend/hr@10", 0.297, "same"),
@@ -97,7 +100,7 @@ def test_other_sizes_and_machines_are_not_compared(files: tuple[str, str], tmp_p
     assert "they differ" in forced.output
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 2, "parts": {}}'])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 1, "parts": {}}'])
 def test_what_is_no_result_is_refused(files: tuple[str, str], tmp_path: Path, text: str) -> None:
     bad = tmp_path / "bad.json"
     bad.write_text(text)

@@ -76,7 +76,9 @@ def test_a_log_is_cut_into_items_warm_up_and_rounds() -> None:
         cut(Sizes(users=5, items=400, days=1.0))
 
 
-@pytest.mark.parametrize("name", ["compare", "quality", "watch", "workload"])
+@pytest.mark.parametrize(
+    "name", ["compare", "freshness", "headline", "processes", "quality", "watch", "workload"]
+)
 def test_examples_in_docstrings(name: str) -> None:
     found = doctest.testmod(importlib.import_module(f"benchmarks.{name}"))
     assert found.attempted and not found.failed
