@@ -17,8 +17,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
-import consumers
 import redis
+
+import consumers
 from consumers.importing import Import
 from consumers.replay import Replay
 from features.text import TextEncoder, load_encoder
