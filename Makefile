@@ -73,10 +73,6 @@ bench: venv  ## measure speed, freshness, size and quality; prints tables, write
 bench-compare: venv  ## replay in turns with the engine of BASE=ref and this one; fails where it got worse
 	$(BIN)/python -m benchmarks.refs $(or $(BASE),$(error BASE=ref is missing: the commit to compare with)) $(ARGS)
 
-bench-compare: venv  ## measure this tree against a commit, in turns; fails where it got worse: BASE=main
-	@test -n "$(BASE)" || { echo "name a commit: make bench-compare BASE=main" >&2; exit 2; }
-	$(BIN)/python -m benchmarks.against $(BASE) $(ARGS)
-
 lock: venv  ## write requirements*.lock anew after a change of pyproject.toml; ARGS=--upgrade for all
 	$(BIN)/pip install -q -e '.[supply]'
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python scripts/lock.py $(ARGS)
