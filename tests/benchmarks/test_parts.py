@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
-import importlib
 import os
 import shutil
 import time
@@ -91,9 +89,3 @@ def test_memory_and_time_of_a_process_are_its_own() -> None:
     with_it = procfs.rss_mib(os.getpid())
     del held
     assert 32 < with_it - procfs.rss_mib(os.getpid()) < 128
-
-
-@pytest.mark.parametrize("name", ["freshness", "headline", "processes", "refs"])
-def test_examples_in_docstrings(name: str) -> None:
-    found = doctest.testmod(importlib.import_module(f"benchmarks.{name}"))
-    assert found.attempted and not found.failed  # noqa: PT018
