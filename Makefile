@@ -17,7 +17,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 SHARED := -n auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-fast check format services services-stop services-status bench faults lock audit fuzz clean
+.PHONY: help venv demo test test-fast check format services services-stop services-status bench bench-compare faults lock audit fuzz clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,8 +67,11 @@ services-stop:  ## stop what `make services` started, and drop its data
 services-status:  ## show whether they run, and where
 	$(SERVICES) status
 
-bench: venv  ## measure speed, freshness and quality; prints tables, writes build/bench
-	$(SERVICES) run -- $(BIN)/python -m benchmarks
+bench: venv  ## measure speed, freshness, size and quality; prints tables, writes build/bench.json; ARGS=--quick
+	$(SERVICES) run -- $(BIN)/python -m benchmarks $(ARGS)
+
+bench-compare: venv  ## replay in turns with the engine of BASE=ref and this one; fails where it got worse
+	$(BIN)/python -m benchmarks.refs $(or $(BASE),$(error BASE=ref is missing: the commit to compare with)) $(ARGS)
 
 lock: venv  ## write requirements*.lock anew after a change of pyproject.toml; ARGS=--upgrade for all
 	$(BIN)/pip install -q -e '.[supply]'

@@ -74,6 +74,8 @@ def _program(url: str, key: str, count: int, clients: int) -> dict[str, float]:
     """Return what redis-benchmark says of a GET: requests a second, and microseconds."""
     where = urlsplit(url)
     server = ["-h", where.hostname or "127.0.0.1", "-p", str(where.port or 6379)]
+    if where.scheme == "unix":
+        server = ["-s", where.path]
     command = [PROGRAM, *server, "-n", str(count), "-c", str(clients), "--csv", "GET", key]
     done = subprocess.run(command, capture_output=True, check=False, text=True)
     rows = list(csv.DictReader(io.StringIO(done.stdout)))

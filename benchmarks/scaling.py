@@ -82,12 +82,16 @@ def measure(sizes: Sizes, catalogues: Sequence[int], known: Vectors, say: Say) -
             for worker, its in zip(shops, runs, strict=True):
                 its.append(worker.call("round", number))
         memory = [rss_mib(worker.pid) for worker in shops]
-    every = zip(catalogues, runs, memory, strict=True)
-    rows = [_row(items, its[1:], mib) for items, its, mib in every]
+        empty = [worker.call("empty_mib") for worker in shops]
+    every = zip(catalogues, runs, memory, empty, strict=True)
+    rows = [
+        _row(items, its[1:]) | {"rss_mib": round(mib, 1), "rss_empty_mib": round(before, 1)}
+        for items, its, mib, before in every
+    ]
     return {"how": HOW, "sizes": replace(shop, rounds=sizes.rounds).as_dict(), "catalogues": rows}
 
 
-def _row(items: int, runs: Sequence[Replayed], mib: float) -> dict[str, Any]:
+def _row(items: int, runs: Sequence[Replayed]) -> dict[str, Any]:
     cpu = [run.cpu_us_per_event for run in runs]
     names = dict.fromkeys(name for run in runs for name in run.steps)
     steps = {n: statistics.median(run.steps.get(n, 0.0) for run in runs) for n in names}
@@ -96,7 +100,6 @@ def _row(items: int, runs: Sequence[Replayed], mib: float) -> dict[str, Any]:
         "cpu_us_per_event": round(statistics.median(cpu), 1),
         "cpu_us_per_event_rounds": [round(one, 1) for one in cpu],
         "events_per_s": round(statistics.median(run.events / run.wall_s for run in runs), 1),
-        "rss_mib": round(mib, 1),
         "steps_cpu_us_per_event": {name: round(us, 1) for name, us in steps.items()},
     }
 

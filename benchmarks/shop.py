@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Self
 
 from benchmarks.filler import crowd
 from benchmarks.place import Vectors, embedded, shelve, unshelve
+from benchmarks.procfs import rss_mib
 from benchmarks.workload import Workload
 from consumers.replay import Replay, Replayed
 from features.text import load_encoder
@@ -61,6 +63,7 @@ class Shop:
 
     def __init__(self, logs: Logs, known: Vectors, filler: int = 0) -> None:
         self._logs, self._stack = logs, ExitStack()
+        self._empty_mib = rss_mib(os.getpid())
         try:
             settings, self._store = self._stack.enter_context(embedded())
             unshelve(self._store, known)
@@ -75,6 +78,10 @@ class Shop:
     def round(self, number: int) -> Replayed:
         """Replay one round."""
         return self._replay.run(self._logs.rounds[number])
+
+    def empty_mib(self) -> float:
+        """Return the memory that the process had before there was an engine: libraries, torch."""
+        return self._empty_mib
 
     def vectors(self) -> Vectors:
         """Return the vectors of all texts that were encoded so far."""

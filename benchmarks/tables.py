@@ -151,12 +151,13 @@ def _fresh_row(table: Table, label: str, its: Figures) -> None:
 def _scaling(found: Figures, out: Console) -> None:
     _head(out, "scaling: processor time as the catalogue grows", found["how"])
     first = found["catalogues"][0]["cpu_us_per_event"]
-    table = _table("items", "CPU us/event", "x", "events/s", "MiB")
+    table = _table("items", "CPU us/event", "x", "events/s", "MiB", "empty")
     for row in found["catalogues"]:
         cpu = _spread(row["cpu_us_per_event"], row["cpu_us_per_event_rounds"])
         grown = f"{row['cpu_us_per_event'] / first:.2f}"
         size = f"{row['items']:,}"
-        table.add_row(size, cpu, grown, f"{row['events_per_s']:,.0f}", f"{row['rss_mib']:,.0f}")
+        rest = (row["events_per_s"], row["rss_mib"], row["rss_empty_mib"])
+        table.add_row(size, cpu, grown, *(f"{cell:,.0f}" for cell in rest))
     out.print(table)
 
 
@@ -233,15 +234,17 @@ def show_headline(found: Figures, out: Console) -> None:
     _head(out, "headlines" + (" (--quick: they mean nothing)" if found["quick"] else ""), sizes)
     table = _table("", "")
     for name, value in headline(found["parts"]).items():
-        table.add_row(name, _shown(value))
+        several = value if isinstance(value, dict) else {"": value}
+        for of, one in several.items():
+            table.add_row(f"{name} {of}".rstrip(), _shown(one))
     out.print(table)
 
 
-def _shown(value: object) -> str:
-    """Return a figure, or several by name, in a few words."""
+def _shown(value: Any) -> str:
+    """Return a figure, or several with their names, in a few words."""
     if isinstance(value, dict):
-        return "\n".join(f"{name}: {_shown(one)}" for name, one in value.items())
-    return f"{value:,.3g}" if isinstance(value, float) and value < KIB else f"{value:,.0f}"
+        return ", ".join(f"{name} {_shown(one)}" for name, one in value.items())
+    return f"{value:,.3g}" if abs(value) < 100 else f"{value:,.0f}"
 
 
 def _quality(found: Figures, out: Console) -> None:

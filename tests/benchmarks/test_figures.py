@@ -10,13 +10,19 @@ import pytest
 from benchmarks import memory
 from benchmarks.contender import Run
 from benchmarks.freshness import Rate, figures
-from benchmarks.throughput import summary
+from benchmarks.throughput import learned, summary
 from benchmarks.watch import Seen
 from benchmarks.workload import Sizes, cut
+from features.card import AsOf
+from features.session import encode_session, new_session
+from models.answer import Answer, Listed, encode_answer
+from models.lessons import EARLY
 from stream.errors import RilletError
 from stream.events import Item
+from stream.settings import Settings
 from stream.store import Store
 from stream.writes import Plain
+from tests.builders import NOON, interaction
 
 
 def runs(*cpu_us: float, lists: int = 50) -> list[Run]:
@@ -64,6 +70,29 @@ def test_memory_is_told_by_kind_by_user_and_by_item(store: Store) -> None:
     assert found["bytes"] == sum(kind["bytes"] for kind in found["kinds"].values())
 
 
+def test_a_typical_user_has_twenty_events_and_a_full_list(store: Store) -> None:
+    keys, items = store.keys, [Listed(f"i{n}", 0.1, []) for n in range(50)]
+    writes = []
+    for user, count, listed in (("u", 20, 50), ("short", 20, 49), ("new", 3, 50), ("old", 99, 50)):
+        session = new_session(user)
+        session.events = count
+        writes.append(Plain(keys.session(user), encode_session(session), 60_000))
+        answer = Answer(AsOf(0, 0, 0), user, items[:listed], "m", [], 1)
+        writes.append(Plain(keys.recs(user), encode_answer(answer), 60_000))
+    assert memory.typical(store) == {"users": 0}
+    store.write_plain(writes)
+    found = memory.typical(store)
+    assert (found["users"], found["events"]) == (1, 20)
+    assert found["bytes"] == found["session"] + found["recs"]
+
+
+def test_how_much_is_learned_says_whether_the_early_phase_is_over() -> None:
+    taken = [interaction("i", NOON + n, "u") for n in range(EARLY)]
+    assert learned(taken[: EARLY // 2]) == 1.0
+    assert learned(taken * 2) == 0.5
+    assert learned(taken * 100) == Settings().blend.sample
+
+
 def test_a_log_is_cut_into_items_warm_up_and_rounds() -> None:
     sizes = Sizes(users=60, items=400, days=3.0, warm=100, rounds=3, events=50)
     workload = cut(sizes)
@@ -76,9 +105,10 @@ def test_a_log_is_cut_into_items_warm_up_and_rounds() -> None:
         cut(Sizes(users=5, items=400, days=1.0))
 
 
-@pytest.mark.parametrize(
-    "name", ["compare", "freshness", "headline", "processes", "quality", "watch", "workload"]
-)
+EXAMPLES = ("compare", "freshness", "headline", "processes", "quality", "refs", "watch", "workload")
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_examples_in_docstrings(name: str) -> None:
     found = doctest.testmod(importlib.import_module(f"benchmarks.{name}"))
     assert found.attempted and not found.failed
