@@ -55,9 +55,14 @@ class Described:
         return self.phi[:, : self.numbers]
 
     @property
+    def p(self) -> F64:
+        """(n, C) components, 0 where there is no vector."""
+        return self.phi[:, 2 * self.numbers :]
+
+    @property
     def linear(self) -> F64:
         """(n, Q + C) ``[z, p]``."""
-        return np.concatenate([self.z, self.phi[:, 2 * self.numbers :]], axis=1)
+        return np.concatenate([self.z, self.p], axis=1)
 
     def take(self, places: NDArray[np.integer]) -> Described:
         """Return the items at these places, (m,), in this order and as often as asked for."""
