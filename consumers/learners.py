@@ -153,7 +153,7 @@ class KeptLearners:
         if self._observer is not None:
             self._observer.closed(shown, taken)
         if offset > self._engine.taught.get(partition, -1):
-            self._engine.learn_list(shown, taken)
+            self._engine.close_list(shown, taken)
 
     def _restore(self, learner: Learner, raw: bytes) -> bool:
         """Continue from a checkpoint; one that cannot be read is set aside."""

@@ -13,8 +13,9 @@ from features.contexts import Contexts, Question, build_contexts
 from models.arrays import Arrays, pack, pack_names, reading, under, unpack, unpack_names, within
 from models.finish import best_of_each, diversify, give_slots, log_sums
 from models.head import Head
+from models.laid import means
 from models.lists import PRIOR as LIST_PRIOR
-from models.lists import ListModel, ShownBefore
+from models.lists import Closed, ListModel, ShownBefore
 from models.nearby import LARGE
 from models.open_list import OpenList
 from models.projection import Centred
@@ -113,6 +114,7 @@ class Engine:
         self.sources = build_sources(world, self.near, settings.sources.enabled)
         self.signals = Signals(world, self.sources)
         self.lists = ListModel(world)
+        self._closed: list[Closed] = []
         self.list_names = (*self.signals.names, "bias", *self.lists.names)
         heads = self.new_heads()
         self.weights = {name: head.matrix() for name, head in heads.items()}
@@ -178,37 +180,40 @@ class Engine:
         scores = x.astype(np.float64) @ self.weights["next"].T
         return scores[np.arange(len(x)), chunk.segment[view.pairs.row]], x
 
-    def score_list(
-        self, x: F32, segment: int, items: I32, before: ShownBefore, now: int
+    def score_lists(
+        self, x: F32, segment: I32, shown: Sequence[tuple[I32, ShownBefore]]
     ) -> tuple[F64, F32]:
-        """Return the log-odds (n,) and the features (n, F) of a shown list.
+        """Return the log-odds (N,) and the features (N, F) of the items of shown lists.
 
-        Features of the user and the session are centred within the list: what
+        Features of the user and the session are centred within each list: what
         raises all of its items alike does not order them.
 
         Parameters
         ----------
         x
-            (n, F) features of its items for the user.
+            (N, F) features of their items for their users, list by list.
         segment
-            The user's segment.
-        items
-            (n,) item rows, in shown order.
-        before
-            What the user was shown before.
-        now
-            Epoch milliseconds.
+            (L,) their users' segments.
+        shown
+            L lists: the rows of each one's items in shown order, and what its user was
+            shown before.
         """
-        x = x - x.mean(axis=0)
-        constant = np.ones((len(items), 1), dtype=np.float32)
-        both = np.concatenate([x, constant, self.lists.features(before, items, now)], axis=1)
-        weights = self.weights["shown"][segment]
-        return both.astype(np.float64) @ weights, both
+        counts = np.array([len(rows) for rows, _ in shown])
+        x = x - np.repeat(means(x, counts), counts, axis=0)
+        constant = np.ones((len(x), 1), dtype=np.float32)
+        both = np.concatenate([x, constant, self.lists.features(shown)], axis=1)
+        odds = both.astype(np.float64) @ self.weights["shown"].T
+        return odds[np.arange(len(x)), np.repeat(segment, counts)], both
 
-    def learn_list(self, shown: OpenList, taken: Sequence[bool]) -> None:
-        """Let the model of shown lists learn from one that has closed."""
+    def close_list(self, shown: OpenList, taken: Sequence[bool]) -> None:
+        """Note a shown list that has closed, for :meth:`learn_lists`."""
         x = shown.x[:, -len(self.lists.names) :]
-        self.lists.learn(shown.rows, x, np.array(taken, dtype=bool), shown.before)
+        self._closed.append(Closed(shown.rows, x, np.array(taken, dtype=bool), shown.before))
+
+    def learn_lists(self) -> None:
+        """Let the model of shown lists learn from those that have closed since, in their order."""
+        closed, self._closed = self._closed, []
+        self.lists.learn(closed)
 
     def finish(self, chunk: Chunk) -> tuple[Lists, View]:
         """Return the finished list of every question of a chunk, and what the sources say of it.
@@ -261,6 +266,7 @@ class Engine:
 
     def state(self) -> bytes:
         """Return all that was learned beside the heads; items by name, for any process."""
+        self.learn_lists()
         parts = [under(source.name, source.state()) for source in self.sources]
         arrays: dict[str, Any] = {name: array for part in parts for name, array in part.items()}
         counts = np.array([self.learned, self.repeats, self.positives], dtype=np.float64)

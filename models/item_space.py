@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from features.catalogue import Catalogue
 from features.columns import Column
 from models.arrays import Arrays, pack_names, unpack_names
+from models.described import Described
 
-__all__ = ["Carry", "Described", "ItemSpace", "Maps", "first"]
+__all__ = ["Carry", "ItemSpace", "Maps"]
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -90,73 +91,11 @@ class Carry:
     Attributes
     ----------
     phi, linear
-        ``A`` for weights of :attr:`Described.phi` and of :attr:`Described.linear`.
+        ``A`` for weights of :attr:`models.described.Described.phi` and of ``Described.linear``.
     """
 
     phi: F64
     linear: F64
-
-
-@dataclass(frozen=True, slots=True)
-class Described:
-    """n items as numbers; T tokens in all.
-
-    Attributes
-    ----------
-    rows
-        (n,) catalogue rows.
-    z, has
-        (n, Q) standardised numbers, 0 where there is none, and whether there is one.
-    p
-        (n, C) components, 0 where there is no vector.
-    vectors
-        (n, dim) content vectors.
-    at, token, value
-        (T,) item, number of its (field, word), and number of its word alone.
-    weight
-        (T,) weight of the word in its item: idf, of length 1 over the item.
-    root
-        (n,) square root of the number of the item's tokens, at least 1.
-    """
-
-    rows: I32
-    z: F64
-    has: NDArray[np.bool_]
-    p: F64
-    vectors: F32
-    at: I64
-    token: I32
-    value: I64
-    weight: F32
-    root: F64
-
-    @property
-    def linear(self) -> F64:
-        """(n, Q + C) ``[z, p]``."""
-        return np.concatenate([self.z, self.p], axis=1)
-
-    @property
-    def phi(self) -> F64:
-        """(n, 2 Q + C) ``[z, z^2 - 1, p]``; a missing number is 0 in both."""
-        square = np.where(self.has, self.z * self.z - 1, 0)
-        return np.concatenate([self.z, square, self.p], axis=1)
-
-
-def first(items: Described, n: int) -> Described:
-    """Return the first ``n`` items alone."""
-    end = int(np.searchsorted(items.at, n))
-    return Described(
-        rows=items.rows[:n],
-        z=items.z[:n],
-        has=items.has[:n],
-        p=items.p[:n],
-        vectors=items.vectors[:n],
-        at=items.at[:end],
-        token=items.token[:end],
-        value=items.value[:end],
-        weight=items.weight[:end],
-        root=items.root[:n],
-    )
 
 
 class ItemSpace:
@@ -191,6 +130,7 @@ class ItemSpace:
         self._word_of = Column(np.int64, fill=0)
         self._idf = Column(np.float32, fill=0)
         self._rarest = np.float32(np.log(2.0))
+        self._looked_at = -1
 
     def refresh(self) -> Carry | None:
         """Set the scales anew where the catalogue has outgrown them; None where they stay.
@@ -200,6 +140,9 @@ class ItemSpace:
         that begins with an encoder that has encoded little gets them by and by.
         """
         catalogue, maps = self._catalogue, self.maps
+        if self._looked_at == catalogue.version:  # nothing has changed since
+            return None
+        self._looked_at = catalogue.version
         known = int(np.count_nonzero(catalogue.known))
         grown = known >= GROWTH * maps.known
         if known < 2 or not (grown or catalogue.encoder != maps.encoder or self._better_described):
@@ -252,6 +195,7 @@ class ItemSpace:
             encoder="" if encoder is None else unpack_names(encoder)[0],
             described=int(arrays.get("described", 0)),
         )
+        self._looked_at = -1
         self._count_words()
 
     def _sample(self) -> I32:
@@ -263,19 +207,16 @@ class ItemSpace:
         """Return items as numbers."""
         catalogue, maps = self._catalogue, self.maps
         z, has = _standardised(catalogue, maps, rows)
-        vectors = catalogue.vectors[rows]
         found = catalogue.has_vector[rows]
-        p = (vectors @ maps.basis - maps.centre) * found[:, None]
+        p = (catalogue.vectors[rows] @ maps.basis - maps.centre) * found[:, None]
         at, token = self._tokens(rows)
         weight = self._idf.rows[self._word_of.rows[token]]
         length = np.sqrt(np.bincount(at, weight * weight, minlength=len(rows)))
         count = np.bincount(at, minlength=len(rows))
         return Described(
             rows=rows,
-            z=z,
-            has=has,
-            p=p.astype(np.float64),
-            vectors=vectors,
+            phi=np.concatenate([z, np.where(has, z * z - 1, 0), p], axis=1),
+            numbers=z.shape[1],
             at=at,
             token=token,
             value=self._word_of.rows[token],

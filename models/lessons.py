@@ -320,14 +320,18 @@ class Lessons:
         pairs = Pairs(np.repeat(asked, counts), np.concatenate(lists))
         view = chunk.retrieval.see(pairs)
         x_all = self.engine.signals.of(chunk.retrieval, view, chunk.segment)
-        parts = np.split(x_all, np.cumsum(counts)[:-1])
-        for step, rows, group, part in zip(
-            shown, lists, chunk.segment[asked].tolist(), parts, strict=True
-        ):
-            odds, x = self.engine.score_list(part, group, rows, step.before, step.time)
+        segments = chunk.segment[asked]
+        odds, x = self.engine.score_lists(
+            x_all, segments, [(rows, step.before) for rows, step in zip(lists, shown, strict=True)]
+        )
+        ends = np.cumsum(counts).tolist()
+        for step, rows, group, end in zip(shown, lists, segments.tolist(), ends, strict=True):
+            # copies: a list that stays open long is not to keep those of all others
+            mine, said = x[end - len(rows) : end].copy(), odds[end - len(rows) : end].copy()
             segment = np.full(len(rows), group, dtype=np.int32)
             step.opened = OpenList(
-                step.time, step.place[1], step.user, step.items, rows, step.before, x, segment, odds
+                *(step.time, step.place[1], step.user, step.items, rows, step.before),
+                *(mine, segment, said),
             )
 
     def teach(self) -> None:
@@ -344,6 +348,7 @@ class Lessons:
             partition, offset = step.place
             if offset > known[partition]:
                 self._teach(self.learners[partition], step, offset > taught.get(partition, -1))
+        self.engine.learn_lists()
         self.engine.learn(
             [
                 (took.positive, took.repeat)

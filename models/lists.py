@@ -7,6 +7,8 @@ catalogue; nothing is drawn.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -15,12 +17,14 @@ from numpy.typing import NDArray
 from features.columns import Column
 from features.shown import ShownBefore, shown_before
 from models.arrays import Arrays, pack, pack_names, reading, under, unpack, unpack_names, within
-from models.item_space import ItemSpace, first
+from models.differences import Differences, traits
+from models.item_space import ItemSpace
+from models.laid import lay, means
 from models.sources.base import World
-from models.strength import ItemStrength
-from models.tastes import Differences, log_odds, taste_of, traits
+from models.strength import ItemStrength, log_odds
+from models.tastes import tastes_of
 
-__all__ = ["NAMES", "PRIOR", "ListModel", "ShownBefore", "shown_before"]
+__all__ = ["Closed", "NAMES", "PRIOR", "ListModel", "ShownBefore", "shown_before"]
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -80,12 +84,13 @@ class Counts:
         for column in (self.shown, self.taken, self.expected):
             column.grow(size)
 
-    def learn(self, rows: I32, taken: NDArray[np.bool_]) -> None:
-        """Count one list."""
+    def learn(self, rows: I32, taken: NDArray[np.bool_], counts: I64) -> None:
+        """Count L lists, given their N items and (L,) how many of these each list has."""
         self.grow(rows)
         np.add.at(self.shown.rows, rows, 1)
         np.add.at(self.taken.rows, rows, taken)
-        np.add.at(self.expected.rows, rows, taken.mean())
+        share = means(taken[:, None].astype(np.float64), counts)[:, 0]
+        np.add.at(self.expected.rows, rows, np.repeat(share, counts))
         self.total = self.total + [taken.sum(), len(taken)]
 
     def features(self, rows: I32) -> list[F64]:
@@ -116,6 +121,28 @@ class Counts:
         self.total = arrays["total"]
 
 
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A shown list that has closed.
+
+    Attributes
+    ----------
+    rows
+        (n,) rows of the items, in shown order.
+    x
+        (n, F) its features as they were when it was shown.
+    taken
+        (n,) what was taken.
+    before
+        What the user was shown before it.
+    """
+
+    rows: I32
+    x: F32
+    taken: NDArray[np.bool_]
+    before: ShownBefore
+
+
 class ListModel:
     """Features of shown lists.
 
@@ -139,73 +166,67 @@ class ListModel:
         self._differences = Differences()
         self._counts = Counts()
 
-    def features(self, before: ShownBefore, rows: I32, now: int) -> F32:
-        """Return the features of a list, centred within it.
+    def features(self, shown: Sequence[tuple[I32, ShownBefore]]) -> F32:
+        """Return the features of lists, centred within each.
 
         Parameters
         ----------
-        before
-            What the user was shown before.
-        rows
-            (n,) rows of the items, in shown order.
-        now
-            Epoch milliseconds when the list was shown.
+        shown
+            L lists, at least one: the rows of each one's items in shown order, at least one,
+            and what its user was shown before.
 
         Returns
         -------
         x
-            (n, F); a list of one item is all 0.
+            (N, F) of all items, list by list; those of a list of one item are all 0.
         """
-        n = len(rows)
-        items = self._space.describe(np.concatenate([rows, before.rows]).astype(np.int32))
+        laid = lay(shown)
+        items = self._space.describe(laid.rows)
         f = self._strength.of(items)
-        place = np.arange(n, dtype=np.int32)
-        along = self._differences.of(items, f, np.concatenate([place, before.positions]))
-        taste = taste_of(n, items, f, before, along)
-        same = rows[:, None] == before.rows[None, :]
+        along = self._differences.of(
+            traits(items.linear[laid.places], f[laid.places], laid.positions)
+        )
+        tastes = tastes_of(laid, items, f, self._catalogue.vectors, along)
+        place, here = laid.positions[laid.now], laid.places[laid.now]
         columns = [
-            *self._counts.features(rows),
-            f[:n],
+            *self._counts.features(laid.rows[here]),
+            f[here],
             np.log1p(place),
             1 / (1 + place),
-            place == n - 1,
-            same @ before.taken.astype(np.float64),
-            same @ (~before.taken).astype(np.float64),
-            taste,
+            place == np.repeat(laid.counts, laid.counts) - 1,
+            tastes.retaken,
+            tastes.reignored,
+            tastes.taste,
         ]
-        x = np.stack(columns, axis=1) / DIVIDE
-        centred: F32 = (x - x.mean(axis=0)).astype(np.float32)
-        return centred
+        features = np.stack(columns, axis=1) / DIVIDE
+        features -= np.repeat(means(features, laid.counts), laid.counts, axis=0)
+        x: F32 = features.astype(np.float32)
+        return x
 
-    def learn(self, rows: I32, x: F32, taken: NDArray[np.bool_], before: ShownBefore) -> None:
-        """Learn from a list that has closed, whether or not anything was taken.
+    def learn(self, closed: Sequence[Closed]) -> None:
+        """Learn from lists that have closed, in this order, whether or not anything was taken.
 
-        Items beyond the first SEEN count as not shown.
-
-        Parameters
-        ----------
-        rows
-            (n,) rows of the items, in shown order.
-        x
-            (n, F) its features as they were when it was shown.
-        taken
-            (n,) what was taken.
-        before
-            What the user was shown before it.
+        Items beyond the first SEEN of a list count as not shown.
         """
-        rows, x, taken = rows[:SEEN], x[:SEEN], taken[:SEEN]
+        if not closed:
+            return
         carry = self._space.refresh()
         if carry is not None:
             self._strength.carry(carry.phi)
             self._differences.carry(carry.linear)
-        items = self._space.describe(np.concatenate([rows, before.rows]).astype(np.int32))
-        positions = np.concatenate([np.arange(len(rows), dtype=np.int32), before.positions])
-        f = self._strength.of(items)
-        x_all = traits(items, f, positions)
-        self._differences.learn(x_all, taken, log_odds(f, positions), before)
-        taste = x[:, -1].astype(np.float64) * DIVIDE[-1]
-        self._strength.learn(first(items, len(rows)), taken, taste)
-        self._counts.learn(rows, taken)
+        laid = lay([(one.rows[:SEEN], one.before) for one in closed])
+        items = self._space.describe(laid.rows).take(laid.places)
+        taken = np.concatenate([one.taken[:SEEN] for one in closed])
+        f = [
+            self._strength.learn(
+                some, one.taken[:SEEN], one.x[:SEEN, -1].astype(np.float64) * DIVIDE[-1]
+            )
+            for some, one in zip(items.split(laid.ends), closed, strict=True)
+        ]
+        strengths = np.concatenate(f)
+        x = traits(items.linear, strengths, laid.positions)
+        self._differences.learn(laid, x, log_odds(strengths, laid.positions), taken)
+        self._counts.learn(laid.rows[laid.places[laid.now]], taken, laid.counts)
 
     def state(self) -> bytes:
         """Return all that was learned; items and words by name, so that any process can read it."""

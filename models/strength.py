@@ -18,6 +18,7 @@ Topics*, 2023, section 8.3), ``b`` and ``v`` with diagonal ones.
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import numpy as np
@@ -25,9 +26,10 @@ from numpy.typing import NDArray
 
 from features.columns import Column
 from models.arrays import Arrays
-from models.item_space import Described
+from models.cholesky import solve_lower
+from models.described import Described
 
-__all__ = ["POSITION", "ItemStrength", "residuals"]
+__all__ = ["ItemStrength", "log_odds", "residuals"]
 
 F64 = NDArray[np.float64]
 I32 = NDArray[np.int32]
@@ -51,7 +53,7 @@ VARIANCE: Final = 0.02
 """Prior variance of each weight of w."""
 
 
-def residuals(eta: F64, taken: NDArray[np.bool_], lists: I32) -> tuple[F64, F64]:
+def residuals(eta: F64, taken: NDArray[np.bool_], lists: NDArray[np.integer]) -> tuple[F64, F64]:
     """Return what n shown items say beyond their lists' own rates.
 
     Each list's intercept ``a`` is fitted by Newton's method to
@@ -90,6 +92,28 @@ def _sigmoid(odds: F64) -> F64:
     return 0.5 + 0.5 * np.tanh(0.5 * odds)
 
 
+def _residuals_of_one(eta: F64, taken: NDArray[np.bool_]) -> tuple[F64, F64]:
+    """Return what :func:`residuals` does, of one list."""
+    n = len(eta)
+    share = (1 - SMOOTHING) * float(np.count_nonzero(taken)) / n + SMOOTHING * CHANCE
+    half = 0.5 * eta
+    a = math.log(share / (1 - share)) - float(np.add.reduce(eta)) / n
+    # p = (1 + t) / 2 and p (1 - p) = (1 - t^2) / 4
+    t = np.tanh(half + 0.5 * a)
+    for _ in range(NEWTON):
+        slope = 0.25 * (1 - float(t.dot(t)) / n)
+        step = (share - 0.5 - 0.5 * float(np.add.reduce(t)) / n) / max(slope, 1e-3)
+        a += min(max(step, -2.0), 2.0)
+        t = np.tanh(half + 0.5 * a)
+    return taken - (0.5 + 0.5 * t), 0.25 * (1 - t * t)
+
+
+def log_odds(f: F64, positions: NDArray[np.integer]) -> F64:
+    """Return the log-odds of n shown items, but for their lists' intercepts."""
+    odds: F64 = f + POSITION * np.log1p(positions)
+    return odds
+
+
 class ItemStrength:
     """The strength of every item.
 
@@ -126,34 +150,44 @@ class ItemStrength:
     def of(self, items: Described) -> F64:
         """Return ``f`` of n items: (n,)."""
         self._grow(items)
-        said = np.bincount(items.at, self.tokens.rows[items.token], minlength=len(items.rows))
+        return self._of(items)
+
+    def _of(self, items: Described) -> F64:
+        said = np.bincount(items.at, self.tokens.rows[items.token], minlength=len(items))
         f: F64 = self.own.rows[items.rows] + said / items.root
         return f + items.phi @ self.weights
 
-    def learn(self, items: Described, taken: NDArray[np.bool_], taste: F64) -> None:
+    def learn(self, items: Described, taken: NDArray[np.bool_], taste: F64) -> F64:
         """Learn from one shown list, in shown order, and what was taken of it.
 
         Parameters
         ----------
         items
-            The n items.
+            The n items of the list, and any others.
         taken
             (n,) what was taken.
         taste
             (n,) what the user's own taste said of them when they were shown;
             what it explains is not the items' doing.
+
+        Returns
+        -------
+        f
+            Strengths of all ``items`` as they were before.
         """
-        n = len(items.rows)
-        offset = taste + POSITION * np.log1p(np.arange(n))
-        r, w = residuals(self.of(items) + offset, taken, np.zeros(n, np.int32))
-        self._learn_weights(items.phi, r, w)
-        rows = items.rows
+        n = len(taken)
+        f = self.of(items)
+        r, w = _residuals_of_one(log_odds(f[:n] + taste, np.arange(n)), taken)
+        self._learn_weights(items.phi[:n], r, w)
+        rows, root = items.rows[:n], items.root[:n]
         np.add.at(self.own_information.rows, rows, w)
         np.add.at(self.own.rows, rows, r / self.own_information.rows[rows])
-        share, root = items.at, items.root
-        np.add.at(self.token_information.rows, items.token, (w / root**2)[share])
-        step = (r / root)[share] / self.token_information.rows[items.token]
-        np.add.at(self.tokens.rows, items.token, step)
+        end = int(np.searchsorted(items.at, n))
+        share, token = items.at[:end], items.token[:end]
+        np.add.at(self.token_information.rows, token, (w / root**2)[share])
+        step = (r / root)[share] / self.token_information.rows[token]
+        np.add.at(self.tokens.rows, token, step)
+        return f
 
     def _learn_weights(self, phi: F64, r: F64, w: F64) -> None:
         """Update ``w`` by one block step of the extended Kalman filter.
@@ -162,12 +196,12 @@ class ItemStrength:
         uncertainty of the list's intercept out of the step.
         """
         centred = phi - (w @ phi) / w.sum()
-        reach = self.covariance @ centred.T
-        innovation = centred @ reach
+        reach = centred @ self.covariance
+        innovation = reach @ centred.T
         innovation[np.diag_indices(len(w))] += 1 / w
-        gain = np.linalg.solve(innovation, reach.T).T
-        self.weights = self.weights + gain @ (r / w)
-        covariance = self.covariance - gain @ reach.T
+        gain = solve_lower(innovation, reach)
+        self.weights = self.weights + (r / w) @ gain
+        covariance = self.covariance - reach.T @ gain
         self.covariance = (covariance + covariance.T) / 2
 
     def state(self, rows: I64, tokens: I64) -> Arrays:

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from features.card import AsOf, ItemCard
 from features.catalogue import Catalogue
 from models.arrays import pack, unpack
+from models.differences import START
 from models.item_stats import ItemStats
-from models.lists import NAMES, PRIOR, SEEN, ListModel, ShownBefore
+from models.lists import NAMES, PRIOR, SEEN, Closed, ListModel, ShownBefore
 from models.sources.base import World
 from stream.errors import ModelError
 
@@ -59,9 +60,9 @@ def run(model: ListModel, lists: int, *, seed: int = 5, size: int = 30) -> F32:
     x = np.zeros((0, len(NAMES)), np.float32)
     for _ in range(lists):
         rows = rng.choice(size, 10, replace=False).astype(np.int32)
-        x = model.features(before, rows, 0)
+        x = model.features([(rows, before)])
         taken = rows % 3 == 0
-        model.learn(rows, x, taken, before)
+        model.learn([Closed(rows, x, taken, before)])
         before = shown(rows, taken)
     return x
 
@@ -75,6 +76,63 @@ def test_features_are_finite_centred_and_named() -> None:
     assert PRIOR.keys() <= set(ListModel.names)
 
 
+def of_many_lengths(chance: np.random.Generator) -> list[tuple[I32, ShownBefore]]:
+    """Return lists of users who were shown nothing, little and much before."""
+    lists = []
+    for n, earlier in ((10, 0), (1, 3), (12, 1), (7, 40), (12, 12), (3, 40), (30, 2)):
+        rows = chance.choice(30, n, replace=False).astype(np.int32)
+        before = chance.integers(0, 30, earlier).astype(np.int32)
+        sizes = np.sort(chance.integers(0, 1 + earlier // 8, earlier))
+        number = np.unique(sizes, return_inverse=True)[1].astype(np.int32)
+        taken, place = chance.random(earlier) < 0.3, np.arange(earlier, dtype=np.int32) % 8
+        lists.append((rows, ShownBefore(before, place, taken, number)))
+    return lists
+
+
+@pytest.mark.parametrize("lists", [0, START])
+def test_many_lists_at_once_are_as_each_alone(lists: int) -> None:
+    model, chance = ListModel(world()), np.random.default_rng(8)
+    run(model, lists)
+    shown = of_many_lengths(chance)
+    alone = [model.features([one]) for one in shown]
+    together = model.features(shown)
+    assert together == pytest.approx(np.concatenate(alone), abs=1e-5)
+    assert np.ptp(together[:, NAMES.index("list.taste")]) > 0
+
+
+def test_lists_that_close_together_teach_as_one_after_the_other() -> None:
+    together, alone, chance = ListModel(world()), ListModel(world()), np.random.default_rng(9)
+    for _ in range(START // 7 + 2):  # the directions are found amid a batch, and again
+        shown = of_many_lengths(chance)
+        x = np.split(together.features(shown), np.cumsum([len(rows) for rows, _ in shown])[:-1])
+        closed = [
+            Closed(rows, some, chance.random(len(rows)) < 0.3, before)
+            for (rows, before), some in zip(shown, x, strict=True)
+        ]
+        together.learn(closed)
+        for one in closed:
+            alone.learn([one])
+    found, wanted = unpack(together.state()), unpack(alone.state())
+    assert found["differences.counts"][0] > START
+    assert found["differences.directions"].any()
+    for arrays in (found, wanted):  # the sign of a direction is nobody's choice
+        directions = arrays["differences.directions"]
+        arrays["differences.directions"] = directions @ directions.T
+    for name, array in wanted.items():
+        if array.dtype.kind == "f":
+            scale = max(1.0, float(np.abs(array).max(initial=0)))
+            assert np.allclose(found[name], array, rtol=0, atol=1e-7 * scale), name
+        else:
+            assert np.array_equal(found[name], array), name
+
+
+def test_no_lists_teach_nothing() -> None:
+    model = ListModel(world())
+    state = model.state()
+    model.learn([])
+    assert model.state() == state
+
+
 def test_the_same_lists_teach_the_same() -> None:
     one, two = ListModel(world()), ListModel(world())
     assert np.array_equal(run(one, 20), run(two, 20))
@@ -85,7 +143,7 @@ def test_asking_changes_nothing() -> None:
     model, rows = ListModel(world()), np.arange(10, dtype=np.int32)
     run(model, 5)
     state = model.state()
-    model.features(shown(rows, rows == 3), rows[::-1].copy(), 0)
+    model.features([(rows[::-1].copy(), shown(rows, rows == 3))])
     assert model.state() == state
 
 
@@ -96,7 +154,7 @@ def test_what_is_taken_grows_strong_also_where_it_is_new() -> None:
     cards, _ = items(30, 36)
     place.catalogue.apply(cards, np.zeros((6, 4), np.float32))
     rows = np.arange(30, 36, dtype=np.int32)
-    strength = model.features(NOBODY, rows, 0)[:, NAMES.index("list.strength")]
+    strength = model.features([(rows, NOBODY)])[:, NAMES.index("list.strength")]
     assert strength[rows % 3 == 0].min() > strength[rows % 3 != 0].max()
 
 
@@ -114,15 +172,15 @@ def test_a_user_has_a_taste_of_his_own() -> None:
     model = ListModel(world())
     rows = np.arange(12, dtype=np.int32)
     before = shown(rows, rows % 3 == 1)
-    x = model.features(before, np.arange(12, 24, dtype=np.int32), 0)
+    x = model.features([(np.arange(12, 24, dtype=np.int32), before)])
     taste = x[:, NAMES.index("list.taste")]
     assert taste[rows % 3 == 1].min() > taste[rows % 3 != 1].max()
-    assert not model.features(NOBODY, rows, 0)[:, NAMES.index("list.taste")].any()
+    assert not model.features([(rows, NOBODY)])[:, NAMES.index("list.taste")].any()
 
 
 def test_shown_again_is_told_from_taken_again() -> None:
     model, rows = ListModel(world()), np.arange(3, dtype=np.int32)
-    x = model.features(shown(rows, rows == 0), rows, 0)
+    x = model.features([(rows, shown(rows, rows == 0))])
     again, ignored = (x[:, NAMES.index(f"list.{name}")] for name in ("retaken", "reignored"))
     assert again[0] > again[1] == again[2]
     assert ignored[0] < ignored[1] == ignored[2]
@@ -130,26 +188,26 @@ def test_shown_again_is_told_from_taken_again() -> None:
 
 def test_a_list_of_one_says_nothing() -> None:
     model, rows = ListModel(world()), np.array([4], dtype=np.int32)
-    x = model.features(NOBODY, rows, 0)
+    x = model.features([(rows, NOBODY)])
     assert not x.any()
-    model.learn(rows, x, np.array([False]), NOBODY)
+    model.learn([Closed(rows, x, np.array([False]), NOBODY)])
     assert np.isfinite(run(model, 3)).all()
 
 
 def test_an_item_twice_in_a_list_counts_twice() -> None:
     model, rows = ListModel(world()), np.array([1, 1, 2], dtype=np.int32)
-    x = model.features(NOBODY, rows, 0)
-    model.learn(rows, x, np.array([True, True, False]), NOBODY)
-    x = model.features(NOBODY, rows, 0)
+    x = model.features([(rows, NOBODY)])
+    model.learn([Closed(rows, x, np.array([True, True, False]), NOBODY)])
+    x = model.features([(rows, NOBODY)])
     counted = x[:, NAMES.index("list.shown")]
     assert counted[0] == counted[1] > counted[2]
 
 
 def test_a_list_that_another_process_scored_can_be_the_first_to_teach() -> None:
     model, rows = ListModel(world()), np.arange(10, dtype=np.int32)
-    x = ListModel(world()).features(NOBODY, rows, 0)
-    model.learn(rows, x, rows == 3, NOBODY)
-    assert np.isfinite(model.features(NOBODY, rows, 0)).all()
+    x = ListModel(world()).features([(rows, NOBODY)])
+    model.learn([Closed(rows, x, rows == 3, NOBODY)])
+    assert np.isfinite(model.features([(rows, NOBODY)])).all()
 
 
 def test_only_what_was_seen_of_a_long_list_teaches() -> None:
@@ -157,9 +215,9 @@ def test_only_what_was_seen_of_a_long_list_teaches() -> None:
     long, short = ListModel(world(size)), ListModel(world(size))
     rows = np.random.default_rng(2).permutation(size).astype(np.int32)
     taken = rows % 3 == 0
-    x = long.features(NOBODY, rows, 0)
-    long.learn(rows, x, taken, NOBODY)
-    short.learn(rows[:SEEN], x[:SEEN], taken[:SEEN], NOBODY)
+    x = long.features([(rows, NOBODY)])
+    long.learn([Closed(rows, x, taken, NOBODY)])
+    short.learn([Closed(rows[:SEEN], x[:SEEN], taken[:SEEN], NOBODY)])
     assert long.state() == short.state()
 
 
@@ -173,10 +231,10 @@ def test_memory_grows_with_a_lists_length_not_its_square() -> None:
     rows = np.arange(n, dtype=np.int32)
     before = shown(rows[:100], rows[:100] % 3 == 0)
     tracemalloc.start()
-    x = model.features(before, rows, 0)
+    x = model.features([(rows, before)])
     features = tracemalloc.get_traced_memory()[1]
     tracemalloc.reset_peak()
-    model.learn(rows, x, rows % 100 == 0, before)
+    model.learn([Closed(rows, x, rows % 100 == 0, before)])
     learned = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert features < 50_000_000
@@ -201,8 +259,8 @@ def test_a_restored_model_finds_its_items_by_name() -> None:
     other = ListModel(World(catalogue, ItemStats(catalogue, served=4), NoQueries(), 30.0))
     other.restore(model.state())
     rows = np.arange(10, dtype=np.int32)
-    there = model.features(NOBODY, rows, 0)
-    assert other.features(NOBODY, 29 - rows, 0) == pytest.approx(there, abs=1e-5)
+    there = model.features([(rows, NOBODY)])
+    assert other.features([(29 - rows, NOBODY)]) == pytest.approx(there, abs=1e-5)
 
 
 @pytest.mark.parametrize("named", [True, False])

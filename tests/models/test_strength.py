@@ -63,6 +63,33 @@ def test_extreme_lists_stay_finite(all_taken: bool) -> None:
     assert np.isfinite(w).all()
 
 
+def test_one_list_is_fitted_as_among_others() -> None:
+    catalogue, rng = filled(12), np.random.default_rng(4)
+    items = ItemSpace(catalogue).describe(rows(*range(12)))
+    for y in (0, 1, 5, 12):
+        strength, taste, taken = ItemStrength(), 3 * rng.normal(size=12), np.arange(12) < y
+        odds = taste + strength.of(items) - 0.15 * np.log1p(np.arange(12))
+        r, w = residuals(np.concatenate([[0.5], odds]), np.append(True, taken), rows(0, *[1] * 12))
+        strength.learn(items, taken, taste)
+        assert strength.own_information.rows[:12] == pytest.approx(ITEM_PRIOR + w[1:], abs=1e-12)
+        assert strength.own.rows[:12] == pytest.approx(r[1:] / (ITEM_PRIOR + w[1:]), abs=1e-12)
+
+
+def test_items_beyond_the_list_are_asked_about_and_teach_nothing() -> None:
+    catalogue, taken = filled(12), np.array([True, False, False])
+    space, plain, more = ItemSpace(catalogue), ItemStrength(), ItemStrength()
+    for strength in (plain, more):
+        strength.learn(space.describe(rows(6, 7)), np.array([True, False]), np.zeros(2))
+    items = space.describe(rows(0, 1, 2, 7, 6))
+    wanted = more.of(items)
+    assert more.learn(items, taken, np.zeros(3)) == pytest.approx(wanted)
+    assert plain.learn(space.describe(rows(0, 1, 2)), taken, np.zeros(3)) == pytest.approx(
+        wanted[:3]
+    )
+    assert wanted[3] < wanted[4]
+    assert more.of(items) == pytest.approx(plain.of(items))
+
+
 def test_an_item_without_a_card_learns_its_own_number_alone() -> None:
     catalogue = Catalogue(dim=2)
     pair = rows(catalogue.ensure("a"), catalogue.ensure("b"))

@@ -4,13 +4,22 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from features.card import AsOf, ItemCard
 from features.catalogue import Catalogue
 from features.shown import ShownBefore
+from models.cholesky import solve_lower
+from models.differences import RANK, START, Differences
 from models.item_space import ItemSpace
+from models.kernel import NUMBERS, SAME, TEXT, TOKENS, Kernel
+from models.laid import lay
 from models.strength import residuals
-from models.tastes import NUMBERS, RANK, SAME, START, TEXT, TOKENS, Differences, kernel, taste_of
+from models.tastes import tastes_of
+
+F64 = NDArray[np.float64]
 
 
 def before(rows: list[int], taken: list[int], lists: list[int]) -> ShownBefore:
@@ -24,7 +33,7 @@ def before(rows: list[int], taken: list[int], lists: list[int]) -> ShownBefore:
 
 
 @pytest.fixture
-def space() -> ItemSpace:
+def catalogue() -> Catalogue:
     """Return items 0-2 of kind red, 3-5 of kind blue, without numbers."""
     catalogue = Catalogue(dim=2)
     kinds = ["red"] * 3 + ["blue"] * 3
@@ -33,22 +42,83 @@ def space() -> ItemSpace:
     ]
     vectors = np.array([[1, 0]] * 3 + [[0, 1]] * 3, np.float32)
     catalogue.apply(cards, vectors)
-    return ItemSpace(catalogue)
+    return catalogue
 
 
-def test_the_kernel_adds_what_items_share(space: ItemSpace) -> None:
-    items = space.describe(np.array([0, 1, 3, 0], dtype=np.int32))
-    k = kernel(items, 1)
+def taste_of(
+    catalogue: Catalogue,
+    now: list[int],
+    shown: ShownBefore,
+    strengths: dict[int, float] | None = None,
+    along: F64 | None = None,
+) -> F64:
+    """Return one user's taste for the items shown now, given the strengths of some rows."""
+    laid = lay([(np.array(now, dtype=np.int32), shown)])
+    items = ItemSpace(catalogue).describe(laid.rows)
+    f = np.array([(strengths or {}).get(row, 0.0) for row in laid.rows.tolist()])
+    return tastes_of(laid, items, f, catalogue.vectors, along).taste
+
+
+def test_the_kernel_adds_what_items_share(catalogue: Catalogue) -> None:
+    rows = np.array([0, 1, 3], dtype=np.int32)
+    items = ItemSpace(catalogue).describe(rows)
+    kernel = Kernel(np.array([[0, 1, 2, 0]]), 1, items, catalogue.vectors, None)
+    k, inner = kernel.across()[0], kernel.within()[0]
     alike = TEXT + TOKENS + NUMBERS
     assert k[0] == pytest.approx([alike, NUMBERS, alike + SAME])
-    assert k[1:] == pytest.approx(k[1:].T)
-    assert k[1, 0] == pytest.approx(alike + SAME)
+    lower = [[alike + SAME, 0, 0], [NUMBERS, alike + SAME, 0], [alike, NUMBERS, alike + SAME]]
+    assert np.tril(inner) == pytest.approx(np.array(lower))
+    assert kernel.same()[0].tolist() == [[False, False, True]]
 
 
-def test_one_item_shown_before(space: ItemSpace) -> None:
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 50))
+def test_the_kernel_is_the_sum_of_its_parts(seed: int, many: int) -> None:
+    """Computed pair by pair, with words in several fields, alone and in common."""
+    chance, n = np.random.default_rng(seed), 25
+    catalogue = Catalogue(dim=3)
+    words = [[f"w{w}" for w in chance.choice(30, chance.integers(0, 5))] for _ in range(n)]
+    cards = [
+        ItemCard(AsOf(0, k, 0), f"i{k}", lists={"a": own[:2], "b": own[2:]}, numbers={"n": k % 5})
+        for k, own in enumerate(words)
+    ]
+    catalogue.apply(cards, chance.normal(size=(n, 3)).astype(np.float32))
+    space = ItemSpace(catalogue)
+    space.refresh()
+    items = space.describe(np.arange(n, dtype=np.int32))
+    places, first = chance.integers(0, n, (3, 4 + many)), 4
+    along = chance.normal(size=(3, 4 + many, RANK))
+    kernel = Kernel(places, first, items, catalogue.vectors, along)
+    across, within = kernel.across(), kernel.within()
+    weight = np.zeros((n, items.value.max() + 1))
+    weight[items.at, items.value] = items.weight  # a word of two fields counts once
+    for g, set_ in enumerate(places):
+        cosine = catalogue.vectors[set_] @ catalogue.vectors[set_].T
+        apart = ((items.z[set_][:, None] - items.z[set_][None]) ** 2).sum(axis=2)
+        tokens = weight[set_] @ weight[set_].T
+        np.fill_diagonal(tokens, 1)
+        k = 0.45 * np.maximum(cosine - 0.15, 0) / 0.85 + 1.35 * tokens
+        k += 0.22 * np.exp(-apart / 4.5) + 0.75 * (set_[:, None] == set_[None])
+        k += 0.7 * along[g] @ along[g].T
+        assert across[g] == pytest.approx(k[:first, first:], abs=1e-5)
+        assert np.tril(within[g]) == pytest.approx(np.tril(k[first:, first:]), abs=1e-5)
+
+
+@pytest.mark.parametrize("definite", [True, False])
+def test_symmetric_systems_are_solved_by_their_lower_half(definite: bool) -> None:
+    chance = np.random.default_rng(3)
+    k = chance.normal(size=(9, 9))
+    k = k @ k.T + np.eye(9) if definite else k + k.T
+    assert (np.linalg.eigvalsh(k).min() > 0) == definite
+    half, y = np.tril(k) + np.triu(np.full((9, 9), 7.0), 1), chance.normal(size=(9, 2))
+    for some in (y, y[:, 0]):
+        assert k @ solve_lower(half, some) == pytest.approx(some)
+    assert half[0, 1] == 7.0
+
+
+def test_one_item_shown_before(catalogue: Catalogue) -> None:
     shown = before([0], [1], [0])
-    items = space.describe(np.array([1, 3, 0], dtype=np.int32))
-    taste = taste_of(2, items, np.zeros(3), shown, None)
+    taste = taste_of(catalogue, [1, 3], shown)
     # a list of one item, taken: p = .98
     r, w = 0.02, 0.03
     inner = TEXT + TOKENS + NUMBERS + SAME + 1 / w
@@ -56,32 +126,28 @@ def test_one_item_shown_before(space: ItemSpace) -> None:
     assert taste == pytest.approx(expected, rel=1e-4)
 
 
-def test_who_takes_one_kind_gets_a_taste_for_it(space: ItemSpace) -> None:
+def test_who_takes_one_kind_gets_a_taste_for_it(catalogue: Catalogue) -> None:
     shown = before([0, 3, 4, 1], [1, 0, 0, 1], [0, 0, 1, 1])
-    items = space.describe(np.array([2, 5, *shown.rows], dtype=np.int32))
-    taste = taste_of(2, items, np.zeros(6), shown, None)
+    taste = taste_of(catalogue, [2, 5], shown)
     assert taste[0] > 0 > taste[1]
 
 
-def test_what_everybody_takes_says_less_of_a_taste(space: ItemSpace) -> None:
+def test_what_everybody_takes_says_less_of_a_taste(catalogue: Catalogue) -> None:
     shown = before([0, 3], [1, 0], [0, 0])
-    items = space.describe(np.array([1, 0, 3], dtype=np.int32))
-    surprising = taste_of(1, items, np.array([0.0, 0.0, 0.0]), shown, None)
-    expected = taste_of(1, items, np.array([0.0, 3.0, -3.0]), shown, None)
+    surprising = taste_of(catalogue, [1], shown)
+    expected = taste_of(catalogue, [1], shown, {0: 3.0, 3: -3.0})
     assert 0 < expected[0] < surprising[0]
 
 
-def test_who_was_shown_nothing_has_no_taste(space: ItemSpace) -> None:
-    items = space.describe(np.array([1, 2], dtype=np.int32))
-    assert not taste_of(2, items, np.zeros(2), before([], [], []), None).any()
+def test_who_was_shown_nothing_has_no_taste(catalogue: Catalogue) -> None:
+    assert not taste_of(catalogue, [1, 2], before([], [], [])).any()
 
 
-def test_learned_directions_add_to_the_taste(space: ItemSpace) -> None:
+def test_learned_directions_add_to_the_taste(catalogue: Catalogue) -> None:
     shown = before([0, 3], [1, 0], [0, 0])
-    items = space.describe(np.array([5, 0, 3], dtype=np.int32))
-    plain = taste_of(1, items, np.zeros(3), shown, None)
+    plain = taste_of(catalogue, [5], shown)
     along = np.array([[2.0], [2.0], [-2.0]])
-    assert taste_of(1, items, np.zeros(3), shown, along)[0] > plain[0] + 0.1
+    assert taste_of(catalogue, [5], shown, along=along)[0] > plain[0] + 0.1
 
 
 def test_directions_find_what_users_differ_in() -> None:
@@ -93,7 +159,8 @@ def test_directions_find_what_users_differ_in() -> None:
         odds = 2 * sign * x[:, 2] - 1
         taken = rng.random(2 * n) < 1 / (1 + np.exp(-odds))
         earlier = before([0] * n, taken[n:].tolist(), [0] * n)
-        differences.learn(x, taken[:n], np.zeros(2 * n), earlier)
+        laid = lay([(np.zeros(n, np.int32), earlier)])
+        differences.learn(laid, x, np.zeros(2 * n), taken[:n])
     assert differences.directions is not None
     assert differences.directions.shape == (8, RANK)
     covariance = differences.directions @ differences.directions.T
@@ -106,9 +173,9 @@ def test_a_change_of_scales_changes_no_covariance() -> None:
     differences, n = Differences(), 6
     for _ in range(START):
         x, taken = rng.normal(size=(2 * n, 6)), rng.random(2 * n) < 0.4
-        differences.learn(
-            x, taken[:n], np.zeros(2 * n), before([0] * n, taken[n:].tolist(), [0] * n)
-        )
+        earlier = before([0] * n, taken[n:].tolist(), [0] * n)
+        laid = lay([(np.zeros(n, np.int32), earlier)])
+        differences.learn(laid, x, np.zeros(2 * n), taken[:n])
     x = rng.normal(size=(5, 6))
     assert differences.directions is not None
     old = x @ differences.directions
