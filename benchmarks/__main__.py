@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from benchmarks import tables
-from benchmarks.bench import PARTS, SERVED, SMALL, Amounts, Bench
+from benchmarks.bench import LONG, PARTS, SERVED, SMALL, Amounts, Bench
 from benchmarks.entry import enter
 from benchmarks.environment import describe
 from benchmarks.headline import headline
@@ -37,7 +37,9 @@ app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptio
 def run(  # noqa: PLR0913 - the options are the interface
     *,
     only: Annotated[str, typer.Option(help=f"Parts, by commas: {', '.join(PARTS)}.")] = "",
-    quick: Annotated[bool, typer.Option("--quick", help="Small sizes: does it all work?")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help=f"Small sizes, no {LONG[0]} or {LONG[1]}: does it work?")
+    ] = False,
     output: Annotated[Path, typer.Option("--output", "-o", help="The JSON file.")] = Path(
         "build/bench.json"
     ),
@@ -55,8 +57,8 @@ def run(  # noqa: PLR0913 - the options are the interface
         str, typer.Option(help="Items, by commas, scaling; 10000,100000,1000000.")
     ] = "",
     loads: Annotated[
-        str, typer.Option(help="Percent of the capacity, by commas, freshness.")
-    ] = "20,50,80",
+        str, typer.Option(help="Percent of the capacity, by commas, freshness; 20,50,80.")
+    ] = "",
     seconds: Annotated[
         float | None, typer.Option(min=1, help="Measured seconds of each load, freshness; 20.")
     ] = None,
@@ -127,7 +129,8 @@ def run(  # noqa: PLR0913 - the options are the interface
         rate=replace(usual.rate, measured_s=seconds or usual.rate.measured_s),
         imported=imported or usual.imported,
     )
-    parts = _parts(only, kafka, redis)
+    usually = [part for part in PARTS if not (quick and part in LONG)]
+    parts = _parts(only or ",".join(usually), kafka, redis)
     bench = Bench(sizes, amounts, quick, Servers(kafka, redis), log, evaluate_from)
     _go(bench, parts, output)
 
@@ -144,7 +147,9 @@ def _numbers(text: str, option: str) -> tuple[int, ...]:
 
 
 def _parts(only: str, kafka: str, redis: str) -> list[str]:
-    parts = [part.strip() for part in only.split(",") if part.strip()] or list(PARTS)
+    parts = [part.strip() for part in only.split(",") if part.strip()]
+    if not parts:
+        raise SettingsError("--only names no part", f"take {', '.join(PARTS)}")
     if unknown := sorted(set(parts) - set(PARTS)):
         raise SettingsError(f"there is no part {', '.join(unknown)}", f"take {', '.join(PARTS)}")
     served = [part for part in SERVED if part in parts]

@@ -28,7 +28,7 @@ from benchmarks.stage import Stage, stage
 from benchmarks.workload import Sizes, Workload, cut
 from stream.errors import RilletError
 
-__all__ = ["PARTS", "SERVED", "Amounts", "Bench"]
+__all__ = ["LONG", "PARTS", "SERVED", "SMALL", "Amounts", "Bench"]
 
 Say = Callable[[str], None]
 
@@ -38,6 +38,9 @@ PARTS: Final = (
 )
 SERVED: Final = ("throughput", "memory", "reads", "freshness", "startup", "processes")
 """Parts that need a real Kafka and a real Redis."""
+
+LONG: Final = ("processes", "quality")
+"""Parts that a quick call leaves out, unless they are named."""
 
 STAGED: Final = frozenset({"throughput", "memory", "reads", "freshness"})
 """Parts that look at one warmed-up engine, one after the other."""
@@ -60,8 +63,8 @@ class Amounts:
         GETs, texts encoded, events imported.
     process_events
         Events that each number of processes works off.
-    starts
-        Catalogues that processes are started over.
+    starts, rounds
+        Catalogues that processes are started over, and how often each.
     """
 
     catalogues: tuple[int, ...] = (10_000, 100_000, 1_000_000)
@@ -72,11 +75,10 @@ class Amounts:
     imported: int = 1_000_000
     process_events: int = 10_000
     starts: tuple[int, ...] = (10_000, 100_000)
+    rounds: int = 3
 
 
-SMALL: Final = Amounts(
-    (600, 6000), (20, 50, 80), Rate(1, 1.0, 4.0), 2000, 100, 20_000, 1000, (600,)
-)
+SMALL: Final = Amounts((600, 6000), (20, 80), Rate(1, 1.0, 3.0), 2000, 100, 20_000, 1000, (600,), 1)
 """Everything works, and no figure means anything."""
 
 
@@ -210,7 +212,8 @@ class Bench:
 
     def _startup(self, say: Say) -> dict[str, Any]:
         items = cut(self.sizes).items
-        return startup.measure(self.servers, items, self.amounts.starts, 3, say)
+        amounts = self.amounts
+        return startup.measure(self.servers, items, amounts.starts, amounts.rounds, say)
 
     def _encoding(self, _: Say) -> dict[str, Any]:
         return encoding.measure(cut(self.sizes).items, self.amounts.texts)
