@@ -166,7 +166,11 @@ OUTSIDE = {
         "stream/kafka_greeting.py",
         "stream/topics.py",
     },
-    "scipy": {"models/category_groups.py", "models/sources/neighbours.py"},
+    "scipy": {
+        "models/category_groups.py",
+        "models/cholesky.py",
+        "models/sources/neighbours.py",
+    },
     "faiss": {"models/near.py"},
     "pickle": set(),
     "cPickle": set(),
