@@ -176,6 +176,19 @@ def test_examples_do_not_depend_on_the_size_of_batches(make: Make, size: int) ->
     assert learner.heads["shown"].examples == shown > 0
 
 
+def test_a_checkpoint_holds_what_lists_taught_that_closed_at_the_logs_end(make: Make) -> None:
+    consumer, restored = make(), make().engine
+    consumer.handle(records(a_day()))
+    learner, shown = consumer.learners.held[0], "counts.total"
+    before = unpack(consumer.engine.lists.state())[shown]
+    sizes = {f"{e.user}:{e.id}": len(e.items) for e in a_day() if isinstance(e, Ranking)}
+    waiting = sum(sizes[name] for name in learner.state(0).open)
+    learner.close_all()
+    restored.restore(consumer.engine.state())
+    assert waiting > 0
+    assert unpack(restored.lists.state())[shown][1] == before[1] + waiting
+
+
 @pytest.mark.parametrize("size", [1, 5, 1000])
 @pytest.mark.parametrize("settings", [0.2], indirect=True)
 def test_few_of_many_are_drawn_alike_however_they_are_read(
