@@ -303,7 +303,7 @@ class Lessons:
         items = np.array([s.item for s in taken], dtype=np.int32)
         pairs = retrieval.candidates(np.unique(rows))
         x = self.engine.signals.of(retrieval, retrieval.see(pairs), chunk.segment)
-        lift = retrieval.see(Pairs(rows, items)).lift.T
+        lift = retrieval.lift(Pairs(rows, items)).T
         bounds = np.searchsorted(pairs.row, [rows, rows + 1]).T
         for place, (step, (first, end)) in enumerate(zip(taken, bounds.tolist(), strict=True)):
             step.segment, step.lift = int(chunk.segment[rows[place]]), lift[place]

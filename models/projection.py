@@ -75,7 +75,6 @@ class Centred:
         items that the axes are taken anew.
         """
         catalogue = self._catalogue
-        changed = catalogue.changed(self._version)
         if self._stale():
             self._index = None
             self._axes = self._fit()
@@ -85,6 +84,7 @@ class Centred:
             self._project(np.arange(len(catalogue)))
         elif self._version != catalogue.version:
             self._grow()
+            changed = catalogue.changed(self._version)
             changed = np.arange(len(catalogue)) if changed is None else changed
             self._project(changed)
             if self._index is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ from models.scores import Blocked, Scores
 from models.sources.base import Source
 
 __all__ = ["Retrieval", "View", "retrieve"]
+
+T = TypeVar("T", bound=np.generic)
 
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
@@ -108,16 +110,26 @@ class Retrieval:
     def see(self, pairs: Pairs) -> View:
         """Return what all sources say of M pairs."""
         slots = Slots(pairs, *self.blocked.shape)
-        score = np.stack([scores.at(slots) for scores in self.scores])
-        rank = self._ranks(slots)
         place = slots.find(pairs.row, pairs.item)
-        if (place != np.arange(len(pairs))).any():  # of a pair that is there twice one was found
-            score, rank = score[:, place], rank[:, place]
+        score = self._scores(slots, place)
+        rank = _each(self._ranks(slots), place)
+        return View(pairs, slots, place, score, rank, score * self._per_mean()[:, pairs.row])
+
+    def lift(self, pairs: Pairs) -> F32:
+        """Return each source's lift of M pairs alone: (S, M), as :class:`View` has it."""
+        slots = Slots(pairs, *self.blocked.shape)
+        score = self._scores(slots, slots.find(pairs.row, pairs.item))
+        return np.asarray(score * self._per_mean()[:, pairs.row])
+
+    def _per_mean(self) -> F32:
+        return np.where(self.mean > 0, 1 / np.maximum(self.mean, TINY), 0)
+
+    def _scores(self, slots: Slots, place: I32) -> F32:
+        pairs = slots.pairs
+        score = _each(np.stack([scores.at(slots) for scores in self.scores]), place)
         if self.blocked.any:
             score[:, self.blocked.of(pairs.row, pairs.item)] = 0
-        per_mean = np.where(self.mean > 0, 1 / np.maximum(self.mean, TINY), 0)
-        lift = score * per_mean[:, pairs.row]
-        return View(pairs, slots, place, score, rank, lift)
+        return score
 
     def _ranks(self, slots: Slots) -> NDArray[np.int16]:
         n_sources, n_rows, k = self.top.shape
@@ -128,6 +140,11 @@ class Retrieval:
         place += np.arange(n_sources, dtype=np.int32)[:, None, None] * np.int32(size)
         ranks[place] = np.arange(k, dtype=np.int16)
         return ranks.reshape(n_sources, size)[:, :-1]
+
+
+def _each(found: NDArray[T], place: I32) -> NDArray[T]:
+    """Return what was found of each pair, (S, M): of one that is there twice one place was."""
+    return found if (place == np.arange(len(place))).all() else found[:, place]
 
 
 def retrieve(sources: Sequence[Source], contexts: Contexts, blocked: Blocked, k: int) -> Retrieval:

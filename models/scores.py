@@ -39,7 +39,7 @@ class Blocked:
     def __init__(self, alive: NDArray[np.bool_], row: I32, item: I32, n_rows: int) -> None:
         self.shape = (n_rows, len(alive))
         self.dead = np.flatnonzero(~alive)
-        self._alive = alive
+        self.alive = alive
         self.row, self.item = row, item
         self.any = bool(len(self.dead) or len(row))
         # of a large table only the pages that are written to take memory
@@ -52,7 +52,7 @@ class Blocked:
 
     def of(self, row: NDArray[np.integer], item: NDArray[np.integer]) -> NDArray[np.bool_]:
         """Tell which of n pairs are blocked: (n,)."""
-        hidden = ~self._alive[item] if len(self.dead) else np.zeros(len(item), dtype=np.bool_)
+        hidden = ~self.alive[item] if len(self.dead) else np.zeros(len(item), dtype=np.bool_)
         if len(self.row):
             hidden |= self._cells[self._flat(row, item)]
         return hidden
@@ -108,11 +108,13 @@ class Row:
     def top(self, blocked: Blocked, k: int) -> I32:
         """Return the k best that each question may see: (B, k)."""
         n_rows, _ = blocked.shape
-        most = int(np.bincount(blocked.row, minlength=1).max()) + len(blocked.dead)
-        best = top_k(self.value[None], min(len(self.value), k + most))[0]
+        # what nobody may see goes first: there may be far more of it than of what one may not
+        value = np.where(blocked.alive[self.item], self.value, 0)
+        most = int(np.bincount(blocked.row, minlength=1).max())
+        best = top_k(value[None], min(len(value), k + most))[0]
         best = self.item[best[best >= 0]]
         top = np.full((n_rows, k), -1, dtype=np.int32)
-        if not blocked.any:
+        if not len(blocked.row):
             top[:, : min(k, len(best))] = best[:k]
             return top
         row = np.repeat(np.arange(n_rows), len(best))

@@ -181,6 +181,7 @@ def test_a_pair_that_is_asked_about_twice_is_answered_twice() -> None:
     found = asked(Table.of(scores.copy()), forms.sparse(scores), forms.alike(scores[0].copy()))
     pairs = Pairs(np.array([0, 0, 0, 1, 1], np.int32), np.array([1, 2, 1, 0, 0], np.int32))
     view = found.see(pairs)
+    assert found.lift(pairs).tolist() == view.lift.tolist()
     assert view.score[0].tolist() == view.score[1].tolist() == [3, 1, 3, 2, 2]
     assert view.score[2].tolist() == [3, 1, 3, 0, 0]
     assert view.rank.tolist() == [[0, 1, 0, 0, 0], [0, 1, 0, 0, 0], [0, 1, 0, 2, 2]]

@@ -214,3 +214,13 @@ def test_long_rows_equal_a_loop_in_every_form(n_items: int) -> None:
         check(case, table, forms.sparse(table), k)
         check(case, table, forms.part(table), k)
         check(case, np.broadcast_to(row, table.shape), forms.alike(row), k)
+
+
+def test_what_nobody_may_see_is_left_out_before_the_best_are_looked_for() -> None:
+    many = np.arange(1, 4001, dtype=np.float32)
+    alive = np.zeros(4000, dtype=np.bool_)
+    alive[:3] = True  # all that scores more is withdrawn
+    blocked = Blocked(alive, np.zeros(1, np.int32), np.full(1, 2, np.int32), 2)
+    assert forms.alike(many).top(blocked, 2).tolist() == [[1, 0], [2, 1]]
+    nobody = Blocked(np.zeros(4000, np.bool_), np.zeros(0, np.int32), np.zeros(0, np.int32), 2)
+    assert forms.alike(many).top(nobody, 2).tolist() == [[-1, -1], [-1, -1]]
