@@ -62,7 +62,7 @@ class CategoryTrend(Given):
         self._groups = CategoryGroups(world.catalogue)
         self._shelves: Shelves | None = None
         self._found: Taken | None = None
-        self._version = -1
+        self._seen = (-1, -1)
 
     def score(self, contexts: Contexts) -> Scores:
         """Return affinity x popularity share within the category, summed over categories."""
@@ -82,8 +82,10 @@ class CategoryTrend(Given):
     def _stacked(self, found: Taken, group: I32) -> Shelves:
         """Return the items by set of categories; until anything changes, the same."""
         catalogue = self._world.catalogue
-        if self._shelves is None or self._found is not found or self._version != catalogue.version:
-            self._found, self._version = found, catalogue.version
+        # events can name an item before any card does: it has a row, and the version stays
+        seen = (catalogue.version, len(catalogue))
+        if self._shelves is None or self._found is not found or self._seen != seen:
+            self._found, self._seen = found, seen
             strength = np.zeros(len(catalogue), dtype=np.float32)
             strength[found.rows] = np.sqrt(found.values[WEEK])
             listed = found.rows[catalogue.alive[found.rows]]

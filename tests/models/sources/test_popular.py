@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from features.contexts import Contexts
 from models.item_state import HALF_LIVES_MS
+from models.pairs import Pairs, Slots
 from models.sources.base import World
 from models.sources.popular import CategoryTrend, Popular, affinity
 from tests.builders import DAY, HOUR, NOON
@@ -158,6 +159,18 @@ def test_scores_are_those_of_a_table_of_categories_by_items() -> None:
     asked = contexts(place, *people)
     assert table(source, asked) == pytest.approx(dense(place, asked), rel=1e-5)
     assert table(source, asked)[0, place.catalogue.index["new"]] > 0
+
+
+def test_an_item_that_only_an_event_has_named_is_asked_about_at_the_same_moment(
+    kinds: World,
+) -> None:
+    source, person = CategoryTrend(kinds), visits("b")
+    before = scored(source, kinds, person)
+    new = kinds.catalogue.ensure("unheard of")
+    found = source.score(contexts(kinds, person))
+    pairs = Pairs(np.zeros(1, np.int32), np.array([new], np.int32))
+    assert found.at(Slots(pairs, 1, len(kinds.catalogue))).tolist() == [0]
+    assert scored(source, kinds, person) == before
 
 
 def test_many_categories_take_no_table() -> None:
