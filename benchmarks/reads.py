@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import random
 import shutil
 import subprocess
@@ -24,6 +25,9 @@ __all__ = ["measure"]
 
 PROGRAM: Final = "redis-benchmark"
 CLIENTS: Final = (1, 50)
+
+LEAST: Final = 5000
+"""Requests of the program at least: it takes the time in whole milliseconds."""
 
 
 def measure(store: Store, count: int) -> dict[str, Any]:
@@ -52,7 +56,8 @@ def measure(store: Store, count: int) -> dict[str, Any]:
     found["redis_py"] = {"get_us": plain, "get_and_decode_us": decoded}
     if shutil.which(PROGRAM) is None:
         return found | {"redis_benchmark": f"{PROGRAM} is not on the path: not measured"}
-    rows = {str(clients): _program(store.url, keys[0], count, clients) for clients in CLIENTS}
+    requests = max(count, LEAST)
+    rows = {str(clients): _program(store.url, keys[0], requests, clients) for clients in CLIENTS}
     return found | {"redis_benchmark": rows}
 
 
@@ -81,6 +86,8 @@ def _program(url: str, key: str, count: int, clients: int) -> dict[str, float]:
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
     if done.returncode or not rows or "rps" not in rows[0]:
         raise RilletError(f"{PROGRAM} failed: {done.stderr[-600:] or done.stdout[-600:]}")
+    if not math.isfinite(float(rows[0]["rps"])):
+        raise RilletError(f"{PROGRAM} saw no time pass", f"ask for more than {count} reads")
     return {
         "per_s": round(float(rows[0]["rps"])),
         "p50_us": round(float(rows[0]["p50_latency_ms"]) * 1e3, 1),
