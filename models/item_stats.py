@@ -20,7 +20,14 @@ from models.item_state import HALF_LIVES_MS, ItemView
 __all__ = ["ItemStats", "Popular"]
 
 F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
 LIVES = np.array(list(HALF_LIVES_MS.values()), dtype=np.float64)
+LATE_MS: Final = 300_000
+"""Event time after which the popularity of all is reckoned anew where anything has changed."""
+
+PER_THOUSAND: Final = 5
+"""Items of each thousand that may have changed before that."""
+
 _POPULARITY: Final = itemgetter(*HALF_LIVES_MS)
 
 
@@ -63,13 +70,13 @@ class ItemStats:
         self._weight = Column(np.float32, fill=0, width=served)
         self._grow(1)
         self.totals = np.zeros(3)
-        self._version = 0
-        self._decayed_at = (-1, -1)
+        self._changed = 0
+        self._decayed_at = -LATE_MS
         self._decayed = Popular(np.zeros(0, np.int32), np.zeros((len(LIVES), 0)))
 
     def apply(self, views: Sequence[ItemView]) -> None:
         """Take over items' public records."""
-        self._version += 1
+        self._changed += len(views)
         if not views:
             return
         views = list({view.item: view for view in views}.values())
@@ -119,20 +126,25 @@ class ItemStats:
         return np.asarray(self._place.rows[items])
 
     def popular(self, now_ms: int) -> Popular:
-        """Return the positives of all items that have any, decayed to ``now_ms``."""
-        at = (now_ms, self._version)
-        if self._decayed_at != at:  # several sources ask for the same moment
+        """Return the positives of all items that have any, decayed to ``now_ms``.
+
+        What was returned before is returned again, the same object, until enough items have
+        changed. Time alone changes all of them by one factor, which compares nothing.
+        """
+        rows = self._row.rows[1:]
+        late = abs(now_ms - self._decayed_at) >= LATE_MS
+        if late or self._changed > PER_THOUSAND * (len(rows) // 1000):
             age = np.maximum(now_ms - self._time.rows[1:], 0)
             decayed = (self._popularity.rows[1:] * np.exp2(-age[:, None] / LIVES)).T
-            self._decayed = Popular(self._row.rows[1:], decayed)
-            self._decayed_at = at
+            self._decayed = Popular(rows, decayed)
+            self._decayed_at, self._changed = now_ms, 0
         return self._decayed
 
-    def popularity(self, now_ms: int, items: NDArray[np.integer]) -> NDArray[np.float64]:
-        """Return positives of n items decayed to ``now_ms``: (half-lives, n)."""
+    def popularity(self, now_ms: int, items: NDArray[np.integer], life: int) -> F64:
+        """Return positives of items decayed to ``now_ms`` by one of the half-lives, as shaped."""
         place = self._of(items)
         age = np.maximum(now_ms - self._time.rows[place], 0)
-        return np.asarray((self._popularity.rows[place] * np.exp2(-age[:, None] / LIVES)).T)
+        return np.asarray(self._popularity.rows[place, life] * np.exp2(-age / LIVES[life]))
 
     def time(self, items: NDArray[np.integer]) -> NDArray[np.int64]:
         """Return the newest event of items, epoch milliseconds: what weights are relative to."""

@@ -85,11 +85,13 @@ class Scores(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
 class Row:
     """The same to everybody.
 
-    Attributes
+    A source that has nothing new to say returns the same one again: what was found out about
+    it stays.
+
+    Parameters
     ----------
     n_items
         N.
@@ -97,22 +99,24 @@ class Row:
         (A,) rows of the items that it is about, and their scores; those of all others are 0.
     """
 
-    n_items: int
-    item: I32
-    value: F32
+    def __init__(self, n_items: int, item: I32, value: F32) -> None:
+        self.n_items, self.item, self.value = n_items, item, value
+        self._mean: F32 | None = None
+        self._table: F32 | None = None
+        self._dead: I64 | None = None
+        self._best, self._depth = item[:0], 0
 
     def mean(self) -> F32:
         """Return the mean over all items: (1,)."""
-        return np.asarray(self.value.sum(keepdims=True) / np.float32(self.n_items))
+        if self._mean is None:
+            self._mean = np.asarray(self.value.sum(keepdims=True) / np.float32(self.n_items))
+        return self._mean
 
     def top(self, blocked: Blocked, k: int) -> I32:
         """Return the k best that each question may see: (B, k)."""
         n_rows, _ = blocked.shape
-        # what nobody may see goes first: there may be far more of it than of what one may not
-        value = np.where(blocked.alive[self.item], self.value, 0)
         most = int(np.bincount(blocked.row, minlength=1).max())
-        best = top_k(value[None], min(len(value), k + most))[0]
-        best = self.item[best[best >= 0]]
+        best = self._best_of(blocked, k + most)
         top = np.full((n_rows, k), -1, dtype=np.int32)
         if not len(blocked.row):
             top[:, : min(k, len(best))] = best[:k]
@@ -125,15 +129,26 @@ class Row:
         top[:, : found.shape[1]] = found
         return top
 
+    def _best_of(self, blocked: Blocked, n: int) -> I32:
+        """Return the n best that are not blocked for everybody."""
+        if self._dead is None or n > self._depth or not np.array_equal(self._dead, blocked.dead):
+            self._dead, self._depth = blocked.dead, max(n, self._depth)
+            # what nobody may see goes first: there may be far more of it than of what one may not
+            value = np.where(blocked.alive[self.item], self.value, 0)
+            best = top_k(value[None], min(len(value), self._depth))[0]
+            self._best = self.item[best[best >= 0]]
+        return self._best[:n]
+
     def at(self, slots: Slots) -> F32:
         """Return the scores of M pairs: (M,)."""
         return np.asarray(self.table()[0, slots.pairs.item])
 
     def table(self) -> F32:
         """Return the row: (1, N)."""
-        table = np.zeros((1, self.n_items), dtype=np.float32)
-        table[0, self.item] = self.value
-        return table
+        if self._table is None:
+            self._table = np.zeros((1, self.n_items), dtype=np.float32)
+            self._table[0, self.item] = self.value
+        return self._table
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from models.sources.base import Given, World
 
 __all__ = ["Horizon", "Neighbours"]
 
+F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
@@ -25,7 +26,13 @@ I64 = NDArray[np.int64]
 SMOOTH: Final = 0.3
 """Added to the counts, so that rare items do not lead by chance."""
 
+Sums = tuple[I64, I32, F64]
+"""Where each of B questions' entries begin, and the end, (B + 1,); items and totals, (E,)."""
+
 MONTH: Final = list(HALF_LIVES_MS).index("month")
+
+FEW: Final = 2**17
+"""Questions times items up to which a table of all costs less than sparse matrices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +80,45 @@ class Neighbours(Given):
     def score(self, contexts: Contexts) -> Scores:
         """Return the decayed sums."""
         shape = (len(contexts), len(self._world.catalogue))
-        row, column, weight, past = self._asked(contexts)
-        size = (shape[0], len(past))
-        asked = csr_array((weight, column, _starts(row, shape[0])), shape=size)
-        sums = asked @ self._following(past)
-        power = self._horizon.powers[1]
-        rarity = self._count(contexts, sums.indices) ** power if power else 1.0
-        value = (sums.data / rarity).astype(np.float32)
-        return Sparse(shape[1], sums.indptr.astype(np.int64), sums.indices, value)
+        row, past, weight = self._asked(contexts)
+        few = shape[0] * shape[1] <= FEW
+        start, item, total = (self._table if few else self._product)(row, past, weight, shape)
+        if power := self._horizon.powers[1]:
+            total /= self._count(contexts, item) ** power
+        return Sparse(shape[1], start, item, total.astype(np.float32))
+
+    def _table(self, row: I64, past: I32, weight: F64, shape: tuple[int, int]) -> Sums:
+        """Return the sums of few questions, over a table of all items.
+
+        Parameters
+        ----------
+        row, past, weight
+            As :meth:`_asked` returns them.
+        shape
+            (B, N).
+        """
+        followers, strength = self._world.stats.successors(past)
+        there = followers >= 0
+        cell = (row * shape[1])[:, None] + followers
+        given = strength * weight[:, None]
+        table = np.bincount(cell[there], given[there], shape[0] * shape[1])
+        filled = np.flatnonzero(table)
+        start = np.searchsorted(filled, np.arange(shape[0] + 1) * shape[1])
+        item = (filled % shape[1]).astype(np.int32)
+        return start, item, table[filled].astype(np.float64, copy=False)  # none are whole numbers
+
+    def _product(self, row: I64, past: I32, weight: F64, shape: tuple[int, int]) -> Sums:
+        """Return those of many questions, or of many items, by a product of sparse matrices."""
+        items, column = np.unique(past, return_inverse=True)
+        followers, strength = self._world.stats.successors(items)
+        there = followers >= 0
+        start = np.zeros(len(items) + 1, dtype=np.int64)
+        np.cumsum(there.sum(axis=1), out=start[1:])
+        entries = (strength[there].astype(np.float64), followers[there], start)
+        following = csr_array(entries, shape=(len(items), shape[1]))
+        begin = np.searchsorted(row, np.arange(shape[0] + 1))
+        sums = csr_array((weight, column, begin), shape=(shape[0], len(items))) @ following
+        return sums.indptr.astype(np.int64), sums.indices, sums.data
 
     def origins(self, contexts: Contexts, row: I32, item: I32) -> I32:
         """Return the item of the history that gave an item most of its score.
@@ -100,31 +138,27 @@ class Neighbours(Given):
         origin = np.full(len(row), -1, dtype=np.int32)
         named = np.zeros(len(contexts), dtype=np.bool_)
         named[row] = True
-        asker, column, weight, past = self._asked(contexts, named)
-        following = self._following(past, item)
-        counts = np.diff(following.indptr)[column]
-        cause = np.repeat(np.arange(len(column)), counts)
-        within = np.arange(len(cause)) - np.repeat(np.cumsum(counts) - counts, counts)
-        entry = following.indptr[column][cause] + within
+        asker, past, weight = self._asked(contexts, named)
+        followers, strength = self._world.stats.successors(past)
         slots = Slots(Pairs(row, item), len(contexts), len(self._world.catalogue))
-        place = slots.find(asker[cause], following.indices[entry])
-        given = following.data[entry] * weight[cause]
-        found = np.flatnonzero((place >= 0) & (given > 0))
+        place = slots.find(asker[:, None], followers)
+        given = strength * weight[:, None]
+        cause, rank = np.nonzero((place >= 0) & (given > 0))
+        place, given = place[cause, rank], given[cause, rank]
         # the strongest first; of equal ones the latest, as they come
-        order = found[np.lexsort((-given[found], place[found]))]
+        order = np.lexsort((-given, place))
         its, first = np.unique(place[order], return_index=True)
-        origin[its] = past[column[cause[order[first]]]]
+        origin[its] = past[cause[order[first]]]
         return origin
 
     def _count(self, contexts: Contexts, items: NDArray[np.integer]) -> F64:
         """Return the decayed counts of n items: (n,)."""
-        now, (item, place) = int(contexts.now.max()), np.unique(items, return_inverse=True)
-        count: F64 = self._world.stats.popularity(now, item)[MONTH] + SMOOTH
-        return count[place]
+        now = int(contexts.now.max())
+        return self._world.stats.popularity(now, items, MONTH) + SMOOTH
 
     def _asked(
         self, contexts: Contexts, named: NDArray[np.bool_] | None = None
-    ) -> tuple[I64, I64, F64, I32]:
+    ) -> tuple[I64, I32, F64]:
         """Return what is asked of which past items.
 
         Parameters
@@ -136,16 +170,15 @@ class Neighbours(Given):
 
         Returns
         -------
-        row, column, weight, past
-            (A,) question, place among the past items, and weight of each interaction within
-            the window, ordered by question, latest first; and the past items' rows.
+        row, past, weight
+            (A,) question, past item and weight of each interaction within the window, ordered
+            by question, latest first.
         """
         weight = self._weight(contexts)
         if named is not None:
             weight[~named] = 0
         row, place = np.nonzero(weight)
-        past, column = np.unique(contexts.items[row, place], return_inverse=True)
-        return row, column, weight[row, place], past
+        return row, contexts.items[row, place], weight[row, place]
 
     def _weight(self, contexts: Contexts) -> F64:
         """Return the weight of each interaction within the window: (B, at most window)."""
@@ -160,21 +193,3 @@ class Neighbours(Given):
         age = np.maximum(now - stats.time(past), 0) / (DAY_MS * self._world.half_life_days)
         faded: F64 = weight * np.exp2(-age) / self._count(contexts, past) ** horizon.powers[0]
         return faded
-
-    def _following(self, past: I32, only: I32 | None = None) -> csr_array:
-        """Return the transitions from past items to all, or to some only: (len(past), N)."""
-        followers, strength = self._world.stats.successors(past)
-        there = followers >= 0
-        if only is not None:
-            named = np.zeros(len(self._world.catalogue), dtype=np.bool_)
-            named[only] = True
-            there &= named[followers]
-        start = np.zeros(len(past) + 1, dtype=np.int64)
-        np.cumsum(there.sum(axis=1), out=start[1:])
-        shape = (len(past), len(self._world.catalogue))
-        return csr_array((strength[there].astype(np.float64), followers[there], start), shape=shape)
-
-
-def _starts(row: I64, n_rows: int) -> I64:
-    """Return where each row's entries begin, and the end: (n_rows + 1,)."""
-    return np.searchsorted(row, np.arange(n_rows + 1))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from features.contexts import Contexts
 from models.category_groups import CategoryGroups
@@ -38,12 +40,37 @@ class Popular(Given):
         self.name = f"trending_{life}"
         self._world = world
         self._life = LIVES.index(life)
+        self._found: Taken | None = None
+        self._row: Row | None = None
 
     def score(self, contexts: Contexts) -> Scores:
         """Return the decayed positives as of the latest question."""
         found = self._world.stats.popular(int(contexts.now.max()))
-        value = found.values[self._life].astype(np.float32)
-        return Row(len(self._world.catalogue), found.rows, value)
+        n_items = len(self._world.catalogue)
+        if self._row is None or self._found is not found or self._row.n_items != n_items:
+            self._found = found
+            self._row = Row(n_items, found.rows, found.values[self._life].astype(np.float32))
+        return self._row
+
+
+@dataclass(frozen=True, slots=True)
+class _Stacked:
+    """Items by set of categories, and of what.
+
+    Attributes
+    ----------
+    found, seen
+        What was taken, and what the catalogue was.
+    members
+        (categories, G) which categories each set has, over what was taken in each.
+    shelves
+        The items, a shelf for each set.
+    """
+
+    found: Taken
+    seen: tuple[int, int]
+    members: csr_array
+    shelves: Shelves
 
 
 class CategoryTrend(Given):
@@ -60,9 +87,7 @@ class CategoryTrend(Given):
         self._world = world
         self._half_life = half_life
         self._groups = CategoryGroups(world.catalogue)
-        self._shelves: Shelves | None = None
-        self._found: Taken | None = None
-        self._seen = (-1, -1)
+        self._stacked: _Stacked | None = None
 
     def score(self, contexts: Contexts) -> Scores:
         """Return affinity x popularity share within the category, summed over categories."""
@@ -70,27 +95,30 @@ class CategoryTrend(Given):
         n_categories = len(catalogue.category_names)
         if not n_categories:
             return silence(len(contexts), len(catalogue))
-        group, members = self._groups.of_items(), self._groups.members()
-        found = self._world.stats.popular(int(contexts.now.max()))
-        taken = np.bincount(group[found.rows], found.values[WEEK], len(self._groups))
-        total = members @ taken
+        stacked = self._stack(int(contexts.now.max()))
         items, weight = contexts.items, contexts.weight
         interest = affinity(items, weight, catalogue.category, n_categories, self._half_life)
-        reach = (interest / np.maximum(total, 1e-9)) @ members
-        return Shelved(np.sqrt(reach).astype(np.float32), self._stacked(found, group))
+        reach = interest @ stacked.members
+        return Shelved(np.sqrt(reach).astype(np.float32), stacked.shelves)
 
-    def _stacked(self, found: Taken, group: I32) -> Shelves:
+    def _stack(self, now: int) -> _Stacked:
         """Return the items by set of categories; until anything changes, the same."""
-        catalogue = self._world.catalogue
+        catalogue, found = self._world.catalogue, self._world.stats.popular(now)
         # events can name an item before any card does: it has a row, and the version stays
         seen = (catalogue.version, len(catalogue))
-        if self._shelves is None or self._found is not found or self._seen != seen:
-            self._found, self._seen = found, seen
+        if self._stacked is None or self._stacked.found is not found or self._stacked.seen != seen:
+            group, members = self._groups.of_items(), self._groups.members()
+            total = members @ np.bincount(group[found.rows], found.values[WEEK], len(self._groups))
             strength = np.zeros(len(catalogue), dtype=np.float32)
             strength[found.rows] = np.sqrt(found.values[WEEK])
             listed = found.rows[catalogue.alive[found.rows]]
-            self._shelves = Shelves.of(strength, group, len(self._groups), listed)
-        return self._shelves
+            self._stacked = _Stacked(
+                found,
+                seen,
+                members.multiply(1 / np.maximum(total, 1e-9)[:, None]).tocsr(),
+                Shelves.of(strength, group, len(self._groups), listed),
+            )
+        return self._stacked
 
 
 def affinity(items: I32, weight: F32, labels: I32, n_labels: int, half_life: float) -> F32:

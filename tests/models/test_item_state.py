@@ -16,7 +16,7 @@ from models.item_state import (
     fold_rows,
     view,
 )
-from models.item_stats import ItemStats
+from models.item_stats import LATE_MS, LIVES, PER_THOUSAND, ItemStats
 from models.kept_item import KeptItem
 from stream.settings import NeighboursSettings
 from tests.builders import DAY, NOON
@@ -38,6 +38,11 @@ def a_record(
         follow_time=[at] * n,
         follow_offset=list(range(first, first + n)),
     )
+
+
+def popularity(stats: ItemStats, now: int, items: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Return the popularity of n items by each half-life: (half-lives, n)."""
+    return np.stack([stats.popularity(now, items, life) for life in range(len(LIVES))])
 
 
 def state_of(records: list[Activity], settings: NeighboursSettings = SETTINGS) -> ItemState:
@@ -111,8 +116,8 @@ def test_statistics_read_what_neighbours_wrote() -> None:
     rows, weights = stats.successors(index_rows(row, -1, 0))
     assert rows.tolist() == [[index.index["b"], index.index["a"]], [-1, -1], [-1, -1]]
     assert weights.tolist() == [[2.0, 1.0], [0, 0], [0, 0]]
-    now = stats.popularity(NOON, index_rows(row))[:, 0]
-    later = stats.popularity(NOON + 7 * DAY, index_rows(row))[:, 0]
+    now = popularity(stats, NOON, index_rows(row))[:, 0]
+    later = popularity(stats, NOON + 7 * DAY, index_rows(row))[:, 0]
     assert now == pytest.approx([2, 2, 2, 2], rel=0.1)
     assert later[2] == pytest.approx(now[2] / 2)
     assert later[0] < 1e-10
@@ -149,7 +154,7 @@ def test_many_views_are_taken_as_one_by_one() -> None:
         assert mine.tolist() == other.tolist()
     assert many.time(everything).tolist() == one.time(everything).tolist()
     assert many.counts(everything).tolist() == one.counts(everything).tolist()
-    mine, other = (stats.popularity(NOON, everything).tolist() for stats in (many, one))
+    mine, other = (popularity(stats, NOON, everything).tolist() for stats in (many, one))
     assert mine == other
     assert sorted(many.popular(NOON).rows.tolist()) == sorted(one.popular(NOON).rows.tolist())
 
@@ -165,11 +170,29 @@ def test_what_is_popular_is_told_of_the_items_that_have_a_view() -> None:
     found = stats.popular(NOON + DAY)
     assert found.rows.tolist() == [index.index["x"], 7]
     everything = index_rows(*range(len(index)))
-    whole = stats.popularity(NOON + DAY, everything)
+    whole = popularity(stats, NOON + DAY, everything)
     assert found.values.tolist() == whole[:, found.rows].tolist()
     assert np.delete(whole, found.rows, axis=1).tolist() == np.zeros((4, 49)).tolist()
     assert stats.popular(NOON + DAY) is found
     assert stats.popular(NOON) is not found
+
+
+def test_what_is_popular_is_reckoned_anew_when_enough_has_changed() -> None:
+    n = 1000
+    index = Catalogue(dim=1)
+    stats = ItemStats(index, served=2)
+    nothing = view(state_of([]), SETTINGS)
+    stats.apply([structs.replace(nothing, item=str(number)) for number in range(n)])
+    found = stats.popular(NOON)
+    week = {**nothing.popularity, "week": 9.0}
+    for number in range(PER_THOUSAND):
+        stats.apply([structs.replace(nothing, item=str(number), time=NOON, popularity=week)])
+        assert stats.popular(NOON + 1) is found
+    stats.apply([structs.replace(nothing, item="5", time=NOON, popularity=week)])
+    assert stats.popular(NOON + 1).values[2, :7] == pytest.approx([*[9] * 6, 0])
+    stats.apply([structs.replace(nothing, item="6", time=NOON, popularity=week)])
+    assert stats.popular(NOON + 2).values[2, 6] == 0
+    assert stats.popular(NOON + 2 + LATE_MS).values[2, 6] == pytest.approx(9, rel=1e-3)
 
 
 def test_what_is_kept_for_writing_survives_that_the_faintest_are_dropped() -> None:

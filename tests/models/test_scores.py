@@ -224,3 +224,15 @@ def test_what_nobody_may_see_is_left_out_before_the_best_are_looked_for() -> Non
     assert forms.alike(many).top(blocked, 2).tolist() == [[1, 0], [2, 1]]
     nobody = Blocked(np.zeros(4000, np.bool_), np.zeros(0, np.int32), np.zeros(0, np.int32), 2)
     assert forms.alike(many).top(nobody, 2).tolist() == [[-1, -1], [-1, -1]]
+
+
+def test_a_row_that_is_asked_again_takes_note_of_what_is_blocked_since() -> None:
+    row = forms.alike(np.array([5, 4, 3, 2, 1], np.float32))
+    nobody, none = np.zeros(0, np.int32), np.ones(5, bool)
+    assert row.top(Blocked(none, nobody, nobody, 1), 2).tolist() == [[0, 1]]
+    one = Blocked(none, np.array([1, 1, 1]), np.array([0, 1, 3]), 2)
+    assert row.top(one, 2).tolist() == [[0, 1], [2, 4]]
+    gone = np.array([True, False, True, True, True])
+    assert row.top(Blocked(gone, nobody, nobody, 1), 3).tolist() == [[0, 2, 3]]
+    assert row.top(Blocked(none, nobody, nobody, 1), 9).tolist() == [[0, 1, 2, 3, 4, *[-1] * 4]]
+    assert row.top(Blocked(none, nobody, nobody, 1), 1).tolist() == [[0]]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import tracemalloc
 from dataclasses import replace
+from string import ascii_letters
 from typing import Any
 
 import numpy as np
 import pytest
 
 from features.session import Session
+from models.sources import neighbours
 from models.sources.base import World
 from models.sources.neighbours import SMOOTH, Horizon, Neighbours
 from tests.builders import DAY, NOON, folded, interaction
@@ -186,3 +188,22 @@ def test_many_questions_take_memory_by_their_entries_and_not_by_the_catalogue() 
     window = asked.weight.size * 8
     assert peak < 8 * window + 100 * others
     assert scores.mean() == pytest.approx(np.full(3000, 100 * 6 / (others + 5)))
+
+
+@pytest.mark.parametrize("power", [0.0, 0.3])
+def test_a_table_and_a_product_of_sparse_matrices_sum_alike(
+    monkeypatch: pytest.MonkeyPatch, power: float
+) -> None:
+    names, rng = [*ascii_letters[:40]], np.random.default_rng(3)
+    place = world(names)
+    for name in names[:30]:
+        after = rng.choice(names, 6, replace=False).tolist()
+        tell(place, name, dict(zip(after, rng.integers(1, 9, 6).tolist(), strict=True)))
+    source = near(place, decay=0.7, visit_decay=0.5, powers=(0.6, power))
+    people = [visits("".join(rng.choice(names, 12)), "de"), STRANGER, visits("b")]
+    asked = contexts(place, *people)
+    assert asked.items.size * len(names) < neighbours.FEW
+    by_table = table(source, asked)
+    monkeypatch.setattr(neighbours, "FEW", 0)
+    assert by_table == pytest.approx(table(source, asked), rel=1e-6)
+    assert by_table[0].any() and not by_table[1].any()

@@ -135,7 +135,7 @@ def dense(place: World, asked: Contexts) -> NDArray[np.float64]:
     catalogue = place.catalogue
     n_categories = len(catalogue.category_names)
     everything = np.arange(len(catalogue))
-    week = place.stats.popularity(int(asked.now.max()), everything)[2]
+    week = place.stats.popularity(int(asked.now.max()), everything, 2)
     item, at = np.nonzero(catalogue.category >= 0)
     member = np.zeros((n_categories, len(catalogue)))
     member[catalogue.category[item, at], item] = week[item]
