@@ -21,6 +21,8 @@ from models.sources.base import F32, I64, Positive, World
 
 __all__ = ["Factors"]
 
+I32 = NDArray[np.int32]
+
 WINDOW: Final = 20
 DECAY: Final = 0.85
 FEWEST: Final = 8
@@ -59,6 +61,7 @@ class Factors:
         self._squares = Column(np.float32, fill=1e-3, width=2)
         self._taken = Column(np.float64, fill=0)
         self._waiting: list[Positive] = []
+        self._known: tuple[I32, F32] | None = None
 
     def score(self, contexts: Contexts) -> Scores:
         """Return the softmax's odds against the catalogue's mean, cut at 0.
@@ -70,8 +73,11 @@ class Factors:
         weight = DECAY ** np.arange(items.shape[1], dtype=np.float32)
         weight = np.where((items >= 0) & (contexts.weight[:, :WINDOW] > 0), weight, 0)
         user = self._user(items, weight.astype(np.float32))
-        taken = np.flatnonzero(self._taken.rows).astype(np.int32)
-        lift = user @ self._next.rows[taken].T
+        if self._known is None:
+            taken = np.flatnonzero(self._taken.rows).astype(np.int32)
+            self._known = taken, np.ascontiguousarray(self._next.rows[taken].T)
+        taken, vectors = self._known
+        lift = user @ vectors
         np.minimum(lift, np.float32(20), out=lift)
         np.expm1(lift, out=lift)
         return Part(len(self._taken.rows), taken, np.maximum(lift, 0, out=lift))
@@ -104,7 +110,7 @@ class Factors:
         if len(self._waiting) < FEWEST:
             return
         target, items = _table(self._waiting)
-        self._waiting = []
+        self._waiting, self._known = [], None
         np.add.at(self._taken.rows, target, 1)
         self._step(items, target)
 
@@ -117,6 +123,7 @@ class Factors:
     def restore(self, arrays: Arrays, rows: I64) -> None:
         """Continue with the vectors of a checkpoint."""
         self._grow()
+        self._known = None
         for name, column in self._columns().items():
             column.rows[rows] = arrays[name]
         waiting = arrays["waiting"]

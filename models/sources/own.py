@@ -12,7 +12,7 @@ from features.columns import Column
 from features.contexts import Contexts
 from features.parts.base import DAY_MS
 from models.arrays import Arrays
-from models.scores import Row, Scores, Sparse
+from models.scores import Row, Scores, Sparse, silence
 from models.sources.base import I64, Given, Positive, World
 
 __all__ = ["Fresh", "Repeat"]
@@ -56,6 +56,8 @@ class Repeat:
         owned = contexts.owned
         earlier = owned.back > 0
         row, item = owned.row[earlier], owned.item[earlier]
+        if not len(row):
+            return silence(len(contexts), len(self._world.catalogue))
         cells = _cells(owned.count[earlier], owned.back[earlier], owned.age[earlier])
         value = self._chance()[cells] * self._lift(item)
         return Sparse.of(row, item, value, (len(contexts), len(self._world.catalogue)))
@@ -130,14 +132,18 @@ class Routine(Given):
         for recent in range(min(ROUTINE_LAST, items.shape[1])):
             same = (items == items[:, recent : recent + 1]) & taken & taken[:, recent, None]
             same &= back > back[:, recent, None]
+            if not same.any():  # few take anything twice
+                continue
             for ahead in range(1, ROUTINE_AHEAD + 1):
                 row, place = np.nonzero(same[:, ahead:])
                 follows = (back[row, place] == back[row, place + ahead]) & taken[row, place]
                 found.append(np.stack([row, items[row, place]])[:, follows])
                 weight = ROUTINE_DECAY ** (recent + ahead - 1)
                 weights.append(np.full(found[-1].shape[1], weight))
-        row, item = np.concatenate(found, axis=1)
         shape = (len(contexts), len(self._world.catalogue))
+        if not found:
+            return silence(*shape)
+        row, item = np.concatenate(found, axis=1)
         return Sparse.of(row, item.astype(np.int32), np.concatenate(weights), shape)
 
 
