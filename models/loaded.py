@@ -23,7 +23,7 @@ __all__ = ["Loaded"]
 
 F32 = NDArray[np.float32]
 
-ROWS: Final = 32
+ROWS: Final = 64
 """Histories computed at once: of more, what is between two layers leaves the processor's caches."""
 
 
