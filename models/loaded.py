@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Self
 
 import numpy as np
@@ -47,6 +47,9 @@ class Loaded:
         What its layers compute in: see :func:`models.precision.serving_dtype`.
     index
         Finds items; None where there are few.
+    window
+        Interactions that it reads, see :meth:`models.windows.Windows.of`; 0: all that it was
+        trained to read.
     """
 
     model: SequenceModel
@@ -56,6 +59,7 @@ class Loaded:
     table: torch.Tensor
     dtype: torch.dtype
     index: NearIndex | None
+    window: int = 0
 
     @classmethod
     def of(
@@ -65,12 +69,14 @@ class Loaded:
         vectors: F32,
         seen: tuple[int, int],
         serve: Serve = "fp32",
+        window: int = 0,
     ) -> Self:
         """Encode the items of a model over a catalogue: :meth:`Transformer.place` says which."""
         with torch.inference_mode():
             table = model.eval().items()
         index = NearIndex(table.numpy()) if len(table) >= LARGE else None
-        return cls(model, version, vectors, seen, table, serving_dtype(serve), index)
+        dtype = serving_dtype(serve)
+        return cls(model, version, vectors, seen, table, dtype, index, window)
 
     def over(self, vectors: F32, seen: tuple[int, int]) -> Self:
         """Return it over the catalogue as it is now; only what has changed is encoded."""
@@ -87,7 +93,7 @@ class Loaded:
             index = NearIndex(table.numpy())
         elif index is not None:
             index.update(table.numpy(), rows)
-        return type(self)(self.model, self.version, vectors, seen, table, self.dtype, index)
+        return replace(self, vectors=vectors, seen=seen, table=table, index=index)
 
     @property
     def items(self) -> F32:
@@ -104,7 +110,9 @@ class Loaded:
         Histories of like length are computed together, those that begin alike but once.
         """
         halves = self.dtype == torch.bfloat16
-        windows = Windows.of(contexts, known, self.model.config.length)
+        length = self.model.config.length
+        most = min(length, self.window or length)
+        windows = Windows.of(contexts, known, most, steady=self.window > 0)
         found = np.empty((len(known), self.table.shape[1]), dtype=np.float32)
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=halves):
             asked = self._asked([contexts.queries[row] for row in known], encoder)

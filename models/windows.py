@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,12 @@ from numpy.typing import NDArray
 from features.contexts import Contexts
 
 __all__ = ["Tokens", "Windows"]
+
+MIX: Final = np.uint64(0x9E3779B97F4A7C15)
+"""2^64 over the golden ratio: times it, numbers that are close lie far apart."""
+
+MARK: Final = np.uint64(61)
+"""Bits of the product that are left out: by the three others, one time in eight is a mark."""
 
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
@@ -91,10 +97,26 @@ class Windows:
     whole: I64
 
     @classmethod
-    def of(cls, contexts: Contexts, known: NDArray[np.integer], most: int) -> Self:
-        """Take the last interactions, ``most`` at the most, of the questions in some rows."""
+    def of(
+        cls, contexts: Contexts, known: NDArray[np.integer], most: int, *, steady: bool = False
+    ) -> Self:
+        """Take the last interactions of the questions in some rows.
+
+        Parameters
+        ----------
+        contexts, known
+            All questions, and (K,) rows.
+        most
+            How many are taken at the most.
+        steady
+            Whether a history that is longer may begin later, by half of that at the most, so
+            that it begins where it did before the user's last interaction. With each that
+            comes the last ``most`` are others, and have no beginning in common.
+        """
         most = min(most, contexts.items.shape[1])
         count = np.minimum(contexts.length[known], most).astype(np.int64)
+        if steady and (longer := np.flatnonzero(contexts.length[known] > most)).size:
+            count[longer] = _from_marks(contexts.times[known[longer], :most])
         # Column k is the (count - 1 - k)-th interaction back.
         back = count[:, None] - 1 - np.arange(int(count.max(initial=1)))
         there = back >= 0
@@ -140,6 +162,22 @@ class Windows:
             seen=last,
             question=asked,
         )
+
+
+def _from_marks(times: I64) -> I64:
+    """Return how many interactions there are from the first mark on: (n,).
+
+    What is a mark depends on the interaction alone, so that it stays one when others come.
+
+    Parameters
+    ----------
+    times
+        (n, L) epoch milliseconds, latest first.
+    """
+    most = times.shape[1]
+    marked = (times.astype(np.uint64) * MIX) >> MARK == 0
+    marked[:, : most // 2] = False
+    return np.where(marked.any(axis=1), most - marked[:, ::-1].argmax(axis=1), most)
 
 
 def _longest(items: I64, times: I64, count: I64) -> I64:

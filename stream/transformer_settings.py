@@ -53,6 +53,12 @@ class TransformerSettings(Group):
     serve: Literal["auto", "bf16", "fp32"] = Setting(
         "auto", description="what consumers compute in; auto: bf16 where the processor has it"
     )
+    window: int = Setting(
+        32,
+        ge=0,
+        description="last interactions of those `length` that consumers read, the oldest few "
+        "left out where they then read less twice; 0 = all of them",
+    )
     seed: int = Setting(0, ge=0, description="of everything drawn in training")
     every_hours: float = Setting(24, gt=0, description="how often `finetune` trains")
     every_events: int = Setting(
