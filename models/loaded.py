@@ -48,8 +48,8 @@ class Loaded:
     index
         Finds items; None where there are few.
     window
-        Interactions that it reads, see :meth:`models.windows.Windows.of`; 0: all that it was
-        trained to read.
+        Interactions that it reads, if it was trained to read more: it then begins where
+        :meth:`models.windows.Windows.of` says. 0: all.
     """
 
     model: SequenceModel
@@ -111,8 +111,9 @@ class Loaded:
         """
         halves = self.dtype == torch.bfloat16
         length = self.model.config.length
-        most = min(length, self.window or length)
-        windows = Windows.of(contexts, known, most, steady=self.window > 0)
+        shorter = 0 < self.window < length
+        most = self.window if shorter else length
+        windows = Windows.of(contexts, known, most, steady=shorter)
         found = np.empty((len(known), self.table.shape[1]), dtype=np.float32)
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=halves):
             asked = self._asked([contexts.queries[row] for row in known], encoder)

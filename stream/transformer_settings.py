@@ -56,8 +56,8 @@ class TransformerSettings(Group):
     window: int = Setting(
         32,
         ge=0,
-        description="last interactions of those `length` that consumers read, the oldest few "
-        "left out where they then read less twice; 0 = all of them",
+        description="last interactions that consumers read of a model that reads more, the oldest "
+        "few left out where less is then read twice; 0 = all `length`",
     )
     seed: int = Setting(0, ge=0, description="of everything drawn in training")
     every_hours: float = Setting(24, gt=0, description="how often `finetune` trains")

@@ -59,11 +59,13 @@ def network(block: str, layers: int) -> SequenceModel:
     return stirred(SequenceModel(shape, contents)).eval()
 
 
-def by_the_whole(model: SequenceModel, asked: Contexts) -> NDArray[np.float32]:
-    """Return what the network says, one question at a time, of every position."""
+def by_the_whole(
+    model: SequenceModel, asked: Contexts, most: NDArray[np.integer] | int = LENGTH
+) -> NDArray[np.float32]:
+    """Return what the network says of so many interactions, one question at a time."""
     said = []
-    for row in range(len(asked)):
-        count = min(int(asked.length[row]), LENGTH)
+    counts = np.minimum(asked.length, most)
+    for row, count in enumerate(counts.tolist()):
         times = np.append(asked.times[row, :count][::-1], asked.now[row])
         query = torch.full((1, count), -1)
         text = asked.queries[row]
@@ -174,3 +176,62 @@ def test_a_query_counts_at_the_end_alone() -> None:
         other = outputs(model, table, tokens, heard)
     same = torch.isclose(plain, other, atol=1e-6).all(dim=1)
     assert same.tolist() == [True, False, True]
+
+
+def long_walks() -> Contexts:
+    """Return the questions of three people in the middle of long histories, and of a new one."""
+    people = [
+        one
+        for begin in (NOON - DAY, NOON - 2 * DAY, NOON - 3 * DAY)
+        for one in steps("abcdefghij" * 3, begin)[20:]
+    ]
+    return contexts(world(LETTERS), *people, walk("abc"))
+
+
+def test_steady_windows_are_ends_of_histories_and_no_less_than_half() -> None:
+    asked, most = long_walks(), 12
+    everybody = np.arange(len(asked))
+    plain = Windows.of(asked, everybody, most)
+    steady = Windows.of(asked, everybody, most, steady=True)
+    assert (plain.count[:-1] == most).all()
+    assert (steady.count >= np.minimum(plain.count, most // 2)).all()
+    assert (steady.count <= plain.count).all()
+    assert len(np.unique(steady.count)) > 2
+    assert (plain.count[-1], steady.count[-1]) == (3, 3)
+    for row, count in enumerate(steady.count):
+        end = asked.items[row, :count][::-1]
+        assert steady.items[row, :count].tolist() == end.tolist()
+
+
+def test_steady_windows_begin_where_the_next_one_does() -> None:
+    asked, most = contexts(world(LETTERS), *steps("abcdefghij" * 6)[40:]), 32
+    everybody = np.arange(len(asked))
+    plain = sum(one.before for one in Windows.of(asked, everybody, most).parts(64))
+    parts = list(Windows.of(asked, everybody, most, steady=True).parts(64))
+    assert sum(one.before for one in parts) < plain / 2
+    assert sum(len(one.seen) for one in parts) == len(asked)
+
+
+@pytest.mark.parametrize("window", [0, 3, 5, LENGTH, 50])
+def test_a_window_is_read_as_if_there_were_no_more(window: int) -> None:
+    model, asked = network("ligr", 2), long_walks()
+    everybody = np.arange(len(asked))
+    network_of = served(model)
+    network_of.window = window
+    found = network_of.users(asked, everybody, Words())
+    most = min(window or LENGTH, LENGTH)
+    shorter = 0 < window < LENGTH
+    count = Windows.of(asked, everybody, most, steady=shorter).count
+    assert found == pytest.approx(by_the_whole(model, asked, count), rel=1e-4, abs=1e-5)
+    whole = by_the_whole(model, asked)
+    assert np.allclose(found[-1], whole[-1], atol=1e-4)
+    assert np.allclose(found, whole, atol=1e-4) != shorter
+
+
+def test_a_window_stays_when_the_catalogue_changes() -> None:
+    model = network("ligr", 1)
+    vectors = np.array([vector(one) for one in LETTERS])
+    loaded = Loaded.of(model, "v", vectors, (1, len(vectors)), "fp32", 5)
+    grown = loaded.over(np.concatenate([vectors, vectors[:2]]), (2, len(vectors) + 2))
+    assert (loaded.window, grown.window) == (5, 5)
+    assert len(grown.items) == len(vectors) + 2
