@@ -177,7 +177,8 @@ def _from_marks(times: I64) -> I64:
     most = times.shape[1]
     marked = (times.astype(np.uint64) * MIX) >> MARK == 0
     marked[:, : most // 2] = False
-    return np.where(marked.any(axis=1), most - marked[:, ::-1].argmax(axis=1), most)
+    first = most - marked[:, ::-1].argmax(axis=1)
+    return np.asarray(np.where(marked.any(axis=1), first, most), dtype=np.int64)
 
 
 def _longest(items: I64, times: I64, count: I64) -> I64:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -51,10 +52,10 @@ def crowd() -> list[Session]:
     return [*steps("abCde"), walk("j"), *longer, asked, *steps("hgf", NOON - 2 * DAY), hats]
 
 
-def network(block: str, layers: int) -> SequenceModel:
+def network(block: Literal["ligr", "sasrec"], layers: int) -> SequenceModel:
     shape = SequenceConfig(
         dim=16, layers=layers, heads=2, length=LENGTH, block=block, content_dim=2, gaps=8
-    )  # type: ignore[arg-type]
+    )
     contents = torch.from_numpy(np.array([vector(one) for one in LETTERS]))
     return stirred(SequenceModel(shape, contents)).eval()
 
@@ -90,7 +91,7 @@ def served(model: SequenceModel) -> Loaded:
 @pytest.mark.parametrize("layers", [1, 2, 3])
 @pytest.mark.parametrize("rows", [1, 3, 64])
 def test_the_last_outputs_are_those_of_the_whole_network(
-    block: str, layers: int, rows: int, monkeypatch: pytest.MonkeyPatch
+    block: Literal["ligr", "sasrec"], layers: int, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("models.loaded.ROWS", rows)
     model, asked = network(block, layers), contexts(world(LETTERS), *crowd())
