@@ -202,8 +202,8 @@ class Replay:
             if isinstance(source, Transformer):
                 vectors, seen = source.place()
                 model = self.tuned[-1].model.over(vectors)
-                name, serve = f"replay-{len(self.tuned)}", self.settings.transformer.serve
-                loaded = Loaded.of(model, name, vectors, seen, serve)
+                name, given = f"replay-{len(self.tuned)}", self.settings.transformer
+                loaded = Loaded.of(model, name, vectors, seen, given.serve, given.window)
                 source.swap(loaded)
         if self.evaluation is not None and self.evaluation.measures_stale:
             self.evaluation.then = Snapshot(self._store)

@@ -116,10 +116,11 @@ class ServedModel(Follower):
             return
         rows = self._engine.world.catalogue.rows_of(parcel.names)
         vectors, seen = source.place()
-        version, serve = parcel.manifest.version, self._settings.transformer.serve
+        version, given = parcel.manifest.version, self._settings.transformer
 
         def encode() -> Loaded:
-            return Loaded.of(parcel.over(vectors, rows), version, vectors, seen, serve)
+            model = parcel.over(vectors, rows)
+            return Loaded.of(model, version, vectors, seen, given.serve, given.window)
 
         self._beside(encode, self._swap)
 

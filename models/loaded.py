@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn import functional
 
 from features.contexts import Contexts
+from models.endings import outputs
 from models.near import NearIndex
 from models.nearby import FOUND, LARGE
 from models.precision import Serve, serving_dtype
-from models.sequence import Batch, SequenceModel
+from models.sequence import SequenceModel
 from models.sources.base import QueryVectors
+from models.windows import Windows
 
 __all__ = ["Loaded"]
 
 F32 = NDArray[np.float32]
 
-ROWS: Final = 32
-"""Sequences computed at once: of more, what is between two layers leaves the processor's caches."""
+ROWS: Final = 64
+"""Histories computed at once: of more, what is between two layers leaves the processor's caches."""
 
 
 @dataclass(slots=True)
@@ -44,6 +47,9 @@ class Loaded:
         What its layers compute in: see :func:`models.precision.serving_dtype`.
     index
         Finds items; None where there are few.
+    window
+        Interactions that it reads, if it was trained to read more: it then begins where
+        :meth:`models.windows.Windows.of` says. 0: all.
     """
 
     model: SequenceModel
@@ -53,6 +59,7 @@ class Loaded:
     table: torch.Tensor
     dtype: torch.dtype
     index: NearIndex | None
+    window: int = 0
 
     @classmethod
     def of(
@@ -62,12 +69,14 @@ class Loaded:
         vectors: F32,
         seen: tuple[int, int],
         serve: Serve = "fp32",
+        window: int = 0,
     ) -> Self:
         """Encode the items of a model over a catalogue: :meth:`Transformer.place` says which."""
         with torch.inference_mode():
             table = model.eval().items()
         index = NearIndex(table.numpy()) if len(table) >= LARGE else None
-        return cls(model, version, vectors, seen, table, serving_dtype(serve), index)
+        dtype = serving_dtype(serve)
+        return cls(model, version, vectors, seen, table, dtype, index, window)
 
     def over(self, vectors: F32, seen: tuple[int, int]) -> Self:
         """Return it over the catalogue as it is now; only what has changed is encoded."""
@@ -84,7 +93,7 @@ class Loaded:
             index = NearIndex(table.numpy())
         elif index is not None:
             index.update(table.numpy(), rows)
-        return type(self)(self.model, self.version, vectors, seen, table, self.dtype, index)
+        return replace(self, vectors=vectors, seen=seen, table=table, index=index)
 
     @property
     def items(self) -> F32:
@@ -98,45 +107,33 @@ class Loaded:
     def users(self, contexts: Contexts, known: NDArray[np.integer], encoder: QueryVectors) -> F32:
         """Return what the K questions in the rows ``known`` expect: (K, dim).
 
-        Sequences of like length are computed together, none longer than it has to be.
+        Histories of like length are computed together, those that begin alike but once.
         """
-        order = np.argsort(contexts.length[known], kind="stable")
         halves = self.dtype == torch.bfloat16
+        length = self.model.config.length
+        shorter = 0 < self.window < length
+        most = self.window if shorter else length
+        windows = Windows.of(contexts, known, most, steady=shorter)
+        found = np.empty((len(known), self.table.shape[1]), dtype=np.float32)
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=halves):
-            outputs = torch.empty(len(known), self.table.shape[1])
-            for first in range(0, len(order), ROWS):
-                part = order[first : first + ROWS]
-                batch, last = self._batch(contexts, known[part], encoder)
-                found = self.model(batch, self.table)[torch.arange(len(part)), last]
-                outputs[torch.from_numpy(part)] = found.float()
-        return np.asarray(outputs.numpy(), dtype=np.float32)  # halves would make odds equal
+            asked = self._asked([contexts.queries[row] for row in known], encoder)
+            for tokens in windows.parts(ROWS):
+                mine = asked[torch.from_numpy(tokens.question)]
+                said = outputs(self.model, self.table, tokens, mine)
+                found[tokens.question] = said.float().numpy()  # halves would make odds equal
+        return found
 
-    def _batch(
-        self, contexts: Contexts, known: NDArray[np.integer], encoder: QueryVectors
-    ) -> tuple[Batch, torch.Tensor]:
-        """Return histories oldest first, and the place of the last interaction of each."""
-        most = min(self.model.config.length, contexts.items.shape[1])
-        count = np.minimum(contexts.length[known], most)
-        length = int(count.max())
-        # Column k of the batch is the (count - 1 - k)-th interaction back.
-        back = count[:, None] - 1 - np.arange(length)
-        there = back >= 0
-        pick = (known[:, None], np.maximum(back, 0))
-        next_pick = (known[:, None], np.maximum(back - 1, 0))
-        later = np.where(back > 0, contexts.times[next_pick], contexts.now[known][:, None])
-        gap = np.where(there, later - contexts.times[pick], 0) / 1000
-        texts = [contexts.queries[row] for row in known]
-        asked = np.full(there.shape, -1, dtype=np.int64)
-        wanted = [text for text in dict.fromkeys(texts) if text]
-        for row, text in enumerate(texts):
-            if text:
-                asked[row, count[row] - 1] = wanted.index(text)
-        queries = encoder.vectors(wanted) if wanted else np.zeros((0, 1), np.float32)
-        batch = Batch(
-            items=torch.from_numpy(np.where(there, contexts.items[pick], -1).astype(np.int64)),
-            weight=torch.from_numpy(np.where(there, contexts.weight[pick], 0).astype(np.float32)),
-            gap_s=torch.from_numpy(gap.astype(np.float32)),
-            query=torch.from_numpy(asked),
-            queries=torch.from_numpy(queries),
-        )
-        return batch, torch.from_numpy(count.astype(np.int64) - 1)
+    def _asked(self, texts: list[str], encoder: QueryVectors) -> torch.Tensor:
+        """Return the queries as the model sees them, zero for none: (K, dim)."""
+        wanted = {text: number for number, text in enumerate(filter(None, dict.fromkeys(texts)))}
+        asked = torch.zeros(len(texts), self.table.shape[1])
+        if wanted:
+            rows = [row for row, text in enumerate(texts) if text]
+            vectors = torch.from_numpy(encoder.vectors(list(wanted)))
+            asked[rows] = self.model.ask(vectors)[[wanted[texts[row]] for row in rows]].float()
+        return asked
+
+    def odds(self, users: F32) -> F32:
+        """Return the log-odds of all items: (K, N), the caller's own."""
+        # torch's product of a few rows takes a third of the time of numpy's
+        return np.asarray(functional.linear(torch.from_numpy(users), self.table).numpy())

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["Batch", "SequenceConfig", "SequenceModel", "Task"]
+__all__ = ["Attention", "Batch", "Block", "SequenceConfig", "SequenceModel", "Task"]
 
 Task: TypeAlias = Literal["next", "purchase", "value"]
 
@@ -252,10 +252,8 @@ class SequenceModel(nn.Module):
         there = (batch.items.flatten() >= 0).nonzero().squeeze(1)
         shape = batch.items.shape
         weight, query = batch.weight.flatten()[there], batch.query.flatten()[there]
-        x = table[batch.items.flatten()[there]]
-        kind = torch.stack([weight, (weight > 0).to(weight)], dim=-1)
-        x = x + self.kind(kind) + self.gap(self._bucket(batch.gap_s.flatten()[there]))
-        x = x + self.place(there % shape[1])
+        taken = table[batch.items.flatten()[there]]
+        x = self.embed(taken, weight, batch.gap_s.flatten()[there], there % shape[1])
         if len(batch.queries):
             asked = self.ask(batch.queries)[query.clamp(min=0)]
             x = x + asked * (query >= 0).unsqueeze(-1)
@@ -263,6 +261,22 @@ class SequenceModel(nn.Module):
         for block in self.blocks:
             x = block(x, there, shape)
         return _spread(self.norm(x), there, shape)
+
+    def embed(self, taken: Tensor, weight: Tensor, gap_s: Tensor, place: Tensor) -> Tensor:
+        """Return interactions as they enter, but for the query: (n, dim).
+
+        Parameters
+        ----------
+        taken
+            (n, dim) vectors of the items.
+        weight, gap_s
+            (n,) as of :class:`Batch`.
+        place
+            (n,) which of its sequence each is.
+        """
+        kind = torch.stack([weight, (weight > 0).to(weight)], dim=-1)
+        x = taken + self.kind(kind) + self.gap(self._bucket(gap_s))
+        return torch.as_tensor(x + self.place(place))
 
     def _bucket(self, gap_s: Tensor) -> Tensor:
         """Return buckets that widen by a constant factor; 0 is the same second."""
@@ -290,18 +304,19 @@ def _spread(x: Tensor, there: Tensor, shape: torch.Size) -> Tensor:
     return padded.view(*shape, x.shape[1])
 
 
-class _Attention(nn.Module):
+class Attention(nn.Module):
     """Causal self-attention; padding comes last, so that nothing real looks at it."""
 
     def __init__(self, config: SequenceConfig) -> None:
         super().__init__()
-        self._heads, self._dropout = config.heads, config.dropout
+        self.heads, self._dropout = config.heads, config.dropout
         self.mix = nn.Linear(config.dim, 3 * config.dim, bias=False)
         self.out = nn.Linear(config.dim, config.dim, bias=False)
 
     def forward(self, x: Tensor, there: Tensor, shape: torch.Size) -> Tensor:
+        """Return what (n, dim) that are there in the places of B sequences look at."""
         dim = x.shape[1]
-        parts = _spread(self.mix(x), there, shape).view(*shape, 3, self._heads, dim // self._heads)
+        parts = _spread(self.mix(x), there, shape).view(*shape, 3, self.heads, dim // self.heads)
         query, key, value = parts.permute(2, 0, 3, 1, 4)
         dropout = self._dropout if self.training else 0.0
         mixed = functional.scaled_dot_product_attention(
@@ -310,24 +325,39 @@ class _Attention(nn.Module):
         return torch.as_tensor(self.out(mixed.transpose(1, 2).reshape(-1, dim)[there]))
 
 
-class _SasrecBlock(nn.Module):
+class Block(nn.Module):
+    """Attention, and what comes after it position by position."""
+
+    norms: nn.ModuleList
+    attention: Attention
+
+    def forward(self, x: Tensor, there: Tensor, shape: torch.Size) -> Tensor:
+        """Return (n, dim) outputs of what is there in the places of B sequences."""
+        return self.onward(x, self.attention(self.norms[0](x), there, shape))
+
+    def onward(self, x: Tensor, seen: Tensor) -> Tensor:
+        """Return the outputs of inputs that attention has seen so much of: (n, dim) all."""
+        raise NotImplementedError
+
+
+class _SasrecBlock(Block):
     """Attention and a two-layer perceptron, each on normed input and added to it."""
 
     def __init__(self, config: SequenceConfig) -> None:
         super().__init__()
         self.norms = nn.ModuleList(nn.LayerNorm(config.dim) for _ in range(2))
-        self.attention = _Attention(config)
+        self.attention = Attention(config)
         self.inner = nn.Linear(config.dim, config.dim)
         self.outer = nn.Linear(config.dim, config.dim)
         self.drop = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, there: Tensor, shape: torch.Size) -> Tensor:
-        x = x + self.drop(self.attention(self.norms[0](x), there, shape))
+    def onward(self, x: Tensor, seen: Tensor) -> Tensor:
+        x = x + self.drop(seen)
         inner = self.drop(functional.relu(self.inner(self.norms[1](x))))
         return torch.as_tensor(x + self.drop(self.outer(inner)))
 
 
-class _LigrBlock(nn.Module):
+class _LigrBlock(Block):
     """As SASRec's, with SwiGLU, each sublayer times a gate that its input opens."""
 
     def __init__(self, config: SequenceConfig) -> None:
@@ -335,14 +365,13 @@ class _LigrBlock(nn.Module):
         dim, wide = config.dim, 4 * config.dim
         self.norms = nn.ModuleList(nn.RMSNorm(dim) for _ in range(2))
         self.gates = nn.ModuleList(nn.Linear(dim, dim) for _ in range(2))
-        self.attention = _Attention(config)
+        self.attention = Attention(config)
         self.inner = nn.Linear(dim, 2 * wide, bias=False)
         self.outer = nn.Linear(wide, dim, bias=False)
         self.drop = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, there: Tensor, shape: torch.Size) -> Tensor:
-        gate = torch.sigmoid(self.gates[0](x))
-        x = x + gate * self.drop(self.attention(self.norms[0](x), there, shape))
+    def onward(self, x: Tensor, seen: Tensor) -> Tensor:
+        x = x + torch.sigmoid(self.gates[0](x)) * self.drop(seen)
         gate = torch.sigmoid(self.gates[1](x))
         open_, inner = self.inner(self.norms[1](x)).chunk(2, dim=-1)
         return torch.as_tensor(x + gate * self.drop(self.outer(functional.silu(open_) * inner)))

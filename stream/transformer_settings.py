@@ -53,6 +53,12 @@ class TransformerSettings(Group):
     serve: Literal["auto", "bf16", "fp32"] = Setting(
         "auto", description="what consumers compute in; auto: bf16 where the processor has it"
     )
+    window: int = Setting(
+        32,
+        ge=0,
+        description="last interactions that consumers read of a model that reads more, the oldest "
+        "few left out where less is then read twice; 0 = all `length`",
+    )
     seed: int = Setting(0, ge=0, description="of everything drawn in training")
     every_hours: float = Setting(24, gt=0, description="how often `finetune` trains")
     every_events: int = Setting(

@@ -17,6 +17,14 @@ __all__ = ["Network", "Transformer"]
 MOST_ODDS: Final = 20.0
 """Logarithm of the largest lift."""
 
+MOST: Final = np.float32(np.expm1(MOST_ODDS))
+
+FAR: Final = np.float32(40.0)
+"""Logarithm beyond which odds are the largest lift anyhow, and far from overflow."""
+
+ROWS: Final = 16
+"""Rows of odds that are worked on at once, so that they stay in the processor's caches."""
+
 
 class Network(Protocol):
     """A model over the catalogue: :class:`models.loaded.Loaded`, which loads torch."""
@@ -38,6 +46,10 @@ class Network(Protocol):
 
         Its products with the items' vectors are their log-odds.
         """
+        ...
+
+    def odds(self, users: F32) -> F32:
+        """Return the log-odds of all items for them: (K, N), which may be written to."""
         ...
 
     def near(self, users: F32) -> NDArray[np.int32] | None:
@@ -88,10 +100,10 @@ class Transformer(Given):
             return silence(*shape)
         if self._loaded.seen != (catalogue.version, len(catalogue)):
             self._loaded = self._loaded.over(*self.place())
-        users, items = self._loaded.users(contexts, known, self._world.queries), self._loaded.items
+        users = self._loaded.users(contexts, known, self._world.queries)
         if (best := self._loaded.near(users)) is not None:
             return self._nearby(len(contexts), known, users, best)
-        lift = self._lift(users @ items.T)
+        lift = self._lift(self._loaded.odds(users))
         if len(known) < len(contexts):
             scores = np.zeros(shape, dtype=np.float32)
             scores[known] = lift
@@ -113,14 +125,22 @@ class Transformer(Given):
         return Nearby.of(n_rows, known, users, items, best, shift=shift)
 
     def _lift(self, odds: F32) -> F32:
+        """Turn log-odds into lifts in place, a few rows at a time."""
         alive = self._world.catalogue.alive
         if not alive.any():
             return np.zeros_like(odds)
         whole = bool(alive.all())
-        shown = odds if whole else odds[:, alive]
-        most = shown.max(axis=1, keepdims=True)
-        mean = np.log(np.exp(shown - most).mean(axis=1, keepdims=True)) + most
-        odds -= mean
-        np.minimum(odds, np.float32(MOST_ODDS), out=odds)
-        np.expm1(odds, out=odds)
-        return np.maximum(odds, 0, out=odds)
+        closed = np.where(alive, np.float32(0), np.float32(-np.inf))
+        share = np.where(alive, np.float32(1 / np.count_nonzero(alive)), np.float32(0))
+        shown = np.empty_like(odds[:ROWS])
+        for first in range(0, len(odds), ROWS):
+            some = odds[first : first + ROWS]
+            best = some if whole else np.add(some, closed, out=shown[: len(some)])
+            some -= best.max(axis=1, keepdims=True)
+            if not whole:  # a closed item may be likelier than all that are not
+                np.minimum(some, FAR, out=some)
+            np.exp(some, out=some)
+            some *= 1 / (some @ share)[:, None]
+            some -= 1
+            np.clip(some, 0, MOST, out=some)
+        return odds

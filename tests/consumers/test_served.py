@@ -388,6 +388,16 @@ def test_it_computes_in_what_the_settings_say(shop: Shop) -> None:
     assert np.log1p(found["bf16"]) == pytest.approx(np.log1p(found["fp32"]), abs=0.1)
 
 
+def test_it_reads_as_far_back_as_the_settings_say(shop: Shop) -> None:
+    shop.announce(shop.versions[0])
+    changed = shop.settings.transformer.model_copy(update={"window": 3})
+    shop.settings = shop.settings.model_copy(update={"transformer": changed})
+    consumer = shop.start()
+    shop.handle(consumer, click(0))
+    assert consumer.served._loaded is not None
+    assert consumer.served._loaded.window == 3
+
+
 def test_partitions_that_come_and_go_change_nothing(shop: Shop) -> None:
     shop.announce(shop.versions[0])
     consumer, numbers = shop.start(), itertools.count()

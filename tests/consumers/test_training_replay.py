@@ -191,9 +191,10 @@ def test_nothing_is_stale_where_that_is_not_asked_for(usual: Result) -> None:
 def test_a_replay_logs_its_trainings_and_serves_as_the_settings_say(
     trained: Trained, tmp_path: Path, serve: str, dtype: torch.dtype
 ) -> None:
-    more = {"logs": str(tmp_path), "serve": serve, "epochs": 1}
+    more = {"logs": str(tmp_path), "serve": serve, "window": 5, "epochs": 1}
     result = trained(the_log(VISITS), 150, transformer=SMALL | more)
     assert len(list(tmp_path.iterdir())) == len(result.replay.tuned)
     (source,) = (s for s in result.replay.personalize.engine.sources if isinstance(s, Transformer))
     assert isinstance(source._loaded, Loaded)
     assert source._loaded.dtype == dtype
+    assert source._loaded.window == 5

@@ -5,15 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from features.card import AsOf, ItemCard
 from features.session import Session
+from models.endings import outputs
 from models.loaded import Loaded
 from models.precision import serving_dtype
+from models.sequence import SequenceModel
 from models.sources.base import World
 from models.sources.transformer import MOST_ODDS, Transformer
+from models.windows import Tokens
 from tests.builders import DAY, MINUTE, NOON, folded, interaction, search
-from tests.models.sources.shop import STRANGER, contexts, put, scored, table, visits, world
+from tests.models.sources.shop import STRANGER, Words, contexts, put, scored, table, visits, world
 from tests.models.sources.tiny import LETTERS, alphabet, serve, vector
 
 
@@ -77,6 +81,30 @@ def test_odds_beyond_all_measure_stay_finite() -> None:
     assert scores.max() <= np.expm1(MOST_ODDS)
 
 
+@pytest.mark.parametrize("closed", ["", "d", "bdfh"])
+@pytest.mark.parametrize("heat", [1.0, 30.0])
+def test_scores_are_those_of_the_plain_formula(closed: str, heat: float) -> None:
+    """In double precision; so many rows that they are not worked on all at once."""
+    place = shop()
+    source = Transformer(place)
+    model = alphabet().over(place.catalogue.vectors)
+    with torch.no_grad():
+        model.norm.weight.mul_(heat)
+    for letter in closed:
+        card = ItemCard(AsOf(0, 0, 1), letter, withdrawn=True)
+        place.catalogue.apply([card], vector(letter)[None])
+    loaded = Loaded.of(model, "v", *source.place(), "fp32")
+    source.swap(loaded)
+    asked = contexts(place, *(walk((LETTERS * 3)[k : k + 1 + k % 6]) for k in range(20)))
+    odds = loaded.users(asked, np.arange(20), Words()).astype(np.float64) @ loaded.items.T
+    alive = place.catalogue.alive
+    assert alive.sum() == len(LETTERS) - len(closed)
+    most = odds[:, alive].max(axis=1, keepdims=True)
+    even = np.log(np.exp(odds[:, alive] - most).mean(axis=1, keepdims=True)) + most
+    lift = np.maximum(np.expm1(np.minimum(odds - even, MOST_ODDS)), 0)
+    assert table(source, asked) == pytest.approx(lift, rel=1e-4, abs=1e-5)
+
+
 def test_in_halves_it_says_nearly_the_same() -> None:
     source, place = served()
     people = [walk(LETTERS[k : k + 3]) for k in range(8)]
@@ -103,18 +131,19 @@ def test_sequences_of_like_length_are_computed_together_and_none_is_mixed_up(
 ) -> None:
     source, place = served()
     people = [walk((LETTERS * 2)[k : k + 1 + k % 5]) for k in range(10)]
-    lengths: list[tuple[int, int]] = []
-    network = source._loaded
-    assert isinstance(network, Loaded)
-    network.model.register_forward_pre_hook(
-        lambda _, given: lengths.append(tuple(given[0].items.shape))
-    )
+    shapes: list[tuple[int, int, int]] = []
+
+    def watched(model: SequenceModel, table: Tensor, tokens: Tokens, asked: Tensor) -> Tensor:
+        shapes.append(tokens.shape)
+        return outputs(model, table, tokens, asked)
+
+    monkeypatch.setattr("models.loaded.outputs", watched)
     whole = table(source, contexts(place, *people))
-    assert lengths == [(10, 5)]  # not longer than it has to be
-    lengths.clear()
+    assert shapes == [(10, 4, 1)]  # not longer than it has to be
+    shapes.clear()
     monkeypatch.setattr("models.loaded.ROWS", 4)
     parted = table(source, contexts(place, *people))
-    assert lengths == [(4, 2), (4, 4), (2, 5)]
+    assert shapes == [(4, 1, 1), (4, 3, 1), (2, 4, 1)]
     assert parted == pytest.approx(whole, rel=1e-5, abs=1e-5)
 
 
