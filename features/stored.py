@@ -1,26 +1,26 @@
 """A user's state as it lies in Redis: the same facts in less room than they take in memory.
 
-Columns instead of rows, times as the milliseconds since the one before, an
-item that was shown named once, and nothing that follows from the rest: what is
-owned follows from the history as long as the history is whole. Readers in other
-languages find the layout in ``docs/redis.md``.
+Types are named once, times are the milliseconds since the one before, and what
+follows from the rest is left out: what is owned, as long as the history is
+whole, and what was ignored of the shown lists. Readers in other languages find
+the layout in ``docs/redis.md``.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from itertools import accumulate, chain, count
+from itertools import accumulate, count
 from operator import sub
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from features.card import AsOf
 from features.parts.base import Ordinal, Whole
 from features.parts.history import History, Sign
-from features.parts.ignored import Ignored
+from features.parts.ignored import Ignored, Shown
 from features.parts.impressions import Impressions
 from features.parts.owned import Entry, Owned
 from features.parts.pace import Pace
@@ -50,14 +50,23 @@ class StoredHistory(Struct, omit_defaults=True, gc=False):
 
 
 class StoredIgnored(Struct, omit_defaults=True, gc=False):
-    """What was left alone: an item by its last place in the shown lists, else by its id.
+    """What was left alone, as far as it does not follow from the shown lists.
 
-    ``counts`` is left out where all are 1.
+    Attributes
+    ----------
+    items
+        Items that are in no list which is remembered: times shown and last time.
+    counts
+        Times shown, where it is another number than that in these lists.
+    touched
+        Items of these lists that are not ignored; None where nothing follows from the lists.
+    latest
+        When the last list was shown.
     """
 
-    items: list[Annotated[int, Meta(ge=0)] | str] = []
-    counts: list[Whole] = []
-    times: list[int] = []
+    items: dict[str, Shown] = {}
+    counts: dict[str, Whole] = {}
+    touched: list[str] | None = []
     latest: Whole = 0
 
 
@@ -243,18 +252,37 @@ def _packed_history(history: History) -> StoredHistory:
 
 
 def _packed_ignored(session: Session) -> StoredIgnored:
-    ignored, shown = session.ignored, session.impressions.items
-    names = list(ignored.items)
-    if not names:
-        return StoredIgnored(latest=ignored.latest)
-    place: dict[str, int] = dict(zip(chain.from_iterable(shown), count()))
-    counts, times = zip(*ignored.items.values(), strict=True)
-    return StoredIgnored(
-        items=list(map(place.get, names, names)),
-        counts=[] if max(counts) == min(counts) == 1 else list(counts),
-        times=_steps(times),
-        latest=ignored.latest,
-    )
+    kept, latest = session.ignored.items, session.ignored.latest
+    shown = _shown(session.impressions.times, session.impressions.items)
+    touched = [item for item in shown if item not in kept]
+    for item in touched:
+        del shown[item]
+    if shown == kept and list(shown) == list(kept):  # as usual
+        return StoredIgnored(touched=touched, latest=latest)
+    older = {item: entry for item, entry in kept.items() if item not in shown}
+    counts = {item: kept[item][0] for item, entry in shown.items() if kept[item] != entry}
+    if list(kept) != [*older, *shown] or any(kept[item][1] != shown[item][1] for item in counts):
+        return StoredIgnored(kept, touched=None, latest=latest)
+    return StoredIgnored(older, counts, touched, latest)
+
+
+def _shown(times: Sequence[int], lists: Sequence[Sequence[str]]) -> dict[str, Shown]:
+    """Return how often each item of shown lists was shown, and when last; in that order.
+
+    Examples
+    --------
+    >>> _shown([1000, 2000], [["a", "b"], ["c", "a"]])
+    {'b': (1, 1000), 'c': (1, 2000), 'a': (2, 2000)}
+    """
+    shown: dict[str, Shown] = {}
+    for time, items in zip(times, lists, strict=True):
+        once = (1, time)
+        for item in items:
+            if item in shown:
+                shown[item] = (shown.pop(item)[0] + 1, time)
+            else:
+                shown[item] = once
+    return shown
 
 
 def _follows(session: Session) -> bool:
@@ -270,6 +298,7 @@ def _unpacked(stored: Stored) -> tuple[Session, list[str]]:
     """Return the state, and the columns that did not fit the others."""
     lost: list[str] = []
     history = _history(stored.history, lost)
+    impressions = _impressions(stored.impressions, lost)
     windows = stored.windows
     totals = {name: sum(days.values()) for name, days in windows.days.items()}
     for name, more in windows.earlier.items():
@@ -284,16 +313,16 @@ def _unpacked(stored: Stored) -> tuple[Session, list[str]]:
         positives=stored.positives,
         history=history,
         owned=Owned.of(history) if stored.owned is None else Owned(stored.owned),
-        ignored=_ignored(stored, lost),
+        ignored=_ignored(stored.ignored, impressions),
         windows=Windows(windows.days, totals),
         situation=stored.situation,
-        impressions=_impressions(stored.impressions, lost),
+        impressions=impressions,
         pace=stored.pace,
         recent_ids=stored.recent_ids,
         merged=stored.merged,
         forgotten=stored.forgotten,
     )
-    return session, [*lost, *_evened(session)]
+    return session, list(dict.fromkeys(lost))
 
 
 def _history(stored: StoredHistory, lost: list[str]) -> History:
@@ -304,26 +333,33 @@ def _history(stored: StoredHistory, lost: list[str]) -> History:
         lost.append("history.kinds")
     types, signs = [kind for kind, _ in roles], [sign for _, sign in roles]
     times = _times(stored.times, "history.times", lost)
-    return History(stored.items, times, types, stored.visits, signs)
+    history = History(stored.items, times, types, stored.visits, signs)
+    if column := history.uneven():
+        lost.append(f"history.{column}")
+        history.even(())
+    return history
 
 
-def _ignored(stored: Stored, lost: list[str]) -> Ignored:
-    kept, found = stored.ignored, Ignored(latest=stored.ignored.latest)
-    shown = list(chain.from_iterable(stored.impressions.items))
-    times = _times(kept.times, "ignored.times", lost)
-    counts = kept.counts or [1] * len(times)
-    try:
-        names = [at if isinstance(at, str) else shown[at] for at in kept.items]
-        entries = zip(counts, times, strict=True)
-        found.items = dict(zip(names, entries, strict=True))
-    except (IndexError, ValueError):
-        lost.append("ignored.items")
-    return found
+def _ignored(stored: StoredIgnored, impressions: Impressions) -> Ignored:
+    items = stored.items
+    if stored.touched is not None:
+        shown = _shown(impressions.times, impressions.items)
+        for item in stored.touched:
+            shown.pop(item, None)
+        for item, often in stored.counts.items():
+            if item in shown:
+                shown[item] = often, shown[item][1]
+        items |= shown
+    return Ignored(items, stored.latest)
 
 
 def _impressions(stored: StoredImpressions, lost: list[str]) -> Impressions:
     times = _times(stored.times, "impressions.times", lost)
-    return Impressions(stored.lists, times, stored.items, stored.taken)
+    impressions = Impressions(stored.lists, times, stored.items, stored.taken)
+    if column := impressions.uneven():
+        lost.append(f"impressions.{column}")
+        return Impressions()
+    return impressions
 
 
 def _steps(times: Sequence[int]) -> list[int]:
