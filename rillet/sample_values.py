@@ -47,7 +47,7 @@ VISIT: Final = 6
 ANCHORED: Final = 0.45
 """Share of the reasons that name an item of the user's past."""
 
-SECOND: Final = 0.9
+SECOND: Final = 0.98
 """Share of the items of a list that have a second reason."""
 
 FIRST: Final = 0.1

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from features.session import PARTS, decode_session, encode_session, new_session
+from features.session import PARTS, Session, decode_session, encode_session, new_session
 from features.stored import Stored
 from stream.events import Event
 from tests.builders import fields, folded, interaction, merge, profile, ranking, search
@@ -63,3 +63,7 @@ def test_every_field_of_a_part_is_described_in_its_row(part: str) -> None:
     names = FIELDS[part].__struct_fields__
     assert set(names) <= set(re.findall(r"`(\w+)`", row))
     assert set(names) - set(example()[part]) == UNUSUAL.get(part, set())
+
+
+def test_every_field_of_a_state_is_stored() -> None:
+    assert set(FIELDS) - {"form"} == set(Session.__struct_fields__)
