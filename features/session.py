@@ -9,35 +9,17 @@ the catalogue came first or last.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
-from msgspec import Struct
 
 from features.card import AsOf
-from features.parts.base import Moment, Ordinal, Part, Rules, Whole
-from features.parts.history import History
-from features.parts.ignored import Ignored
-from features.parts.impressions import Impressions
-from features.parts.owned import Owned
-from features.parts.pace import Pace
-from features.parts.situation import Situation
-from features.parts.windows import Windows
-from features.salvage import salvaged
-from stream import metrics
-from stream.events import (
-    BadRecord,
-    Delete,
-    Event,
-    Identify,
-    Interaction,
-    Merge,
-    Millis,
-    malformed,
-)
+from features.parts.base import Moment, Part, Rules
+from features.state import PARTS, Session, new_session
+from features.stored import bad_merge, decode_session, decode_whole, encode_session
+from stream.events import Delete, Event, Identify, Interaction, Merge, Millis
 
 __all__ = [
     "PARTS",
@@ -54,113 +36,11 @@ __all__ = [
     "new_session",
 ]
 
-log = logging.getLogger(__name__)
-
 REMEMBERED_IDS: Final = 32
 REMEMBERED_MERGES: Final = 8
 
 
-class Session(Struct, omit_defaults=True):
-    """Everything remembered of one user; one value in Redis.
-
-    Attributes
-    ----------
-    as_of
-        Stamp of the last event folded in.
-    visit, visit_id, visit_start
-        Ordinal, id and start of the present session (visit).
-    events, positives
-        How many events, and how many positive ones, were folded.
-    recent_ids
-        Ids of the last 32 events, against duplicates.
-    merged
-        Anonymous visitor to the stamp of the last merge taken from him.
-    forgotten
-        Events at or before this time (epoch ms) are not folded: the user was forgotten.
-    """
-
-    as_of: AsOf
-    user: str
-    visit: Ordinal = 0
-    visit_id: str = ""
-    visit_start: Whole = 0
-    events: Whole = 0
-    positives: Whole = 0
-    history: History = msgspec.field(default_factory=History)
-    owned: Owned = msgspec.field(default_factory=Owned)
-    ignored: Ignored = msgspec.field(default_factory=Ignored)
-    windows: Windows = msgspec.field(default_factory=Windows)
-    situation: Situation = msgspec.field(default_factory=Situation)
-    impressions: Impressions = msgspec.field(default_factory=Impressions)
-    pace: Pace = msgspec.field(default_factory=Pace)
-    recent_ids: list[str] = []
-    merged: dict[str, list[int]] = {}
-    forgotten: Whole = 0
-
-
-PARTS: Final = ("history", "owned", "ignored", "windows", "situation", "impressions", "pace")
-"""The features, in fold order; a new one is a field of Session and a name here."""
-
 _parts_of: Final[Callable[[Session], tuple[Part, ...]]] = attrgetter(*PARTS)
-_DECODER: Final = msgspec.json.Decoder(Session)
-_ENCODER: Final = msgspec.json.Encoder()
-
-
-def decode_session(raw: bytes) -> Session:
-    """Read a state record; what does not fit in it is mended or set aside, and counted.
-
-    States outlive the version that wrote them, and a user must not be what
-    stops everybody's partition.
-
-    Raises
-    ------
-    msgspec.MsgspecError, ValueError
-        This is nobody's state at all: no JSON object with a stamp and a user.
-    """
-    lost: list[str] = []
-    try:
-        session = _DECODER.decode(raw)
-    except (msgspec.MsgspecError, ValueError):
-        session, lost = salvaged(raw, Session)
-    if uneven := _uneven(session):
-        lost += uneven
-        session.history.even(session.owned.items)
-        if session.impressions.uneven():
-            session.impressions = Impressions()
-    if lost:
-        metrics.count("sessions.mended")
-        log.warning("a user's state was not all readable and is mended: %s", ", ".join(lost))
-    return session
-
-
-def _uneven(session: Session) -> list[str]:
-    """Name a column of each part whose columns do not fit each other."""
-    parts = (("history", session.history), ("impressions", session.impressions))
-    return [f"{name}.{column}" for name, part in parts if (column := part.uneven())]
-
-
-def bad_merge(event: Merge, raw: bytes) -> BadRecord | None:
-    """Return what is wrong with the state in a merge, None where it can be folded.
-
-    Nothing is mended here as in a stored state: the visitor's state was written
-    by the sender a moment ago, so one that does not fit is not his.
-
-    Parameters
-    ----------
-    event
-        The merge, whose state :func:`stream.events.decode` leaves unread.
-    raw
-        Its record as it came.
-    """
-    if not event.state:
-        return None
-    try:
-        other = _DECODER.decode(bytes(event.state))
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        return malformed(str(error), raw, "state")
-    for column in _uneven(other):
-        return BadRecord("malformed", f"state.{column}", "it does not fit the other columns", raw)
-    return None
 
 
 def merge_of(session: Session, event: Identify) -> Merge | None:
@@ -176,16 +56,6 @@ def merge_of(session: Session, event: Identify) -> Merge | None:
         anonymous=event.anonymous,
         state=msgspec.Raw(encode_session(session)),
     )
-
-
-def encode_session(session: Session) -> bytes:
-    """Write a state record; equal states give equal bytes."""
-    return _ENCODER.encode(session)
-
-
-def new_session(user: str) -> Session:
-    """Return the state of a user nobody has heard of."""
-    return Session(as_of=AsOf(-1, -1, 0), user=user)
 
 
 def is_new(session: Session, partition: int, offset: int) -> bool:
@@ -288,7 +158,7 @@ def _taken(session: Session, event: Event) -> bool:
     """Tell whether this much of a visitor is here: after a crash it is handed over again."""
     if not isinstance(event, Merge) or event.anonymous not in session.merged or not event.state:
         return False
-    as_of = _DECODER.decode(bytes(event.state)).as_of
+    as_of = decode_whole(bytes(event.state)).as_of
     return session.merged[event.anonymous] >= [as_of.partition, as_of.offset]
 
 
@@ -303,7 +173,7 @@ def _merge(session: Session, event: Merge, rules: Rules) -> None:
     """Take over an anonymous session, once: its interactions join this user's history."""
     if not event.state:
         return
-    other = _DECODER.decode(bytes(event.state))  # strictly: see bad_merge
+    other = decode_whole(bytes(event.state))
     session.merged[event.anonymous] = [other.as_of.partition, other.as_of.offset]
     for name in list(session.merged)[:-REMEMBERED_MERGES]:
         del session.merged[name]

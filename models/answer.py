@@ -10,7 +10,7 @@ from features.card import AsOf
 __all__ = ["Answer", "Listed", "Reason", "decode_answer", "encode_answer"]
 
 
-class Reason(Struct, frozen=True, omit_defaults=True):
+class Reason(Struct, frozen=True, omit_defaults=True, gc=False):
     """Why an item is in the list.
 
     Attributes
@@ -28,15 +28,23 @@ class Reason(Struct, frozen=True, omit_defaults=True):
     item: str | None = None
 
 
-class Listed(Struct, frozen=True):
-    """One recommended item; ``score`` is the chance that he takes this one next, 0 to 1."""
+class Listed(Struct, frozen=True, omit_defaults=True, gc=False):
+    """One recommended item.
+
+    Attributes
+    ----------
+    item, score
+        Which, and the chance that he takes this one next, 0 to 1.
+    reasons
+        The strongest first; none beyond the first ``recommend.explained`` places.
+    """
 
     item: str
     score: float
-    reasons: list[Reason]
+    reasons: list[Reason] = []
 
 
-class Answer(Struct, frozen=True):
+class Answer(Struct, frozen=True, gc=False):
     """A user's recommendations; ``as_of`` comes first, which stamped writes rely on.
 
     Attributes

@@ -79,7 +79,7 @@ class Lists:
     chance
         (B, n) chance that it is the candidate which the user takes next.
     part
-        (B, n, S) contribution of each source or signal to the score.
+        (B, e, S) contribution of each source or signal to the scores of the first e.
     """
 
     item: I32
@@ -215,11 +215,21 @@ class Engine:
         closed, self._closed = self._closed, []
         self.lists.learn(closed)
 
-    def finish(self, chunk: Chunk) -> tuple[Lists, View]:
+    def finish(self, chunk: Chunk, explained: int | None = None) -> tuple[Lists, View]:
         """Return the finished list of every question of a chunk, and what the sources say of it.
 
-        The view is of the places of the lists, (B * n), one question after the other; what
-        it says beyond a list's end is of no meaning.
+        Parameters
+        ----------
+        chunk
+            The questions, seen by all sources.
+        explained
+            How many places e of each list are to be explained, all n where None.
+
+        Returns
+        -------
+        tuple
+            The lists, and the view of their first e places, (B * e), one question after
+            the other; what it says beyond a list's end is of no meaning.
         """
         rules = self.settings.recommend
         view = chunk.retrieval.see(chunk.retrieval.candidates())
@@ -231,16 +241,25 @@ class Engine:
         scores = odds[place].astype(np.float32)
         order = diversify(item, scores, self.near.vectors(), rules.diversity)
         place = self._explore(chunk, view, np.take_along_axis(place, order, axis=1))
-        there, chosen = place >= 0, np.maximum(place, 0).ravel()
-        listed = view.take(chosen)
-        weights = self.weights["next"][chunk.segment[listed.pairs.row]].astype(np.float32)
-        part = self.signals.credit(listed, chunk.segment, x[chosen] * weights)
-        part = part.reshape(*place.shape, -1)
-        part[~there] = 0
+        part, listed = self._credit(chunk, view, x, place[:, :explained])
+        there = place >= 0
         sums = log_sums(view.pairs, odds, len(chunk))[:, None]
         chance = np.exp(np.minimum(odds[place] - np.where(there, sums, np.inf), 0))
         item = np.where(there, view.pairs.item[place], -1)
         return Lists(item.astype(np.int32), chance, part), listed
+
+    def _credit(self, chunk: Chunk, view: View, x: F32, place: I32) -> tuple[F32, View]:
+        """Return what each source or signal contributes to places, and what is said of these.
+
+        Places are (B, e) among the candidates, whose features are given as (M, F).
+        """
+        chosen = np.maximum(place, 0).ravel()
+        listed = view.take(chosen)
+        weights = self.weights["next"][chunk.segment[listed.pairs.row]].astype(np.float32)
+        part = self.signals.credit(listed, chunk.segment, x[chosen] * weights)
+        part = part.reshape(*place.shape, len(self.signals.owners))
+        part[place < 0] = 0
+        return part, listed
 
     def _nothing(self, n_rows: int) -> Lists:
         none = np.zeros((n_rows, 0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import compress, islice
 from typing import Final
 
 import numpy as np
@@ -18,12 +19,17 @@ from models.sources.neighbours import Neighbours
 __all__ = ["compose", "reasons_of"]
 
 I32 = NDArray[np.int32]
+F64 = NDArray[np.float64]
 
 REASONS: Final = 2
 """Reasons given for an item: the strongest."""
 
 ANCHORS: Final = 10
 """Items of the history that an item may be like."""
+
+SIGNIFICANT: Final = 4
+DECIMALS: Final = 6
+"""Digits of a chance, and of those after the point."""
 
 BY_CONTENT: Final = ("content", "taste")
 
@@ -65,7 +71,7 @@ def _anchors(engine: Engine, contexts: Contexts, item: I32, named: I32) -> I32:
 def reasons_of(
     engine: Engine, retrieval: Retrieval, lists: Lists, view: View
 ) -> list[list[list[Reason]]]:
-    """Return the strongest reasons for every item of every list.
+    """Return the strongest reasons for every item of every list that is to be explained.
 
     A share is a source's part of all that raised the item's score; what lowered
     it is left out, and so is what none of them knew. A source that does not
@@ -74,40 +80,51 @@ def reasons_of(
     names = [name for name in engine.signals.owners if name != CHANCE]
     kept = [engine.signals.owners.index(name) for name in names]
     part = np.maximum(lists.part[:, :, kept], 0)
-    knows = view.score.T.reshape(*lists.item.shape, len(view.score)) > 0
+    item = lists.item[:, : part.shape[1]]
+    knows = view.score.T.reshape(*item.shape, len(view.score)) > 0
     sources = part[:, :, : knows.shape[2]]
     sources[~knows] = 0
     # Early on nothing has a weight that raises the score: who knows the item then shares alike.
     sources += knows & (part.sum(axis=2, keepdims=True) <= 0)
     share = part / np.maximum(part.sum(axis=2, keepdims=True), 1e-9)
-    best = np.empty((*lists.item.shape, REASONS), dtype=np.int32)
+    best = np.empty((*item.shape, REASONS), dtype=np.int32)
     value = np.empty(best.shape)
     for rank in range(REASONS):  # a sort would look at all of them, for the sake of two
         best[:, :, rank] = strongest = share.argmax(axis=2)
         value[:, :, rank] = np.take_along_axis(share, strongest[:, :, None], axis=2)[:, :, 0]
         np.put_along_axis(share, strongest[:, :, None], -1, axis=2)
-    value = np.round(value, 3)
-    best[value <= 0] = -1
-    anchors = _anchors(engine, retrieval.contexts, lists.item, best)
+    value = np.round(value, 2)
+    best[(value <= 0) | (item < 0)[:, :, None]] = -1
+    anchors = _anchors(engine, retrieval.contexts, item, best)
     return _worded(best, value, anchors, names, engine.world.catalogue.ids)
 
 
 def _worded(
     best: I32, value: NDArray[np.float64], anchors: I32, names: list[str], ids: list[str]
 ) -> list[list[list[Reason]]]:
-    """Return (B, n, k) numbers of sources, shares and anchors as reasons; -1 is none."""
+    """Return (B, e, k) numbers of sources, shares and anchors as reasons; -1 is none."""
     there = best >= 0
     chosen = zip(best[there].tolist(), value[there].tolist(), anchors[there].tolist(), strict=True)
-    flat = [
-        Reason(names[source], share, ids[anchor] if anchor >= 0 else None)
-        for source, share, anchor in chosen
-    ]
-    end = np.cumsum(there.sum(axis=2).ravel())
-    start = np.concatenate([[0], end[:-1]]) if len(end) else end
-    bounds = zip(start.tolist(), end.tolist(), strict=True)
-    reasons = [flat[first:last] for first, last in bounds]
-    n_rows, n = best.shape[:2]
-    return [reasons[row * n : (row + 1) * n] for row in range(n_rows)]
+    flat = iter(
+        [
+            Reason(names[source], share, ids[anchor] if anchor >= 0 else None)
+            for source, share, anchor in chosen
+        ]
+    )
+    return [[list(islice(flat, many)) for many in counts] for counts in there.sum(axis=2).tolist()]
+
+
+def _rounded(chance: F64) -> F64:
+    """Return chances to 4 significant digits, and no finer than a millionth.
+
+    Examples
+    --------
+    >>> _rounded(np.array([0.8762694, 0.0274537, 0.000345678])).tolist()
+    [0.8763, 0.02745, 0.000346]
+    """
+    digits = SIGNIFICANT - 1 - np.floor(np.log10(np.maximum(chance, 10.0**-DECIMALS)))
+    scale = 10 ** np.minimum(digits, DECIMALS)
+    return np.asarray(np.round(chance * scale) / scale)
 
 
 def compose(
@@ -126,24 +143,18 @@ def compose(
     now
         Epoch milliseconds to write into the answers.
     """
-    lists, view = engine.finish(chunk)
-    ids = engine.world.catalogue.ids
+    lists, view = engine.finish(chunk, engine.settings.recommend.explained)
+    id_of = engine.world.catalogue.ids.__getitem__
     reasons = reasons_of(engine, chunk.retrieval, lists, view)
     spoke = (chunk.retrieval.top[:, :, 0] >= 0).T.tolist()
     names = [source.name for source in engine.sources]
-    chances, items = np.round(lists.chance, 6).tolist(), lists.item.tolist()
-    return [
-        Answer(
-            as_of=as_of,
-            user=user,
-            items=[
-                Listed(ids[item], chance, why)
-                for item, chance, why in zip(items[row], chances[row], reasons[row], strict=True)
-                if item >= 0
-            ],
-            model=model,
-            sources=[name for name, spoken in zip(names, spoke[row], strict=True) if spoken],
-            generated_at=now,
-        )
-        for row, (user, as_of) in enumerate(users)
-    ]
+    lengths = (lists.item >= 0).sum(axis=1).tolist()
+    chances, items = _rounded(lists.chance).tolist(), lists.item.tolist()
+    answers = []
+    for row, (user, as_of) in enumerate(users):
+        ids, scores = list(map(id_of, items[row][: lengths[row]])), chances[row]
+        listed = list(map(Listed, ids, scores, reasons[row]))
+        listed += map(Listed, ids[len(listed) :], scores[len(listed) :])
+        sources = list(compress(names, spoke[row]))
+        answers.append(Answer(as_of, user, listed, model, sources, now))
+    return answers

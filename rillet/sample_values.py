@@ -16,7 +16,7 @@ from features.parts.base import Rules
 from features.session import encode_session, fold, new_session
 from models.activity import Activity, ActivityWriter
 from models.answer import Answer, Listed, Reason, encode_answer
-from models.explain import REASONS
+from models.explain import DECIMALS, REASONS
 from models.item_state import ItemState, encode_item_state, fold_rows, view
 from models.sources.registry import SOURCES
 from rillet.sizes import Shape
@@ -47,8 +47,11 @@ VISIT: Final = 6
 ANCHORED: Final = 0.45
 """Share of the reasons that name an item of the user's past."""
 
-SECOND: Final = 0.9
+SECOND: Final = 0.98
 """Share of the items of a list that have a second reason."""
+
+FIRST: Final = 0.1
+"""Chance of a list's first item, about; the others have less, by their place."""
 
 ROWS: Final = 3000
 """Rows that an item's statistics are made from, at the most; more repeat what is there."""
@@ -137,11 +140,15 @@ class _Maker:
 
     def answer(self) -> bytes:
         """Return a list as the engine writes it."""
-        chance, length = self.chance, min(self.settings.recommend.length, self.shape.items)
+        chance, rules = self.chance, self.settings.recommend
         names = list(SOURCES)
         listed = [
-            Listed(self.item(), round(chance.random(), 6), self._reasons(names))
-            for _ in range(length)
+            Listed(
+                self.item(),
+                round(FIRST / place * chance.random(), DECIMALS),
+                self._reasons(names) if place <= rules.explained else [],
+            )
+            for place in range(1, min(rules.length, self.shape.items) + 1)
         ]
         sources = [name for name in names if chance.random() < 0.8]
         as_of = AsOf(chance.randrange(9), chance.randrange(10**7), NOW_MS)
@@ -153,7 +160,7 @@ class _Maker:
         return [
             Reason(
                 self.chance.choice(names),
-                round(self.chance.random(), 3),
+                round(self.chance.random(), 2),
                 self.item() if self.chance.random() < ANCHORED else None,
             )
             for _ in range(many)

@@ -196,6 +196,7 @@ class RecommendSettings(_Group):
     """The finished list."""
 
     length: int = Setting(50, ge=1, le=1000)
+    explained: int = Setting(10, ge=0, description="first items of a list that come with reasons")
     diversity: float = Setting(0.1, ge=0, le=1, description="MMR: 0 = by score alone")
     repeats: Literal["auto", "allow", "exclude"] = Setting(
         "auto", description="items the user already took; `auto` learns it from the stream"

@@ -10,7 +10,10 @@ from msgspec import Meta
 from features.parts.base import Moment, Ordinal, Part, Rules, Whole
 from stream.events import Event, Interaction
 
-__all__ = ["History"]
+__all__ = ["History", "Sign"]
+
+Sign = Annotated[int, Meta(ge=-1, le=1)]
+"""1 for what was positive, -1 for what was negative, 0 for what was neither."""
 
 
 class History(Part):
@@ -21,15 +24,14 @@ class History(Part):
     items, times, types, visits
         Item id, epoch milliseconds, interaction type and session ordinal.
     signs
-        1 for what was positive, -1 for what was negative, 0 for what was neither; a
-        type's role may depend on the event's value.
+        Of each, for a type's role may depend on the event's value.
     """
 
     items: list[str] = []
     times: list[Whole] = []
     types: list[str] = []
     visits: list[Ordinal] = []
-    signs: list[Annotated[int, Meta(ge=-1, le=1)]] = []
+    signs: list[Sign] = []
 
     def fold(self, event: Event, moment: Moment, rules: Rules) -> None:
         """Append an interaction; drop the oldest beyond ``session.history``."""

@@ -7,7 +7,10 @@ from itertools import islice
 from features.parts.base import Moment, Part, Rules, Whole
 from stream.events import Event, Interaction, Ranking
 
-__all__ = ["Ignored"]
+__all__ = ["Ignored", "Shown"]
+
+Shown = tuple[Whole, Whole]
+"""How often an item was shown, and when last."""
 
 
 class Ignored(Part):
@@ -21,7 +24,7 @@ class Ignored(Part):
         When the last list was shown, epoch milliseconds; it may still lie before his eyes.
     """
 
-    items: dict[str, tuple[Whole, Whole]] = {}
+    items: dict[str, Shown] = {}
     latest: Whole = 0
 
     def fold(self, event: Event, moment: Moment, rules: Rules) -> None:

@@ -171,8 +171,9 @@ def explain(
 ) -> None:
     """Say why an item is in a user's list, or why it may not be.
 
-    A share is a source's part of everything that spoke for the item. Exits
-    with 1 where the item is not in the list.
+    A share is a source's part of everything that spoke for the item. Reasons are
+    kept of a list's first items alone (recommend.explained). Exits with 1 where
+    the item is not in the list.
 
     [bold]Examples[/bold]
 
@@ -241,7 +242,11 @@ def _show_why(
             out.print(f"  {escape(line)}")
         return
     chance = f"{found['score']:.1%}"
-    out.print(f"{name}: place {found['place']} of {found['of']}, chance {chance}, because")
+    place = f"{name}: place {found['place']} of {found['of']}, chance {chance}"
+    if not found["reasons"]:
+        out.print(f"{place}; reasons are kept of the first items (recommend.explained)")
+        return
+    out.print(f"{place}, because")
     for why in found["reasons"]:
         words = escape(in_words(why, cards, session, found["item"]))
         out.print(f"  {why.share:>6.1%}  {why.source.replace('_', ' '):<18} {words}")

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import settings as examples
@@ -79,7 +80,7 @@ def letters(writes: Writes) -> list[Outgoing]:
     return [one for one in writes.produced if one.topic == Settings().kafka.deadletters]
 
 
-def a_state() -> dict[str, Any]:
+def a_state(form: int = 2) -> dict[str, Any]:
     events: list[Event] = [
         ranking(["a", "b"], NOON - 3, id="r"),
         interaction("b", NOON - 2, ranking="r"),
@@ -87,13 +88,15 @@ def a_state() -> dict[str, Any]:
         ranking(["a", "d"], NOON, id="s"),
         search("tea", NOON),
     ]
-    state: dict[str, Any] = json.loads(encode_session(folded(events, state=new_session("anon"))))
+    session = folded(events, state=new_session("anon"))
+    raw = encode_session(session) if form == 2 else msgspec.json.encode(session)
+    state: dict[str, Any] = json.loads(raw)
     return state
 
 
-def changed(path: Sequence[str | int], value: object) -> dict[str, Any]:
+def changed(path: Sequence[str | int], value: object, form: int = 2) -> dict[str, Any]:
     """Return a state with another value at a path; None leaves the value out."""
-    state = place = a_state()
+    state = place = a_state(form)
     for step in path[:-1]:
         place = place[step]  # type: ignore[index]
     place[path[-1]] = value  # type: ignore[index]
@@ -107,13 +110,20 @@ BAD = [
     (None, "state"),
     ([1], "state"),
     ("a state", "state"),
-    (changed(["history", "signs"], None), "state.history.signs"),
+    (changed(["history", "signs"], None, 1), "state.history.signs"),
     (changed(["history", "times"], [NOON]), "state.history.times"),
-    (changed(["history", "times", 1], 10**30), "state.history.times[1]"),
+    (changed(["history", "times", 1], 10**30, 1), "state.history.times[1]"),
+    (changed(["history", "times", 1], 10**30), "state.history.times"),
     (changed(["history", "times", 1], "noon"), "state.history.times[1]"),
-    (changed(["history", "signs", 0], 5), "state.history.signs[0]"),
-    (changed(["owned", "items", "b"], [1, NOON]), "state.owned.items[...]"),
-    (changed(["ignored", "items", "a"], []), "state.ignored.items[...]"),
+    (changed(["history", "times", 1], -NOON), "state.history.times"),
+    (changed(["history", "signs", 0], 5, 1), "state.history.signs[0]"),
+    (changed(["history", "kinds", 0], 5), "state.history.kinds"),
+    (changed(["history", "kinds"], None), "state.history.types"),
+    (changed(["owned", "items", "b"], [1, NOON], 1), "state.owned.items[...]"),
+    (changed(["owned"], {"b": [1, NOON]}), "state.owned[...]"),
+    (changed(["ignored", "items", "a"], [], 1), "state.ignored.items[...]"),
+    (changed(["ignored", "items"], {"a": []}), "state.ignored.items[...]"),
+    (changed(["ignored", "touched"], [1]), "state.ignored.touched[0]"),
     (changed(["impressions", "taken"], None), "state.impressions.taken"),
     (changed(["impressions", "taken", 0], [2]), "state.impressions.taken"),
     (changed(["positives"], -1), "state.positives"),
@@ -134,7 +144,7 @@ def test_a_merge_that_cannot_be_folded_is_a_dead_letter(
 
 def test_a_merge_of_times_before_all_time_keeps_its_columns_even(consumer: Personalize) -> None:
     user = f"user{next(users)}"
-    state = changed(["history", "times", 0], 0)
+    state = changed(["history", "times"], [0, NOON - 1])
     writes = consumer.handle([record(merging(state, user))])
     (raw,) = [s.value for s in writes.stamped if s.key.endswith(f"session:{user}")]
     history = decode_session(raw).history
@@ -142,27 +152,38 @@ def test_a_merge_of_times_before_all_time_keeps_its_columns_even(consumer: Perso
     assert history.uneven() == ""
 
 
-paths = st.sampled_from(
-    [
+def paths_of(form: int) -> list[list[str | int]]:
+    """Return where something lies in a state: fields, fields of parts, the first in these."""
+    return [
         [part] + ([field] if field else []) + at
-        for part, inner in a_state().items()
+        for part, inner in a_state(form).items()
         for field in ["", *(inner if isinstance(inner, dict) else ())]
         for at in ([], [0], ["b"])
         if not at or (field and type(inner[field]) is (list if at == [0] else dict))
+        if at != [0] or inner[field]
     ]
-)
+
+
 numbers = st.sampled_from([-1, 0, 1, 3, 2**31, 2**53, 2**63, 10**400, 0.5])
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | numbers | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
-states = json_values | st.builds(changed, paths, json_values | st.lists(numbers, max_size=6))
+values = json_values | st.lists(numbers, max_size=6)
+states = st.one_of(
+    json_values,
+    *(
+        st.builds(changed, st.sampled_from(paths_of(form)), values, st.just(form))
+        for form in (1, 2)
+    ),
+)
 
 
 @examples(max_examples=150)
 @given(states)
 @example(a_state())
+@example(a_state(1))
 @example({"foo": 1})
 def test_whatever_a_merge_brings_it_is_folded_or_a_dead_letter(
     settings: Settings, store: Store, consumer: Personalize, encoder: Encoder, state: object

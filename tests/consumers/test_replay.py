@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -134,7 +135,8 @@ def test_a_withdrawn_item_vanishes_from_new_lists(usual: Result) -> None:
 
 def filled(result: Result, user: str) -> set[str]:
     """Return the parts of a state in which there is anything."""
-    return {name for name, part in result.kind("session")[user].items() if part}
+    state = msgspec.to_builtins(result.sessions()[user])
+    return {name for name, part in state.items() if part}
 
 
 def of_nobody(answer: Answer | None) -> bool:
@@ -150,15 +152,15 @@ def test_a_forgotten_user_has_the_list_of_strangers_and_an_empty_state(usual: Re
 
 
 def test_a_stranger_becomes_the_user_he_is(usual: Result) -> None:
-    states = usual.kind("session")
+    states = usual.sessions()
     assert filled(usual, "stranger") == {"as_of", "user", "forgotten"}
     assert of_nobody(usual.answer("stranger"))
-    assert "k1" in states["user2"]["owned"]["items"]
-    assert states["user2"]["merged"].keys() == {"stranger"}
+    assert "k1" in states["user2"].owned.items
+    assert states["user2"].merged.keys() == {"stranger"}
 
 
 def owned(result: Result, user: str) -> set[str]:
-    return set(result.kind("session")[user]["owned"]["items"])
+    return set(result.sessions()[user].owned.items)
 
 
 def listed(result: Result, user: str) -> set[str]:

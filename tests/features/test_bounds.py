@@ -77,8 +77,8 @@ def test_a_state_ends_where_the_documentation_says(
     user = Diligent(chars, types)
     if row:
         user.say_all(["x" * (MAX_WORD + 1)] * (MAX_VALUES + 1), min(fields, MAX_FIELDS + 1))
-    user.live(range(240))
+    user.live(range(270))
     size = len(encode_session(user.session))
     assert most * 0.9 < size < most
-    user.live(range(240, 270))
+    user.live(range(270, 300))
     assert len(encode_session(user.session)) < min(most, size * 1.01)

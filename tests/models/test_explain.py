@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
 import numpy as np
 import pytest
 
+from features.card import AsOf
 from features.contexts import ask
 from features.session import Session
-from models.answer import Reason
+from models.answer import Reason, decode_answer, encode_answer
 from models.engine import Engine
-from models.explain import reasons_of
+from models.explain import compose, reasons_of
 from models.sources.base import World
 from stream.settings import Settings
 from tests.builders import NOON
 from tests.models.sources.shop import SIGNED, put, tell, visits, world
 
 
-def engine(place: World, *enabled: str, weights: Mapping[str, float]) -> Engine:
+def engine(
+    place: World, *enabled: str, weights: Mapping[str, float], explained: int = 10
+) -> Engine:
     """Return an engine of these sources that weighs these features and nothing else."""
-    settings = {"sources": {"enabled": enabled}, "recommend": {"explore": 0, "diversity": 0}}
+    recommend = {"explore": 0, "diversity": 0, "explained": explained}
+    settings = {"sources": {"enabled": enabled}, "recommend": recommend}
     made = Engine(Settings.model_validate(settings), place)
     made.weights["next"][:] = 0
     for name, weight in weights.items():
@@ -95,6 +100,22 @@ def test_content_names_what_the_item_is_like() -> None:
         put(place, name, vector=vector)
     made = engine(place, "content", "trending_week", weights={"content.rank": 1.0})
     assert reasons(made, visits("ab"))["x"] == [Reason("content", 1.0, "a")]
+
+
+@pytest.mark.parametrize("explained", [0, 1, 2, 9])
+def test_the_first_items_alone_are_explained_and_as_if_all_were(explained: int) -> None:
+    place = world("abxyz")
+    tell(place, "a", {"x": 3, "y": 2, "z": 1})
+    made = engine(place, "last", weights={"last.rank": 1.0}, explained=explained)
+    every = reasons(made, visits("a"))
+    (chunk,) = made.look([ask(visits("a"), NOON, place.catalogue, SIGNED)])
+    (answer,) = compose(made, chunk, [("u", AsOf(0, 0, NOON))], "m", NOON)
+    listed = {one.item: one.reasons for one in answer.items}
+    assert list(listed) == list(every) == ["x", "y", "z"]
+    assert list(listed.values()) == [*list(every.values())[:explained], *[[]] * (3 - explained)][:3]
+    plain = json.loads(encode_answer(answer))["items"]
+    assert ["reasons" in one for one in plain] == [n < explained for n in range(3)]
+    assert decode_answer(encode_answer(answer)) == answer
 
 
 @pytest.mark.parametrize("sign", [-1, 1])

@@ -17,6 +17,9 @@ from stream.events import Event, decode, encode
 from tests.builders import RULES, folded, merge, rules
 from tests.properties.events import events
 
+laid_out = msgspec.json.encode
+"""A state as the memory has it, every part to the order of what is in it."""
+
 SMALL = rules(history=4, owned=3, ignored=2)
 
 
@@ -60,8 +63,20 @@ def test_state_round_trips_at_any_point(stream: list[Event], cut: int) -> None:
     raw = encode_session(first)
     again = decode_session(raw)
     assert encode_session(again) == raw
+    assert laid_out(again) == laid_out(first)
     rest = folded(stream[cut:], state=again, first=min(cut, len(stream)))
     assert encode_session(rest) == encode_session(folded(stream))
+
+
+@given(events, events)
+def test_what_is_not_stored_follows_whatever_comes(mine: list[Event], theirs: list[Event]) -> None:
+    for by in (RULES, SMALL):
+        session = folded(mine, by=by)
+        state = encode_session(folded(theirs, partition=1, by=by))
+        if session.events:
+            place = (0, len(mine))
+            fold(session, merge("anon", state, at=session.as_of.event_time), place, by)
+        assert laid_out(decode_session(encode_session(session))) == laid_out(session)
 
 
 @given(events)

@@ -67,6 +67,19 @@ def test_a_listed_item_is_explained(kept: Any, known: str, command: Any) -> None
     assert found["reasons"]
 
 
+def test_a_listed_item_without_reasons_is_said_to_have_none(
+    kept: Any, known: str, command: Any
+) -> None:
+    with Client(kept.settings) as client:
+        listed = client.recommend(known, 1000).items
+    assert [bool(one.reasons) for one in listed] == [place < 10 for place in range(len(listed))]
+    done = command("explain", known, listed[10].item, "--redis", kept.redis)
+    assert done.returncode == 0
+    assert "place 11 of" in done.stdout
+    assert "recommend.explained" in done.stdout
+    assert command("recommend", known, "-n", "20", "--redis", kept.redis).returncode == 0
+
+
 def test_an_unknown_item_is_explained_too(kept: Any, known: str, command: Any) -> None:
     done = command("explain", known, "no-such-item", "--redis", kept.redis)
     assert done.returncode == 1

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from features.card import ItemCard
-from features.session import Session
+from features.stored import Stored
 from models.answer import Answer
 from models.item_state import ItemView
 from stream.announcement import Announced
@@ -29,7 +29,7 @@ REDIS = (ROOT / "docs" / "redis.md").read_text("utf-8")
 EVENTS = (ROOT / "docs" / "events.md").read_text("utf-8")
 VALUES = {
     "recs": Answer,
-    "session": Session,
+    "session": Stored,
     "item": ItemCard,
     "neighbours": ItemView,
     "model": Announced,
