@@ -207,8 +207,7 @@ class Engine:
 
     def close_list(self, shown: OpenList, taken: Sequence[bool]) -> None:
         """Note a shown list that has closed, for :meth:`learn_lists`."""
-        x = shown.x[:, -len(self.lists.names) :]
-        self._closed.append(Closed(shown.rows, x, np.array(taken, dtype=bool), shown.before))
+        self._closed.append(Closed(shown.rows, np.array(taken, dtype=bool), shown.before))
 
     def learn_lists(self) -> None:
         """Let the model of shown lists learn from those that have closed since, in their order."""

@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from features.columns import Column
 from features.shown import ShownBefore, shown_before
 from models.arrays import Arrays, pack, pack_names, reading, under, unpack, unpack_names, within
+from models.described import Described
 from models.differences import Differences, traits
 from models.item_space import ItemSpace
-from models.laid import lay, means
+from models.laid import Laid, lay, means
 from models.sources.base import World
 from models.strength import ItemStrength, log_odds
-from models.tastes import tastes_of
+from models.tastes import Tastes, tastes_of
 
 __all__ = ["Closed", "NAMES", "PRIOR", "ListModel", "ShownBefore", "shown_before"]
 
@@ -129,8 +130,6 @@ class Closed:
     ----------
     rows
         (n,) rows of the items, in shown order.
-    x
-        (n, F) its features as they were when it was shown.
     taken
         (n,) what was taken.
     before
@@ -138,7 +137,6 @@ class Closed:
     """
 
     rows: I32
-    x: F32
     taken: NDArray[np.bool_]
     before: ShownBefore
 
@@ -182,11 +180,7 @@ class ListModel:
         """
         laid = lay(shown)
         items = self._space.describe(laid.rows)
-        f = self._strength.of(items)
-        along = self._differences.of(
-            traits(items.linear[laid.places], f[laid.places], laid.positions)
-        )
-        tastes = tastes_of(laid, items, f, self._catalogue.vectors, along)
+        f, tastes = self._tastes(laid, items)
         place, here = laid.positions[laid.now], laid.places[laid.now]
         columns = [
             *self._counts.features(laid.rows[here]),
@@ -203,30 +197,55 @@ class ListModel:
         x: F32 = features.astype(np.float32)
         return x
 
-    def learn(self, closed: Sequence[Closed]) -> None:
-        """Learn from lists that have closed, in this order, whether or not anything was taken.
+    def _tastes(self, laid: Laid, items: Described) -> tuple[F64, Tastes]:
+        """Return the strengths of the different items, and what users' choices say of them."""
+        f = self._strength.of(items)
+        x = traits(items.linear[laid.places], f[laid.places], laid.positions)
+        along = self._differences.of(x)
+        return f, tastes_of(laid, items, f, self._catalogue.vectors, along)
 
-        Items beyond the first SEEN of a list count as not shown.
+    def learn(self, closed: Sequence[Closed]) -> None:
+        """Learn from lists that have closed, in this order.
+
+        All of them count. What their items are worth beside each other is learned from those
+        of which something was taken: each list has a rate of its own, and where that is nothing
+        no item did better than another. Items beyond the first SEEN of a list count as not shown.
         """
-        if not closed:
+        seen = [Closed(one.rows[:SEEN], one.taken[:SEEN], one.before) for one in closed]
+        if not seen:
             return
         carry = self._space.refresh()
         if carry is not None:
             self._strength.carry(carry.phi)
             self._differences.carry(carry.linear)
-        laid = lay([(one.rows[:SEEN], one.before) for one in closed])
-        items = self._space.describe(laid.rows).take(laid.places)
-        taken = np.concatenate([one.taken[:SEEN] for one in closed])
-        f = [
-            self._strength.learn(
-                some, one.taken[:SEEN], one.x[:SEEN, -1].astype(np.float64) * DIVIDE[-1]
-            )
-            for some, one in zip(items.split(laid.ends), closed, strict=True)
-        ]
-        strengths = np.concatenate(f)
+        telling = [one for one in seen if one.taken.any()]
+        if telling:
+            self._compare(telling)
+        counts = np.array([len(one.rows) for one in seen])
+        rows, taken = (
+            np.concatenate(part)
+            for part in zip(*((one.rows, one.taken) for one in seen), strict=True)
+        )
+        self._counts.learn(rows, taken, counts)
+
+    def _compare(self, closed: Sequence[Closed]) -> None:
+        """Learn what is worth more than what else stood in its list, for all and for whom.
+
+        What users' own tastes explain is not the items' doing.
+        """
+        laid = lay([(one.rows, one.before) for one in closed])
+        items = self._space.describe(laid.rows)
+        tastes = np.split(self._tastes(laid, items)[1].taste, np.cumsum(laid.counts)[:-1])
+        items = items.take(laid.places)
+        strengths = np.concatenate(
+            [
+                self._strength.learn(some, one.taken, taste)
+                for some, one, taste in zip(items.split(laid.ends), closed, tastes, strict=True)
+            ]
+        )
         x = traits(items.linear, strengths, laid.positions)
+        taken = np.concatenate([one.taken for one in closed])
         self._differences.learn(laid, x, log_odds(strengths, laid.positions), taken)
-        self._counts.learn(laid.rows[laid.places[laid.now]], taken, laid.counts)
 
     def state(self) -> bytes:
         """Return all that was learned; items and words by name, so that any process can read it."""

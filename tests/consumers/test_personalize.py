@@ -194,7 +194,7 @@ def test_a_checkpoint_holds_what_lists_taught_that_closed_at_the_logs_end(make: 
 def test_few_of_many_are_drawn_alike_however_they_are_read(
     make: Make, store: Store, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("consumers.personalize.EARLY", 9)
+    monkeypatch.setattr("models.lessons.EARLY", 9)
     one, other, events = make(), make(), records(a_day())
     one.handle(events)
     for first in range(0, len(events), size):

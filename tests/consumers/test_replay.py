@@ -37,7 +37,7 @@ def test_the_same_log_and_seed_give_the_same_bytes_of_every_key(run: Run, usual:
 def test_another_seed_learns_otherwise(
     run: Run, usual: Result, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("consumers.personalize.EARLY", 0)
+    monkeypatch.setattr("models.lessons.EARLY", 0)
     one, other = (run(the_log(), blend={"seed": seed, "sample": 0.5}) for seed in (0, 1))
     assert one.kind("learner") != other.kind("learner")
     assert one.kind("session") == other.kind("session") == usual.kind("session")

@@ -62,7 +62,7 @@ def run(model: ListModel, lists: int, *, seed: int = 5, size: int = 30) -> F32:
         rows = rng.choice(size, 10, replace=False).astype(np.int32)
         x = model.features([(rows, before)])
         taken = rows % 3 == 0
-        model.learn([Closed(rows, x, taken, before)])
+        model.learn([Closed(rows, taken, before)])
         before = shown(rows, taken)
     return x
 
@@ -106,7 +106,7 @@ def test_lists_that_close_together_teach_as_one_after_the_other() -> None:
         shown = of_many_lengths(chance)
         x = np.split(together.features(shown), np.cumsum([len(rows) for rows, _ in shown])[:-1])
         closed = [
-            Closed(rows, some, chance.random(len(rows)) < 0.3, before)
+            Closed(rows, chance.random(len(rows)) < 0.3, before)
             for (rows, before), some in zip(shown, x, strict=True)
         ]
         together.learn(closed)
@@ -190,14 +190,14 @@ def test_a_list_of_one_says_nothing() -> None:
     model, rows = ListModel(world()), np.array([4], dtype=np.int32)
     x = model.features([(rows, NOBODY)])
     assert not x.any()
-    model.learn([Closed(rows, x, np.array([False]), NOBODY)])
+    model.learn([Closed(rows, np.array([False]), NOBODY)])
     assert np.isfinite(run(model, 3)).all()
 
 
 def test_an_item_twice_in_a_list_counts_twice() -> None:
     model, rows = ListModel(world()), np.array([1, 1, 2], dtype=np.int32)
     x = model.features([(rows, NOBODY)])
-    model.learn([Closed(rows, x, np.array([True, True, False]), NOBODY)])
+    model.learn([Closed(rows, np.array([True, True, False]), NOBODY)])
     x = model.features([(rows, NOBODY)])
     counted = x[:, NAMES.index("list.shown")]
     assert counted[0] == counted[1] > counted[2]
@@ -206,7 +206,7 @@ def test_an_item_twice_in_a_list_counts_twice() -> None:
 def test_a_list_that_another_process_scored_can_be_the_first_to_teach() -> None:
     model, rows = ListModel(world()), np.arange(10, dtype=np.int32)
     x = ListModel(world()).features([(rows, NOBODY)])
-    model.learn([Closed(rows, x, rows == 3, NOBODY)])
+    model.learn([Closed(rows, rows == 3, NOBODY)])
     assert np.isfinite(model.features([(rows, NOBODY)])).all()
 
 
@@ -216,8 +216,8 @@ def test_only_what_was_seen_of_a_long_list_teaches() -> None:
     rows = np.random.default_rng(2).permutation(size).astype(np.int32)
     taken = rows % 3 == 0
     x = long.features([(rows, NOBODY)])
-    long.learn([Closed(rows, x, taken, NOBODY)])
-    short.learn([Closed(rows[:SEEN], x[:SEEN], taken[:SEEN], NOBODY)])
+    long.learn([Closed(rows, taken, NOBODY)])
+    short.learn([Closed(rows[:SEEN], taken[:SEEN], NOBODY)])
     assert long.state() == short.state()
 
 
@@ -234,7 +234,7 @@ def test_memory_grows_with_a_lists_length_not_its_square() -> None:
     x = model.features([(rows, before)])
     features = tracemalloc.get_traced_memory()[1]
     tracemalloc.reset_peak()
-    model.learn([Closed(rows, x, rows % 100 == 0, before)])
+    model.learn([Closed(rows, rows % 100 == 0, before)])
     learned = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert features < 50_000_000
