@@ -210,9 +210,16 @@ class Engine:
         self._closed.append(Closed(shown.rows, np.array(taken, dtype=bool), shown.before))
 
     def learn_lists(self) -> None:
-        """Let the model of shown lists learn from those that have closed since, in their order."""
+        """Let the model of shown lists learn from those that have closed since, in their order.
+
+        All of them count; what their items are worth is learned from those of which something
+        was taken.
+        """
         closed, self._closed = self._closed, []
-        self.lists.learn(closed)
+        self.lists.count(closed)
+        telling = [one for one in closed if one.taken.any()]
+        tastes = self.lists.tastes([(one.rows, one.before) for one in telling])
+        self.lists.learn(telling, tastes)
 
     def finish(self, chunk: Chunk) -> tuple[Lists, View]:
         """Return the finished list of every question of a chunk, and what the sources say of it.

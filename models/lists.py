@@ -204,47 +204,52 @@ class ListModel:
         along = self._differences.of(x)
         return f, tastes_of(laid, items, f, self._catalogue.vectors, along)
 
-    def learn(self, closed: Sequence[Closed]) -> None:
-        """Learn from lists that have closed, in this order.
+    def tastes(self, shown: Sequence[tuple[I32, ShownBefore]]) -> list[F64]:
+        """Return what users' earlier choices say of the items of lists, (n,) log-odds each."""
+        if not shown:
+            return []
+        laid = lay(shown)
+        _, found = self._tastes(laid, self._space.describe(laid.rows))
+        return np.split(found.taste, np.cumsum(laid.counts)[:-1])
 
-        All of them count. What their items are worth beside each other is learned from those
-        of which something was taken: each list has a rate of its own, and where that is nothing
-        no item did better than another. Items beyond the first SEEN of a list count as not shown.
+    def count(self, closed: Sequence[Closed]) -> None:
+        """Count lists that have closed, whether or not anything was taken.
+
+        Items beyond the first SEEN of a list count as not shown.
         """
-        seen = [Closed(one.rows[:SEEN], one.taken[:SEEN], one.before) for one in closed]
-        if not seen:
+        if not closed:
+            return
+        rows = np.concatenate([one.rows[:SEEN] for one in closed])
+        taken = np.concatenate([one.taken[:SEEN] for one in closed])
+        self._counts.learn(rows, taken, np.array([len(one.rows[:SEEN]) for one in closed]))
+
+    def learn(self, closed: Sequence[Closed], tastes: Sequence[F64]) -> None:
+        """Learn from lists that have closed, in this order, what their items are worth.
+
+        Parameters
+        ----------
+        closed
+            Of which something was taken: each list has a rate of its own, and where that is
+            nothing, no item has shown to be worth more than another.
+        tastes
+            What the users' own tastes say of their items; what they explain is not the
+            items' doing.
+        """
+        if not closed:
             return
         carry = self._space.refresh()
         if carry is not None:
             self._strength.carry(carry.phi)
             self._differences.carry(carry.linear)
-        telling = [one for one in seen if one.taken.any()]
-        if telling:
-            self._compare(telling)
-        counts = np.array([len(one.rows) for one in seen])
-        rows, taken = (
-            np.concatenate(part)
-            for part in zip(*((one.rows, one.taken) for one in seen), strict=True)
-        )
-        self._counts.learn(rows, taken, counts)
-
-    def _compare(self, closed: Sequence[Closed]) -> None:
-        """Learn what is worth more than what else stood in its list, for all and for whom.
-
-        What users' own tastes explain is not the items' doing.
-        """
-        laid = lay([(one.rows, one.before) for one in closed])
-        items = self._space.describe(laid.rows)
-        tastes = np.split(self._tastes(laid, items)[1].taste, np.cumsum(laid.counts)[:-1])
-        items = items.take(laid.places)
-        strengths = np.concatenate(
-            [
-                self._strength.learn(some, one.taken, taste)
-                for some, one, taste in zip(items.split(laid.ends), closed, tastes, strict=True)
-            ]
-        )
+        laid = lay([(one.rows[:SEEN], one.before) for one in closed])
+        items = self._space.describe(laid.rows).take(laid.places)
+        f = [
+            self._strength.learn(some, one.taken[:SEEN], taste[:SEEN])
+            for some, one, taste in zip(items.split(laid.ends), closed, tastes, strict=True)
+        ]
+        strengths = np.concatenate(f)
         x = traits(items.linear, strengths, laid.positions)
-        taken = np.concatenate([one.taken for one in closed])
+        taken = np.concatenate([one.taken[:SEEN] for one in closed])
         self._differences.learn(laid, x, log_odds(strengths, laid.positions), taken)
 
     def state(self) -> bytes:
