@@ -8,14 +8,16 @@ partitions are taught in event order.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from operator import itemgetter
 from typing import Final, Protocol
 
 import numpy as np
 
-from features.contexts import Meaning, Question, ask, meaning_of, owned_before
+from features.contexts import Meaning, Question, ask, meaning_of
+from features.owned_before import owned_before, owned_of
 from features.parts.base import Moment
 from features.session import Session
 from features.shown import shown_before
@@ -154,24 +156,29 @@ class Lessons:
             if watcher is not None and (then := watcher.stale(user)) is not None:
                 question = self._ask_once("stale", then, moment)
                 self.steps.append(Taken(place, time, user, row, question, "stale", False))
-        repeat = event.item in before.owned.items
-        self.positives.append(Took(place, self._positive(before, row, moment), repeat))
+        self.positives.append(self._took(before, row, event.item, moment, place))
 
-    def _positive(self, before: Session, row: int, moment: Moment) -> Positive:
-        """Return what the sources learn from: the item, what preceded it, what was owned."""
+    def _took(self, before: Session, row: int, item: str, moment: Moment, place: Place) -> Took:
+        """Note for the sources the item, what preceded it, and what was owned."""
         catalogue = self.engine.world.catalogue
         past = before.history
-        latest = zip(past.items[: -HISTORY - 1 : -1], past.signs[: -HISTORY - 1 : -1], strict=True)
-        history = tuple(catalogue.ensure(item) for item, sign in latest if sign > 0)
+        positive = [sign > 0 for sign in past.signs[: -HISTORY - 1 : -1]]
+        history = catalogue.rows_of(compress(past.items[: -HISTORY - 1 : -1], positive))
         owned = before.owned.items
-        entry = owned.get(catalogue.ids[row])
+        entry = owned.get(item)
         first = not owned or next(reversed(owned.values()))[5] != moment.visit
         anew = entry is not None and entry[5] != moment.visit
-        if not first and not anew:
-            return Positive(row, history)
-        entries = owned_before(before, moment.time, catalogue, moment.visit)
-        again = next((e for e in entries if e[0] == row), None) if anew else None
-        return Positive(row, history, tuple(entries) if first else (), again)
+        return Took(
+            place,
+            moment.time,
+            moment.visit,
+            row,
+            tuple(history.tolist()),
+            repeat=entry is not None,
+            owned=owned_of(before, catalogue) if owned and (first or anew) else None,
+            first=first,
+            anew=anew,
+        )
 
     def _count(self, place: Place, click: bool) -> bool:
         """Count a positive that was not counted before, and tell whether it was drawn."""
@@ -286,13 +293,13 @@ class Lessons:
             if offset > known[partition]:
                 self._teach(self.learners[partition], step, offset > taught.get(partition, -1))
         self.engine.learn_lists()
-        self.engine.learn(
-            [
-                (took.positive, took.repeat)
-                for took in self.positives
-                if took.place[1] > max(known[took.place[0]], taught.get(took.place[0], -1))
-            ]
-        )
+        fresh = [
+            took
+            for took in self.positives
+            if took.place[1] > max(known[took.place[0]], taught.get(took.place[0], -1))
+        ]
+        repeats = [took.repeat for took in fresh]
+        self.engine.learn(list(zip(_positives(fresh), repeats, strict=True)))
         for partition, learner in self.learners.items():
             learner.count(self._positives[partition], self._clicks[partition])
             self.engine.taught[partition] = max(taught.get(partition, -1), learner.offset)
@@ -311,6 +318,17 @@ class Lessons:
                 segment = np.array([step.segment], dtype=np.int32)
                 self.engine.signals.mixture.learn(step.lift[None], segment)
             learner.choose("next", step.x, step.segment, step.chosen)
+
+
+def _positives(tooks: Sequence[Took]) -> Iterator[Positive]:
+    """Yield what the sources learn from; what users owned is reckoned for all of them at once."""
+    kept = [(took.owned, took.time, took.visit) for took in tooks if took.owned is not None]
+    now, visit = np.array([moment for _, *moment in kept], dtype=np.int64).reshape(-1, 2).T
+    owned = iter(owned_before([one for one, *_ in kept], now, visit))
+    for took in tooks:
+        entries = next(owned) if took.owned is not None else []
+        again = next((e for e in entries if e[0] == took.item), None) if took.anew else None
+        yield Positive(took.item, took.history, tuple(entries) if took.first else (), again)
 
 
 def _name(user: str, ranking: str) -> str:

@@ -8,8 +8,8 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from features.contexts import Kept
 from models.open_list import OpenList
-from models.sources.base import Positive
 
 __all__ = ["Click", "Gone", "Mode", "Place", "Shown", "Step", "Taken", "Tick", "Took"]
 
@@ -72,13 +72,36 @@ class Shown:
     learn: bool
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Took:
-    """A positive for the sources to learn from, and whether the user had the item already."""
+    """A positive for the sources to learn from.
+
+    Attributes
+    ----------
+    place, time, visit
+        Where the event is, when it happened, and in which visit.
+    item
+        Row of the item.
+    history
+        Rows of the items before it, latest first.
+    repeat
+        Whether the user had the item already.
+    owned
+        What he had, where any of it is to be learned from.
+    first, anew
+        Whether it is the first positive of its visit, and the first of its item in the visit,
+        which he had before.
+    """
 
     place: Place
-    positive: Positive
+    time: int
+    visit: int
+    item: int
+    history: tuple[int, ...]
     repeat: bool
+    owned: Kept | None
+    first: bool
+    anew: bool
 
 
 @dataclass(slots=True)
