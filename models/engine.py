@@ -15,7 +15,7 @@ from models.finish import best_of_each, diversify, give_slots, log_sums
 from models.head import Head
 from models.laid import means
 from models.lists import PRIOR as LIST_PRIOR
-from models.lists import Closed, ListModel, ShownBefore
+from models.lists import Closed, ListModel, ShownBefore, taste_of
 from models.nearby import LARGE
 from models.open_list import OpenList
 from models.projection import Centred
@@ -207,7 +207,9 @@ class Engine:
 
     def close_list(self, shown: OpenList, taken: Sequence[bool]) -> None:
         """Note a shown list that has closed, for :meth:`learn_lists`."""
-        self._closed.append(Closed(shown.rows, np.array(taken, dtype=bool), shown.before))
+        drawn = shown.scored if shown.scored is not None and shown.scored.learn else None
+        taste = None if drawn is None else taste_of(drawn.x)
+        self._closed.append(Closed(shown.rows, np.array(taken, dtype=bool), shown.before, taste))
 
     def learn_lists(self) -> None:
         """Let the model of shown lists learn from those that have closed since, in their order.
@@ -218,8 +220,11 @@ class Engine:
         closed, self._closed = self._closed, []
         self.lists.count(closed)
         telling = [one for one in closed if one.taken.any()]
-        tastes = self.lists.tastes([(one.rows, one.before) for one in telling])
-        self.lists.learn(telling, tastes)
+        unknown = [(one.rows, one.before) for one in telling if one.taste is None]
+        reckoned = iter(self.lists.tastes(unknown))
+        self.lists.learn(
+            telling, [next(reckoned) if one.taste is None else one.taste for one in telling]
+        )
 
     def finish(self, chunk: Chunk) -> tuple[Lists, View]:
         """Return the finished list of every question of a chunk, and what the sources say of it.

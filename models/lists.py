@@ -25,7 +25,7 @@ from models.sources.base import World
 from models.strength import ItemStrength, log_odds
 from models.tastes import Tastes, tastes_of
 
-__all__ = ["Closed", "NAMES", "PRIOR", "ListModel", "ShownBefore", "shown_before"]
+__all__ = ["NAMES", "PRIOR", "Closed", "ListModel", "ShownBefore", "shown_before", "taste_of"]
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -134,11 +134,20 @@ class Closed:
         (n,) what was taken.
     before
         What the user was shown before it.
+    taste
+        (n,) what his own taste said of the items when they were shown; None where nobody asked.
     """
 
     rows: I32
     taken: NDArray[np.bool_]
     before: ShownBefore
+    taste: F64 | None = None
+
+
+def taste_of(x: F32) -> F64:
+    """Return what users' own tastes say, (n,) log-odds, given n items' features."""
+    taste: F64 = x[:, -1].astype(np.float64) * DIVIDE[-1]
+    return taste
 
 
 class ListModel:

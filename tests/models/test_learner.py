@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -281,6 +282,23 @@ def test_an_open_list_is_read_as_it_was_written() -> None:
         assert np.array_equal(getattr(back.scored, name), getattr(shown.scored, name))
     for name in ("positions", "taken", "lists"):
         assert np.array_equal(getattr(back.before, name), getattr(shown.before, name))
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_list_that_was_not_drawn_is_counted_and_teaches_no_head(asked: bool) -> None:
+    closed: Closed = []
+    learner, shown = a_learner(closed), a_list(0)
+    known = shown.scored
+    assert known is not None
+    shown.scored = replace(known, learn=False) if asked else None
+    learner.show("r", shown)
+    learner.take("r", "b")
+    raw = encode_list(shown, 1, ["a", "b", "c"])
+    learner.advance("user0", JOIN_MS, 1)
+    assert closed == [("a", [False, True, False])]
+    assert learner.heads["shown"].examples == 0
+    back = decode_list(raw, other_rows(), 2)
+    assert (back.items, back.user, back.scored) == (["a", "b", "c"], "user0", None)
 
 
 @pytest.mark.parametrize("width", [1, 3])

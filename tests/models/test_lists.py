@@ -11,7 +11,7 @@ from features.catalogue import Catalogue
 from models.arrays import pack, unpack
 from models.differences import START
 from models.item_stats import ItemStats
-from models.lists import NAMES, PRIOR, SEEN, Closed, ListModel, ShownBefore
+from models.lists import NAMES, PRIOR, SEEN, Closed, ListModel, ShownBefore, taste_of
 from models.sources.base import World
 from stream.errors import ModelError
 
@@ -129,6 +129,15 @@ def test_lists_that_close_together_teach_as_one_after_the_other() -> None:
             assert np.allclose(found[name], array, rtol=0, atol=1e-7 * scale), name
         else:
             assert np.array_equal(found[name], array), name
+
+
+def test_what_is_kept_of_a_list_is_the_taste_that_was_reckoned() -> None:
+    model, chance = ListModel(world()), np.random.default_rng(3)
+    run(model, 20)
+    shown = of_many_lengths(chance)
+    kept = np.split(taste_of(model.features(shown)), np.cumsum([len(rows) for rows, _ in shown]))
+    for mine, reckoned in zip(kept[:-1], model.tastes(shown), strict=True):
+        assert mine == pytest.approx(reckoned - reckoned.mean(), abs=1e-5)
 
 
 def test_no_lists_teach_nothing() -> None:
