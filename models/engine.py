@@ -38,6 +38,10 @@ CELLS: Final = 2_000_000
 MOST: Final = 128
 """Questions of a chunk at most, however few items there are."""
 
+LIST_PACE: Final = 0.25
+"""Of ``blend.learning_rate``, for the head that learns from lists: each of a list's items is a
+step, where a choice among candidates is one."""
+
 FADE: Final = 1 - 1e-4
 """Per positive: the share of repeats is that of the last 10,000."""
 
@@ -132,7 +136,7 @@ class Engine:
             name: Head(
                 names,
                 segments=len(SEGMENTS),
-                learning_rate=blend.learning_rate,
+                learning_rate=blend.learning_rate * (1 if name == "next" else LIST_PACE),
                 l2=blend.l2,
                 prior=prior,
                 choices=name == "next",

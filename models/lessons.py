@@ -41,7 +41,7 @@ EARLY: Final = 5000
 """First positives, over all partitions, that are all learned from; later ones ever more
 sparingly, until ``blend.sample`` of them are: who knows little has more to learn."""
 
-EARLY_CLICKS: Final = 1000
+EARLY_CLICKS: Final = 500
 """Clicks on shown lists until all lists are learned from; later ones as positives are."""
 
 
