@@ -19,7 +19,7 @@ from models.activity import ActivityWriter
 from models.answer import Answer, encode_answer
 from models.engine import Engine
 from models.explain import compose
-from models.lessons import EARLY, Lessons, Observer
+from models.lessons import Lessons, Observer
 from models.watermark import Watermark
 from stream import metrics
 from stream.clock import Clock
@@ -117,7 +117,6 @@ class Personalize:
         self._sessions = KeptSessions(store, self._keys, settings.session.cached)
         self.learners = KeptLearners(settings, store, self.engine, observer)
         self.served: Served | None = None
-        self._early = EARLY / max(1, view.event_partitions)
         self._most = settings.limits.user_events_per_minute or sys.maxsize
         self._time = Watermark()
         self._default_at = 0
@@ -151,7 +150,8 @@ class Personalize:
             if self.served is not None:
                 self.served.look()
             self._sessions.load([partition_key(event) for _, event in events])
-        lessons = Lessons(self.engine, self.learners.held, self._observer, self._early)
+        partitions = max(1, self._view.event_partitions)
+        lessons = Lessons(self.engine, self.learners.held, self._observer, partitions)
         with metrics.step("fold"):
             touched, stones = self._fold(events, lessons, writes)
         with metrics.step("study"):

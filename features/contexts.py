@@ -24,7 +24,6 @@ from stream.settings import Settings
 
 __all__ = [
     "Contexts",
-    "Entry",
     "ItemIndex",
     "Kept",
     "Meaning",
@@ -32,7 +31,9 @@ __all__ = [
     "Ragged",
     "ask",
     "build_contexts",
+    "joined",
     "meaning_of",
+    "taken_before",
 ]
 
 F32 = NDArray[np.float32]
@@ -41,9 +42,6 @@ I64 = NDArray[np.int64]
 ABSENT: Final = -1
 
 T = TypeVar("T", bound=np.generic)
-
-Entry = tuple[int, int, float, int]
-"""Item row, count, days since the last time, visits since."""
 
 
 class ItemIndex(Protocol):
@@ -251,7 +249,11 @@ def ask(
         seen = [time < before for time in times]
         items, types = list(compress(items, seen)), list(compress(types, seen))
         times, signs, visits = (list(compress(one, seen)) for one in (times, signs, visits))
-    rows = index.rows_of(items)
+    # all at once: to begin an array costs more than to fill it
+    all_rows = index.rows_of([*items, *owned, *ignored])
+    rows, n = all_rows[: len(items)], len(items) + len(owned)
+    facts = chain.from_iterable(chain(owned.values(), ignored.values()))
+    all_facts = np.fromiter(facts, np.int64, 6 * len(owned) + 2 * len(ignored))
     hidden = meaning.exclude
     return Question(
         now=now,
@@ -260,8 +262,8 @@ def ask(
         times=times,
         signed=list(map(mul, signs, map(meaning.weights.__getitem__, types))),
         visits=visits,
-        owned=_kept(owned, 6, index),
-        ignored=_kept(ignored, 2, index),
+        owned=Kept(all_rows[len(items) : n], all_facts[: 6 * len(owned)]),
+        ignored=Kept(all_rows[n:], all_facts[6 * len(owned) :]),
         latest=latest,
         excluded=[int(row) for row, name in zip(rows, types, strict=True) if name in hidden]
         if hidden
@@ -270,25 +272,7 @@ def ask(
     )
 
 
-def _kept(items: Mapping[str, Sequence[int]], each: int, index: ItemIndex) -> Kept:
-    facts = np.fromiter(chain.from_iterable(items.values()), np.int64, each * len(items))
-    return Kept(index.rows_of(items), facts)
-
-
-def owned_before(session: Session, now: int, index: ItemIndex, visit: int) -> list[Entry]:
-    """Return what was taken in visits before this one, and what in this one alone.
-
-    An item taken in earlier visits and again in this one counts as it did
-    before this visit began.
-    """
-    kept = _kept(session.owned.items, 6, index)
-    count, age, back = _taken(kept.facts, np.int64(now), np.int64(visit))
-    return list(zip(kept.rows.tolist(), count.tolist(), age.tolist(), back.tolist(), strict=True))
-
-
-def _taken(
-    facts: I64, now: I64 | np.int64, visit: I64 | np.int64
-) -> tuple[I64, NDArray[np.float64], I64]:
+def taken_before(facts: I64, now: I64, visit: I64) -> tuple[I64, NDArray[np.float64], I64]:
     """Return the count, the age in days and the visits since of n items taken before.
 
     Parameters
@@ -296,7 +280,7 @@ def _taken(
     facts
         (n * 6,) as of :class:`features.parts.owned.Owned`.
     now, visit
-        When and in which visit, (n,) or one for all.
+        (n,) when and in which visit.
     """
     count, _, earlier, earlier_visit, last, last_visit = facts.reshape(-1, 6).T
     here = last_visit == visit
@@ -366,15 +350,15 @@ def _table(
 
 
 def _owned_of(questions: Sequence[Question], now: I64, visit: I64) -> Ragged:
-    row, item, facts = _joined([question.owned for question in questions])
-    count, age, back = _taken(facts, now[row], visit[row])
+    row, item, facts = joined([question.owned for question in questions])
+    count, age, back = taken_before(facts, now[row], visit[row])
     return Ragged(
         row, item, count.astype(np.float32), age.astype(np.float32), back.astype(np.int32)
     )
 
 
 def _ignored_of(questions: Sequence[Question], now: I64) -> Ragged:
-    row, item, facts = _joined([question.ignored for question in questions])
+    row, item, facts = joined([question.ignored for question in questions])
     latest = np.array([question.latest for question in questions], dtype=np.int64)
     count, age = _left(facts, now[row], latest[row])
     left = count > 0
@@ -387,7 +371,7 @@ def _ignored_of(questions: Sequence[Question], now: I64) -> Ragged:
     )
 
 
-def _joined(parts: Sequence[Kept]) -> tuple[I32, I32, I64]:
+def joined(parts: Sequence[Kept]) -> tuple[I32, I32, I64]:
     """Return question, item and facts of what several questions keep."""
     row = np.repeat(np.arange(len(parts), dtype=np.int32), [len(part.rows) for part in parts])
     none = [np.zeros(0, dtype=np.int64)]

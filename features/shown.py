@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate, chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,13 +55,15 @@ def shown_before(session: Session, index: ItemIndex, before: int | None = None) 
     kept = session.impressions
     places = [k for k, time in enumerate(kept.times) if before is None or time < before]
     counts = [len(kept.items[k]) for k in places]
-    taken = np.zeros(sum(counts), dtype=np.bool_)
-    starts = np.cumsum([0, *counts])
-    for start, k in zip(starts, places, strict=False):
-        taken[[start + at for at in kept.taken[k]]] = True
+    starts = list(accumulate(counts, initial=0))
+    taken = np.zeros(starts[-1], dtype=np.bool_)
+    taken[
+        [start + at for start, k in zip(starts, places, strict=False) for at in kept.taken[k]]
+    ] = True
+    lists = np.repeat(np.arange(len(places), dtype=np.int32), counts)
     return ShownBefore(
-        rows=index.rows_of(i for k in places for i in kept.items[k]).astype(np.int32),
-        positions=np.array([at for n in counts for at in range(n)], dtype=np.int32),
+        rows=index.rows_of(chain.from_iterable(kept.items[k] for k in places)).astype(np.int32),
+        positions=np.arange(starts[-1], dtype=np.int32) - np.array(starts, np.int32)[lists],
         taken=taken,
-        lists=np.repeat(np.arange(len(places), dtype=np.int32), counts),
+        lists=lists,
     )

@@ -15,7 +15,7 @@ from models.finish import best_of_each, diversify, give_slots, log_sums
 from models.head import Head
 from models.laid import means
 from models.lists import PRIOR as LIST_PRIOR
-from models.lists import Closed, ListModel, ShownBefore
+from models.lists import Closed, ListModel, ShownBefore, taste_of
 from models.nearby import LARGE
 from models.open_list import OpenList
 from models.projection import Centred
@@ -37,6 +37,10 @@ CELLS: Final = 2_000_000
 
 MOST: Final = 128
 """Questions of a chunk at most, however few items there are."""
+
+LIST_PACE: Final = 0.25
+"""Of ``blend.learning_rate``, for the head that learns from lists: each of a list's items is a
+step, where a choice among candidates is one."""
 
 FADE: Final = 1 - 1e-4
 """Per positive: the share of repeats is that of the last 10,000."""
@@ -132,7 +136,7 @@ class Engine:
             name: Head(
                 names,
                 segments=len(SEGMENTS),
-                learning_rate=blend.learning_rate,
+                learning_rate=blend.learning_rate * (1 if name == "next" else LIST_PACE),
                 l2=blend.l2,
                 prior=prior,
                 choices=name == "next",
@@ -207,13 +211,24 @@ class Engine:
 
     def close_list(self, shown: OpenList, taken: Sequence[bool]) -> None:
         """Note a shown list that has closed, for :meth:`learn_lists`."""
-        x = shown.x[:, -len(self.lists.names) :]
-        self._closed.append(Closed(shown.rows, x, np.array(taken, dtype=bool), shown.before))
+        drawn = shown.scored if shown.scored is not None and shown.scored.learn else None
+        taste = None if drawn is None else taste_of(drawn.x)
+        self._closed.append(Closed(shown.rows, np.array(taken, dtype=bool), shown.before, taste))
 
     def learn_lists(self) -> None:
-        """Let the model of shown lists learn from those that have closed since, in their order."""
+        """Let the model of shown lists learn from those that have closed since, in their order.
+
+        All of them count; what their items are worth is learned from those of which something
+        was taken.
+        """
         closed, self._closed = self._closed, []
-        self.lists.learn(closed)
+        self.lists.count(closed)
+        telling = [one for one in closed if one.taken.any()]
+        unknown = [(one.rows, one.before) for one in telling if one.taste is None]
+        reckoned = iter(self.lists.tastes(unknown))
+        self.lists.learn(
+            telling, [next(reckoned) if one.taste is None else one.taste for one in telling]
+        )
 
     def finish(self, chunk: Chunk, explained: int | None = None) -> tuple[Lists, View]:
         """Return the finished list of every question of a chunk, and what the sources say of it.

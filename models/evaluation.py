@@ -13,9 +13,9 @@ from models.draw import chance
 from models.engine import Chunk, Engine
 from models.evaluate import NextMeter, RerankMeter
 from models.finish import best_of_each
-from models.lessons import Mode, Taken
 from models.lists import NAMES as LIST_NAMES
 from models.open_list import OpenList
+from models.steps import Mode, Taken
 
 __all__ = ["Evaluation"]
 
@@ -101,15 +101,16 @@ class Evaluation:
 
     def closed(self, shown: OpenList, taken: Sequence[bool]) -> None:
         """Measure a shown list if it got a positive."""
-        if not any(taken) or not self.watches(shown.time):
+        scored = shown.scored
+        if scored is None or not any(taken) or not self.watches(shown.time):
             return
         marks = np.array(taken)
         self.rerank["shown"].add(-np.arange(len(marks), dtype=np.float64), marks, shown.time)
-        self.rerank["blend"].add(shown.odds, marks, shown.time)
+        self.rerank["blend"].add(scored.odds, marks, shown.time)
         for place, name in enumerate(self.names[1:]):
-            self.rerank[name].add(shown.x[:, place], marks, shown.time)
+            self.rerank[name].add(scored.x[:, place], marks, shown.time)
         for place, name in enumerate(reversed(LIST_NAMES), start=1):
-            self.rerank[name].add(shown.x[:, -place], marks, shown.time)
+            self.rerank[name].add(scored.x[:, -place], marks, shown.time)
 
     def report(self) -> dict[str, Any]:
         """Return the metrics as plain values: ``rerank``, ``next``, ``by_history``."""

@@ -53,8 +53,8 @@ class LearnerState(Struct, frozen=True):
         Head name to its state.
     voices
         Users and times of the last events while lists are open.
-    positives
-        Positive interactions that it has come to.
+    positives, clicks
+        Positive interactions that it has come to, and those of them on shown lists.
     """
 
     as_of: AsOf
@@ -62,6 +62,7 @@ class LearnerState(Struct, frozen=True):
     heads: dict[str, HeadState]
     voices: list[tuple[str, int]] = []
     positives: int = 0
+    clicks: int = 0
 
 
 class Taught(Protocol):
@@ -115,8 +116,9 @@ class Learner:
     ----------
     offset
         Of the event it has come to.
-    positives
-        Positive interactions it has come to, whether learned from or not.
+    positives, clicks
+        Positive interactions it has come to, whether learned from or not, and those of
+        them on shown lists.
     drifts
         How often ADWIN has found that a head's loss rose.
     changed
@@ -132,7 +134,7 @@ class Learner:
         self.heads = dict(heads)
         self._closed = closed
         self.offset = -1
-        self.positives = 0
+        self.positives = self.clicks = 0
         self.drifts = 0
         self.changed = False
         self.begun: dict[str, OpenList] = {}
@@ -213,10 +215,11 @@ class Learner:
                 break
             self._close(name)
 
-    def count(self, positives: int) -> None:
-        """Take note of how many positive interactions there were up to the event it is at."""
-        self.changed = self.changed or positives != self.positives
-        self.positives = positives
+    def count(self, positives: int, clicks: int) -> None:
+        """Take note of how many positives and clicks there were up to the event it is at."""
+        counts = (positives, clicks)
+        self.changed = self.changed or counts != (self.positives, self.clicks)
+        self.positives, self.clicks = counts
 
     def close_all(self) -> None:
         """Close every open list: the log is at its end."""
@@ -247,8 +250,9 @@ class Learner:
         taken = [item in shown.taken for item in shown.items]
         if self._closed is not None:
             self._closed(shown, taken, self.offset if offset is None else offset)
-        if any(taken):
-            self.teach("shown", shown.x, shown.segment, taken)
+        scored = shown.scored
+        if scored is not None and scored.learn and any(taken):
+            self.teach("shown", scored.x, scored.segment, taken)
 
     def state(self, partition: int) -> LearnerState:
         """Return what a checkpoint needs."""
@@ -258,6 +262,7 @@ class Learner:
             {name: head.state() for name, head in self.heads.items()},
             self._watermark.state() if self._open else [],
             self.positives,
+            self.clicks,
         )
 
     def closed_for_good(self) -> list[str]:
@@ -287,7 +292,8 @@ class Learner:
             raise ModelError(f"the checkpoint has the heads {sorted(state.heads)}")
         for name, head in self.heads.items():
             head.restore(state.heads[name])
-        self.offset, self.positives = state.as_of.offset, state.positives
+        self.offset = state.as_of.offset
+        self.positives, self.clicks = state.positives, state.clicks
         self._watermark = Watermark(state.voices, state.as_of.event_time)
         for name, taken in state.open.items():
             if name in lists:

@@ -8,33 +8,30 @@ partitions are taught in event order.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal, Protocol, TypeAlias
+from itertools import compress
+from operator import itemgetter
+from typing import Final, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from features.contexts import Meaning, Question, ask, meaning_of, owned_before
+from features.contexts import Meaning, Question, ask, meaning_of
+from features.owned_before import owned_before, owned_of
 from features.parts.base import Moment
 from features.session import Session
-from features.shown import ShownBefore, shown_before
+from features.shown import shown_before
 from models.draw import chance
 from models.engine import Chunk, Engine
 from models.learner import Learner
-from models.open_list import OpenList
+from models.open_list import OpenList, Scored
 from models.pairs import Pairs
 from models.sources.base import Positive
+from models.steps import Click, Gone, Mode, Place, Shown, Step, Taken, Tick, Took
 from stream.events import Event, Interaction, Merge, Ranking
 
-__all__ = ["EARLY", "Click", "Lessons", "Mode", "Observer", "Shown", "Taken", "Tick"]
+__all__ = ["EARLY", "EARLY_CLICKS", "Lessons", "Observer"]
 
-F32 = NDArray[np.float32]
-Place = tuple[int, int]
-
-Mode: TypeAlias = Literal["strict", "order", "stale"]
-"""What a question knows of its user: what happened at earlier times; all that is earlier in
-the log; what was known at an earlier moment that the observer chose."""
 
 HISTORY = 20
 """Items before a positive that the sources learn from."""
@@ -44,96 +41,8 @@ EARLY: Final = 5000
 """First positives, over all partitions, that are all learned from; later ones ever more
 sparingly, until ``blend.sample`` of them are: who knows little has more to learn."""
 
-
-@dataclass(slots=True)
-class Taken:
-    """A positive interaction: the item taken, and the question it answers.
-
-    Attributes
-    ----------
-    place, time
-        Where the event is, and when it happened.
-    user
-        Who took it.
-    item
-        Row of the item.
-    question
-        Place of the question in the micro-batch.
-    mode
-        What the question knows of its user.
-    learn
-        Whether it was drawn for learning.
-    x, segment, chosen
-        Features of the candidates, the question's segment, and which of them is the
-        item; filled in by the learning pass where the item is among them.
-    lift
-        How much likelier than by chance each source held the item.
-    """
-
-    place: Place
-    time: int
-    user: str
-    item: int
-    question: int
-    mode: Mode
-    learn: bool
-    x: F32 | None = None
-    segment: int = 0
-    chosen: int = 0
-    lift: F32 | None = None
-
-
-@dataclass(slots=True)
-class Shown:
-    """A shown list, what its user was shown before, and the question it answers."""
-
-    place: Place
-    time: int
-    user: str
-    name: str
-    items: list[str]
-    rows: list[int]
-    before: ShownBefore
-    question: int
-    opened: OpenList | None = None
-
-
-@dataclass(slots=True)
-class Took:
-    """A positive for the sources to learn from, and whether the user had the item already."""
-
-    place: Place
-    positive: Positive
-    repeat: bool
-
-
-@dataclass(slots=True)
-class Click:
-    """A positive on a shown list."""
-
-    place: Place
-    name: str
-    item: str
-
-
-@dataclass(slots=True)
-class Tick:
-    """Any event: its user has come to its time."""
-
-    place: Place
-    user: str
-    time: int
-
-
-@dataclass(slots=True)
-class Gone:
-    """A visitor turned out to be somebody, or a user is forgotten: his lists tell no more."""
-
-    place: Place
-    user: str
-
-
-Step = Tick | Taken | Shown | Click | Gone
+EARLY_CLICKS: Final = 500
+"""Clicks on shown lists until all lists are learned from; later ones as positives are."""
 
 
 class Observer(Protocol):
@@ -168,24 +77,26 @@ class Lessons:
         Of the partitions that its events come from; what they have learned already is left out.
     observer
         Who watches; None in a live run.
-    early
-        First positives of a partition that are all learned from.
+    partitions
+        How many the events topic has, whoever owns them.
     """
 
     engine: Engine
     learners: Mapping[int, Learner]
     observer: Observer | None = None
-    early: float = EARLY
+    partitions: int = 1
     questions: list[Question] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     positives: list[Took] = field(default_factory=list)
     _asked: dict[tuple[Mode, str, int], int] = field(default_factory=dict)
-    _counts: dict[int, int] = field(default_factory=dict)
+    _positives: dict[int, int] = field(init=False)
+    _clicks: dict[int, int] = field(init=False)
     _meaning: Meaning = field(init=False)
 
     def __post_init__(self) -> None:
         self._meaning = meaning_of(self.engine.settings)
-        self._counts = {at: learner.positives for at, learner in self.learners.items()}
+        self._positives = {at: learner.positives for at, learner in self.learners.items()}
+        self._clicks = {at: learner.clicks for at, learner in self.learners.items()}
 
     def note(self, before: Session, event: Event, moment: Moment, place: Place) -> None:
         """Note an event, given the user's state before it is folded in.
@@ -194,21 +105,33 @@ class Lessons:
         """
         if isinstance(event, Merge):
             return
-        time, user = moment.time, before.user
-        self.steps.append(Tick(place, user, time))
-        if isinstance(event, Ranking) and event.id and event.items:
-            names = [shown.id for shown in event.items]
-            rows = [self.engine.world.catalogue.ensure(name) for name in names]
-            question = self._ask(before, moment)
-            shown = shown_before(before, self.engine.world.catalogue)
-            name = _name(user, event.id)
-            self.steps.append(Shown(place, time, user, name, names, rows, shown, question))
+        self.steps.append(Tick(place, before.user, moment.time))
+        if isinstance(event, Ranking):
+            self._note_shown(before, event, moment, place)
         elif isinstance(event, Interaction) and moment.sign > 0:
             self._note_positive(before, event, moment, place)
 
     def note_gone(self, user: str, place: Place) -> None:
         """Note that a visitor turned out to be somebody, or that a user is forgotten."""
         self.steps.append(Gone(place, user))
+
+    def _note_shown(self, before: Session, event: Ranking, moment: Moment, place: Place) -> None:
+        """Note a shown list; the sources are asked of it where it is learned from or watched."""
+        if not event.id or not event.items:
+            return
+        catalogue, items = self.engine.world.catalogue, [shown.id for shown in event.items]
+        opened = OpenList(
+            time=moment.time,
+            offset=place[1],
+            user=before.user,
+            items=items,
+            rows=catalogue.rows_of(items).astype(np.int32),
+            before=shown_before(before, catalogue),
+        )
+        learn = self._draw(place, EARLY_CLICKS, self._clicks[place[0]])
+        watched = self.observer is not None and self.observer.watches(moment.time)
+        question = self._ask(before, moment) if learn or watched else None
+        self.steps.append(Shown(place, _name(before.user, event.id), opened, question, learn))
 
     def _note_positive(
         self, before: Session, event: Interaction, moment: Moment, place: Place
@@ -218,7 +141,7 @@ class Lessons:
         if event.ranking is not None:
             name = _name(before.user, event.ranking)
             self.steps.append(Click(place, name, event.item))
-        learn = self._draw(place)
+        learn = self._count(place, event.ranking is not None)
         watcher = self.observer
         if watcher is not None and not watcher.watches(time, place):
             watcher = None
@@ -233,33 +156,53 @@ class Lessons:
             if watcher is not None and (then := watcher.stale(user)) is not None:
                 question = self._ask_once("stale", then, moment)
                 self.steps.append(Taken(place, time, user, row, question, "stale", False))
-        repeat = event.item in before.owned.items
-        self.positives.append(Took(place, self._positive(before, row, moment), repeat))
+        self.positives.append(self._took(before, row, event.item, moment, place))
 
-    def _positive(self, before: Session, row: int, moment: Moment) -> Positive:
-        """Return what the sources learn from: the item, what preceded it, what was owned."""
+    def _took(self, before: Session, row: int, item: str, moment: Moment, place: Place) -> Took:
+        """Note for the sources the item, what preceded it, and what was owned."""
         catalogue = self.engine.world.catalogue
         past = before.history
-        latest = zip(past.items[: -HISTORY - 1 : -1], past.signs[: -HISTORY - 1 : -1], strict=True)
-        history = tuple(catalogue.ensure(item) for item, sign in latest if sign > 0)
+        positive = [sign > 0 for sign in past.signs[: -HISTORY - 1 : -1]]
+        history = catalogue.rows_of(compress(past.items[: -HISTORY - 1 : -1], positive))
         owned = before.owned.items
-        entry = owned.get(catalogue.ids[row])
+        entry = owned.get(item)
         first = not owned or next(reversed(owned.values()))[5] != moment.visit
         anew = entry is not None and entry[5] != moment.visit
-        if not first and not anew:
-            return Positive(row, history)
-        entries = owned_before(before, moment.time, catalogue, moment.visit)
-        again = next((e for e in entries if e[0] == row), None) if anew else None
-        return Positive(row, history, tuple(entries) if first else (), again)
+        return Took(
+            place,
+            moment.time,
+            moment.visit,
+            row,
+            tuple(history.tolist()),
+            repeat=entry is not None,
+            owned=owned_of(before, catalogue) if owned and (first or anew) else None,
+            first=first,
+            anew=anew,
+        )
 
-    def _draw(self, place: Place) -> bool:
-        """Count a positive, and tell whether it was drawn for learning: in every run alike."""
+    def _count(self, place: Place, click: bool) -> bool:
+        """Count a positive that was not counted before, and tell whether it was drawn."""
+        partition, offset = place
+        if offset > self.learners[partition].offset:
+            self._positives[partition] += 1
+            self._clicks[partition] += click
+        return self._draw(place, EARLY, self._positives[partition])
+
+    def _draw(self, place: Place, early: int, count: int) -> bool:
+        """Tell whether an event was drawn for learning, in every run alike; each is but once.
+
+        Parameters
+        ----------
+        place
+            Where it is.
+        early, count
+            Up to how many all are drawn, over all partitions, and how many there were in this.
+        """
         partition, offset = place
         if offset <= self.learners[partition].offset:
             return False
-        self._counts[partition] += 1
         blend = self.engine.settings.blend
-        share = max(blend.sample, self.early / self._counts[partition])
+        share = max(blend.sample, early / self.partitions / max(1, count))
         return chance(blend.seed, place) < share
 
     def _ask(self, session: Session, moment: Moment) -> int:
@@ -281,12 +224,17 @@ class Lessons:
 
     def study(self) -> None:
         """Answer all questions, show the predictions to the observer, keep the features."""
-        asking = [step for step in self.steps if isinstance(step, Taken | Shown)]
-        asking.sort(key=lambda step: step.question)
-        numbers = [step.question for step in asking]
+        asking = [
+            (step.question, step)
+            for step in self.steps
+            if isinstance(step, Taken | Shown) and step.question is not None
+        ]
+        asking.sort(key=itemgetter(0))
+        numbers = [question for question, _ in asking]
         for chunk in self.engine.look(self.questions):
             first = bisect_left(numbers, chunk.first)
-            mine = asking[first : bisect_left(numbers, chunk.first + len(chunk))]
+            end = bisect_left(numbers, chunk.first + len(chunk))
+            mine = [step for _, step in asking[first:end]]
             taken = [step for step in mine if isinstance(step, Taken)]
             if self.observer is not None:
                 watched = [s for s in taken if self.observer.watches(s.time, s.place)]
@@ -312,27 +260,23 @@ class Lessons:
                 step.x, step.chosen = x[first:end], int(found[0])
 
     def _study_shown(self, chunk: Chunk, shown: list[Shown]) -> None:
+        """Keep what is known of the items of the shown lists that were asked of."""
         if not shown:
             return
-        lists = [np.array(step.rows, dtype=np.int32) for step in shown]
-        asked = np.array([step.question - chunk.first for step in shown], dtype=np.int32)
-        counts = [len(rows) for rows in lists]
-        pairs = Pairs(np.repeat(asked, counts), np.concatenate(lists))
+        lists = [(step.opened.rows, step.opened.before) for step in shown]
+        asked = np.array([step.question for step in shown], dtype=np.int32) - chunk.first
+        counts = [len(rows) for rows, _ in lists]
+        pairs = Pairs(np.repeat(asked, counts), np.concatenate([rows for rows, _ in lists]))
         view = chunk.retrieval.see(pairs)
         x_all = self.engine.signals.of(chunk.retrieval, view, chunk.segment)
         segments = chunk.segment[asked]
-        odds, x = self.engine.score_lists(
-            x_all, segments, [(rows, step.before) for rows, step in zip(lists, shown, strict=True)]
-        )
+        odds, x = self.engine.score_lists(x_all, segments, lists)
         ends = np.cumsum(counts).tolist()
-        for step, rows, group, end in zip(shown, lists, segments.tolist(), ends, strict=True):
+        for step, n, group, end in zip(shown, counts, segments.tolist(), ends, strict=True):
             # copies: a list that stays open long is not to keep those of all others
-            mine, said = x[end - len(rows) : end].copy(), odds[end - len(rows) : end].copy()
-            segment = np.full(len(rows), group, dtype=np.int32)
-            step.opened = OpenList(
-                *(step.time, step.place[1], step.user, step.items, rows, step.before),
-                *(mine, segment, said),
-            )
+            mine, said = x[end - n : end].copy(), odds[end - n : end].copy()
+            segment = np.full(n, group, dtype=np.int32)
+            step.opened.scored = Scored(mine, segment, said, step.learn)
 
     def teach(self) -> None:
         """Teach each partition's learner, in event order; what it has learned already is left out.
@@ -349,15 +293,15 @@ class Lessons:
             if offset > known[partition]:
                 self._teach(self.learners[partition], step, offset > taught.get(partition, -1))
         self.engine.learn_lists()
-        self.engine.learn(
-            [
-                (took.positive, took.repeat)
-                for took in self.positives
-                if took.place[1] > max(known[took.place[0]], taught.get(took.place[0], -1))
-            ]
-        )
+        fresh = [
+            took
+            for took in self.positives
+            if took.place[1] > max(known[took.place[0]], taught.get(took.place[0], -1))
+        ]
+        repeats = [took.repeat for took in fresh]
+        self.engine.learn(list(zip(_positives(fresh), repeats, strict=True)))
         for partition, learner in self.learners.items():
-            learner.count(self._counts[partition])
+            learner.count(self._positives[partition], self._clicks[partition])
             self.engine.taught[partition] = max(taught.get(partition, -1), learner.offset)
 
     def _teach(self, learner: Learner, step: Step, fresh: bool) -> None:
@@ -368,13 +312,23 @@ class Lessons:
         elif isinstance(step, Gone):
             learner.let_go(step.user, step.place[1])
         elif isinstance(step, Shown):
-            assert step.opened is not None, "studied before it is taught"
             learner.show(step.name, step.opened)
         elif step.lift is not None:
             if fresh:
                 segment = np.array([step.segment], dtype=np.int32)
                 self.engine.signals.mixture.learn(step.lift[None], segment)
             learner.choose("next", step.x, step.segment, step.chosen)
+
+
+def _positives(tooks: Sequence[Took]) -> Iterator[Positive]:
+    """Yield what the sources learn from; what users owned is reckoned for all of them at once."""
+    kept = [(took.owned, took.time, took.visit) for took in tooks if took.owned is not None]
+    now, visit = np.array([moment for _, *moment in kept], dtype=np.int64).reshape(-1, 2).T
+    owned = iter(owned_before([one for one, *_ in kept], now, visit))
+    for took in tooks:
+        entries = next(owned) if took.owned is not None else []
+        again = next((e for e in entries if e[0] == took.item), None) if took.anew else None
+        yield Positive(took.item, took.history, tuple(entries) if took.first else (), again)
 
 
 def _name(user: str, ranking: str) -> str:

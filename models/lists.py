@@ -17,14 +17,15 @@ from numpy.typing import NDArray
 from features.columns import Column
 from features.shown import ShownBefore, shown_before
 from models.arrays import Arrays, pack, pack_names, reading, under, unpack, unpack_names, within
+from models.described import Described
 from models.differences import Differences, traits
 from models.item_space import ItemSpace
-from models.laid import lay, means
+from models.laid import Laid, lay, means
 from models.sources.base import World
 from models.strength import ItemStrength, log_odds
-from models.tastes import tastes_of
+from models.tastes import Tastes, tastes_of
 
-__all__ = ["Closed", "NAMES", "PRIOR", "ListModel", "ShownBefore", "shown_before"]
+__all__ = ["NAMES", "PRIOR", "Closed", "ListModel", "ShownBefore", "shown_before", "taste_of"]
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -129,18 +130,24 @@ class Closed:
     ----------
     rows
         (n,) rows of the items, in shown order.
-    x
-        (n, F) its features as they were when it was shown.
     taken
         (n,) what was taken.
     before
         What the user was shown before it.
+    taste
+        (n,) what his own taste said of the items when they were shown; None where nobody asked.
     """
 
     rows: I32
-    x: F32
     taken: NDArray[np.bool_]
     before: ShownBefore
+    taste: F64 | None = None
+
+
+def taste_of(x: F32) -> F64:
+    """Return what users' own tastes say, (n,) log-odds, given n items' features."""
+    taste: F64 = x[:, -1].astype(np.float64) * DIVIDE[-1]
+    return taste
 
 
 class ListModel:
@@ -182,11 +189,7 @@ class ListModel:
         """
         laid = lay(shown)
         items = self._space.describe(laid.rows)
-        f = self._strength.of(items)
-        along = self._differences.of(
-            traits(items.linear[laid.places], f[laid.places], laid.positions)
-        )
-        tastes = tastes_of(laid, items, f, self._catalogue.vectors, along)
+        f, tastes = self._tastes(laid, items)
         place, here = laid.positions[laid.now], laid.places[laid.now]
         columns = [
             *self._counts.features(laid.rows[here]),
@@ -203,10 +206,43 @@ class ListModel:
         x: F32 = features.astype(np.float32)
         return x
 
-    def learn(self, closed: Sequence[Closed]) -> None:
-        """Learn from lists that have closed, in this order, whether or not anything was taken.
+    def _tastes(self, laid: Laid, items: Described) -> tuple[F64, Tastes]:
+        """Return the strengths of the different items, and what users' choices say of them."""
+        f = self._strength.of(items)
+        x = traits(items.linear[laid.places], f[laid.places], laid.positions)
+        along = self._differences.of(x)
+        return f, tastes_of(laid, items, f, self._catalogue.vectors, along)
+
+    def tastes(self, shown: Sequence[tuple[I32, ShownBefore]]) -> list[F64]:
+        """Return what users' earlier choices say of the items of lists, (n,) log-odds each."""
+        if not shown:
+            return []
+        laid = lay(shown)
+        _, found = self._tastes(laid, self._space.describe(laid.rows))
+        return np.split(found.taste, np.cumsum(laid.counts)[:-1])
+
+    def count(self, closed: Sequence[Closed]) -> None:
+        """Count lists that have closed, whether or not anything was taken.
 
         Items beyond the first SEEN of a list count as not shown.
+        """
+        if not closed:
+            return
+        rows = np.concatenate([one.rows[:SEEN] for one in closed])
+        taken = np.concatenate([one.taken[:SEEN] for one in closed])
+        self._counts.learn(rows, taken, np.array([len(one.rows[:SEEN]) for one in closed]))
+
+    def learn(self, closed: Sequence[Closed], tastes: Sequence[F64]) -> None:
+        """Learn from lists that have closed, in this order, what their items are worth.
+
+        Parameters
+        ----------
+        closed
+            Of which something was taken: each list has a rate of its own, and where that is
+            nothing, no item has shown to be worth more than another.
+        tastes
+            What the users' own tastes say of their items; what they explain is not the
+            items' doing.
         """
         if not closed:
             return
@@ -216,17 +252,14 @@ class ListModel:
             self._differences.carry(carry.linear)
         laid = lay([(one.rows[:SEEN], one.before) for one in closed])
         items = self._space.describe(laid.rows).take(laid.places)
-        taken = np.concatenate([one.taken[:SEEN] for one in closed])
         f = [
-            self._strength.learn(
-                some, one.taken[:SEEN], one.x[:SEEN, -1].astype(np.float64) * DIVIDE[-1]
-            )
-            for some, one in zip(items.split(laid.ends), closed, strict=True)
+            self._strength.learn(some, one.taken[:SEEN], taste[:SEEN])
+            for some, one, taste in zip(items.split(laid.ends), closed, tastes, strict=True)
         ]
         strengths = np.concatenate(f)
         x = traits(items.linear, strengths, laid.positions)
+        taken = np.concatenate([one.taken[:SEEN] for one in closed])
         self._differences.learn(laid, x, log_odds(strengths, laid.positions), taken)
-        self._counts.learn(laid.rows[laid.places[laid.now]], taken, laid.counts)
 
     def state(self) -> bytes:
         """Return all that was learned; items and words by name, so that any process can read it."""

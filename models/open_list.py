@@ -1,8 +1,9 @@
 """Shown lists that wait for their clicks, and how they are kept over a restart.
 
-A list is scored once, when it is shown, with what was known then; neither the
-user's state nor the models can tell later what that was. So an open list is
-written to Redis as it is shown, and deleted when it has closed.
+A list that is drawn for learning is scored once, when it is shown, with what was
+known then; neither the user's state nor the models can tell later what that was.
+So an open list is written to Redis as it is shown, and deleted when it has closed.
+Of one that is not drawn no source is asked: it waits to be counted.
 """
 
 from __future__ import annotations
@@ -20,11 +21,31 @@ from features.contexts import ItemIndex
 from features.shown import ShownBefore
 from stream.errors import ModelError
 
-__all__ = ["OpenList", "decode_list", "encode_list"]
+__all__ = ["OpenList", "Scored", "decode_list", "encode_list"]
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 I32 = NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What was known of the n items of a shown list when it was shown.
+
+    Attributes
+    ----------
+    x, segment
+        (n, F) features, and (n,) segments.
+    odds
+        (n,) what the blend said of them.
+    learn
+        Whether the list was drawn for learning; else it is but watched.
+    """
+
+    x: F32
+    segment: I32
+    odds: F64
+    learn: bool = True
 
 
 @dataclass(slots=True)
@@ -41,10 +62,8 @@ class OpenList:
         n item ids, in shown order, and their rows.
     before
         What he was shown before.
-    x, segment
-        (n, F) features as they were at that moment, and (n,) segments.
-    odds
-        (n,) what the blend said of them then.
+    scored
+        What was known of them; None where nobody was to know.
     taken
         Ids taken so far.
     """
@@ -55,14 +74,15 @@ class OpenList:
     items: list[str]
     rows: I32
     before: ShownBefore
-    x: F32
-    segment: I32
-    odds: F64
+    scored: Scored | None = None
     taken: set[str] = field(default_factory=set)
 
 
 class _Kept(Struct):
-    """An open list as JSON; arrays are base64 of their little-endian bytes, rows are ids."""
+    """An open list as JSON; arrays are base64 of their little-endian bytes, rows are ids.
+
+    Where it was not drawn, ``x`` and ``odds`` are empty.
+    """
 
     as_of: AsOf
     user: str
@@ -93,13 +113,14 @@ def encode_list(shown: OpenList, partition: int, ids: list[str]) -> bytes:
         Item ids by row.
     """
     before = shown.before
+    scored = shown.scored if shown.scored is not None and shown.scored.learn else None
     kept = _Kept(
         as_of=AsOf(partition, shown.offset, shown.time),
         user=shown.user,
         items=shown.items,
-        x=shown.x.astype("<f4").tobytes(),
-        segment=int(shown.segment[0]),
-        odds=shown.odds.astype("<f8").tobytes(),
+        x=b"" if scored is None else scored.x.astype("<f4").tobytes(),
+        segment=0 if scored is None else int(scored.segment[0]),
+        odds=b"" if scored is None else scored.odds.astype("<f8").tobytes(),
         before=[ids[row] for row in before.rows.tolist()],
         positions=before.positions.astype("<i4").tobytes(),
         taken=before.taken.tobytes(),
@@ -127,7 +148,6 @@ def decode_list(raw: bytes, index: ItemIndex, width: int) -> OpenList:
     """
     try:
         kept = _DECODER.decode(raw)
-        n = len(kept.items)
         before = ShownBefore(
             rows=np.array([index.ensure(item) for item in kept.before], dtype=np.int32),
             positions=_array(kept.positions, "<i4", np.int32),
@@ -141,12 +161,19 @@ def decode_list(raw: bytes, index: ItemIndex, width: int) -> OpenList:
             items=kept.items,
             rows=np.array([index.ensure(item) for item in kept.items], dtype=np.int32),
             before=before,
-            x=_array(kept.x, "<f4", np.float32).reshape(n, width),
-            segment=np.full(n, kept.segment, dtype=np.int32),
-            odds=_array(kept.odds, "<f8", np.float64),
+            scored=_scored(kept, width) if kept.x or kept.odds else None,
         )
     except (msgspec.MsgspecError, ValueError) as error:
         raise ModelError(f"a shown list that waits for clicks cannot be read: {error}") from error
+
+
+def _scored(kept: _Kept, width: int) -> Scored:
+    n = len(kept.items)
+    return Scored(
+        x=_array(kept.x, "<f4", np.float32).reshape(n, width),
+        segment=np.full(n, kept.segment, dtype=np.int32),
+        odds=_array(kept.odds, "<f8", np.float64),
+    )
 
 
 def _array(raw: bytes, stored: str, kind: type[Any]) -> NDArray[Any]:

@@ -7,6 +7,7 @@ time is over; the median of the last events does not listen to it.
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Sequence
 from typing import Final
@@ -33,14 +34,18 @@ class Watermark:
 
     def __init__(self, voices: Sequence[tuple[str, int]] = (), now: int = 0) -> None:
         self._voices = deque(voices, maxlen=VOICES)
+        self._times = sorted(time for _, time in self._voices)
         self.now = now
 
     def hear(self, user: str, time_ms: int) -> None:
         """Move on to an event of a user, at its epoch milliseconds."""
-        if self._voices and self._voices[-1][0] == user:
-            self._voices.pop()
-        self._voices.append((user, time_ms))
-        times = sorted(time for _, time in self._voices)
+        voices, times = self._voices, self._times
+        if voices and voices[-1][0] == user:
+            del times[bisect_left(times, voices.pop()[1])]
+        elif len(voices) == VOICES:
+            del times[bisect_left(times, voices[0][1])]  # the oldest makes room
+        voices.append((user, time_ms))
+        insort(times, time_ms)
         self.now = max(self.now, times[(len(times) - 1) // 2])
 
     def forget(self, user: str) -> bool:

@@ -182,7 +182,9 @@ class BlendSettings(_Group):
 
     learning_rate: float = Setting(0.1, gt=0)
     l2: float = Setting(1e-6, ge=0)
-    sample: float = Setting(0.1, gt=0, le=1, description="share of positives learned from")
+    sample: float = Setting(
+        0.1, gt=0, le=1, description="share of positives and of shown lists learned from"
+    )
     join_s: float = Setting(300, gt=0, description="how long a shown list waits for its clicks")
     share: int = Setting(
         32,

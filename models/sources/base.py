@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.catalogue import Catalogue
-from features.contexts import Contexts, Entry
+from features.contexts import Contexts
+from features.owned_before import Entry
 from models.arrays import Arrays
 from models.item_stats import ItemStats
 from models.scores import Scores

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from models.evaluation import Evaluation
-    from models.lessons import Mode
+    from models.steps import Mode
 
 __all__ = ["draw_replay"]
 

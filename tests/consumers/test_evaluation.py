@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from consumers.replay import source_names
 from models.engine import Chunk, Engine
 from models.evaluation import Evaluation, _blend_scores
-from models.lessons import Taken
+from models.steps import Taken
 from stream.events import Event
 from stream.settings import Settings
 from tests.builders import DAY, MINUTE, NOON, interaction, search

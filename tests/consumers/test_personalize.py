@@ -194,7 +194,8 @@ def test_a_checkpoint_holds_what_lists_taught_that_closed_at_the_logs_end(make: 
 def test_few_of_many_are_drawn_alike_however_they_are_read(
     make: Make, store: Store, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("consumers.personalize.EARLY", 9)
+    monkeypatch.setattr("models.lessons.EARLY", 9)
+    monkeypatch.setattr("models.lessons.EARLY_CLICKS", 3)
     one, other, events = make(), make(), records(a_day())
     one.handle(events)
     for first in range(0, len(events), size):
@@ -204,6 +205,10 @@ def test_few_of_many_are_drawn_alike_however_they_are_read(
     assert theirs.positives == mine.positives == 36
     assert 9 <= mine.heads["next"].examples < 36
     assert theirs.heads["next"].examples == mine.heads["next"].examples
+    assert theirs.clicks == mine.clicks > 3
+    for learner in (theirs, mine):
+        learner.close_all()
+    assert theirs.heads["shown"].examples == mine.heads["shown"].examples > 0
 
 
 def write(store: Store, consumer: Personalize, some: Sequence[Record]) -> None:

@@ -11,6 +11,8 @@ import pytest
 from consumers.replay import source_names
 from features.contexts import ask, meaning_of
 from models.answer import Answer
+from models.arrays import unpack
+from models.evaluation import Evaluation
 from stream.events import Event
 from stream.keys import DEFAULT_USER
 from stream.settings import Settings
@@ -38,10 +40,44 @@ def test_the_same_log_and_seed_give_the_same_bytes_of_every_key(run: Run, usual:
 def test_another_seed_learns_otherwise(
     run: Run, usual: Result, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("consumers.personalize.EARLY", 0)
+    monkeypatch.setattr("models.lessons.EARLY", 0)
     one, other = (run(the_log(), blend={"seed": seed, "sample": 0.5}) for seed in (0, 1))
     assert one.kind("learner") != other.kind("learner")
     assert one.kind("session") == other.kind("session") == usual.kind("session")
+
+
+def lists_of(result: Result) -> tuple[int, float, int]:
+    """Return how many shown items taught the head, how many counted, and in how many lists."""
+    engine, learner = result.replay.personalize.engine, result.replay.personalize.learners.held[0]
+    known = unpack(engine.lists.state())
+    total, told = known["counts.total"], known["differences.counts"]
+    return learner.heads["shown"].examples, float(total[1]), int(told[0])
+
+
+def test_few_lists_are_drawn_and_all_count(
+    run: Run, usual: Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.lessons.EARLY_CLICKS", 0)
+    few = run(the_log(), blend={"sample": 0.25})
+    all_examples, *all_counted = lists_of(usual)
+    examples, *counted = lists_of(few)
+    assert 0 < examples < all_examples / 2
+    assert counted == all_counted
+
+
+def test_who_is_watched_learns_no_more(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.lessons.EARLY", 0)
+    monkeypatch.setattr("models.lessons.EARLY_CLICKS", 0)
+    alone = run(the_log(), blend={"sample": 0.25})
+    watcher = Evaluation(0, source_names(Settings()))
+    watched = run(the_log(), blend={"sample": 0.25}, evaluation=watcher)
+    assert lists_of(watched) == lists_of(alone)
+    one, other = (r.replay.personalize.learners.held[0].heads for r in (watched, alone))
+    for name in ("next", "shown"):  # sums of other batches: they differ in their last digits
+        mine, theirs = one[name].state(), other[name].state()
+        assert mine.examples == theirs.examples > 0
+        assert mine.weights == pytest.approx(theirs.weights, rel=1e-4, abs=1e-6)
+    assert watcher.report()["rerank"]["blend"]["n"] > lists_of(watched)[0] / 5
 
 
 def test_early_positives_are_all_learned_from(run: Run, usual: Result) -> None:

@@ -15,9 +15,9 @@ from consumers.replay import Replay, source_names
 from features.text import Encoder
 from models.engine import Chunk, Engine
 from models.evaluation import Evaluation
-from models.lessons import Taken
 from models.loaded import Loaded
 from models.sources.transformer import Transformer
+from models.steps import Taken
 from stream.events import Event
 from stream.settings import Settings
 from stream.store import Store

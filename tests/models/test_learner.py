@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -10,7 +11,7 @@ from features.catalogue import Catalogue
 from features.shown import ShownBefore
 from models.head import Head
 from models.learner import MAX_OPEN, PAGE_MS, Learner, decode_learner
-from models.open_list import OpenList, decode_list, encode_list
+from models.open_list import OpenList, Scored, decode_list, encode_list
 from models.watermark import VOICES, Watermark
 from stream.errors import ModelError
 
@@ -48,9 +49,7 @@ def a_list(
         items=list(items),
         rows=np.arange(n, dtype=np.int32),
         before=nobody(),
-        x=x,
-        segment=np.zeros(n, np.int32),
-        odds=np.linspace(0, 1, n),
+        scored=Scored(x, np.zeros(n, np.int32), np.linspace(0, 1, n)),
     )
 
 
@@ -169,8 +168,9 @@ def test_learning_raises_what_is_taken() -> None:
     for n in range(50):
         learner.show(str(n), a_list(n, time=3 * n * JOIN_MS, user="u"))
         learner.take(str(n), "a")
-    x, segment = a_list(0).x, np.zeros(3, np.int32)
-    odds = learner.heads["shown"].score(x, segment)
+    known = a_list(0).scored
+    assert known is not None
+    odds = learner.heads["shown"].score(known.x, known.segment)
     assert odds[0] > odds[1] > odds[2]
 
 
@@ -277,10 +277,28 @@ def test_an_open_list_is_read_as_it_was_written() -> None:
     assert [places.ids[row] for row in back.rows] == ["a", "b", "c"]
     assert [places.ids[row] for row in back.before.rows] == ["c", "a"]
     assert (back.time, back.offset, back.user, back.items) == (12, 7, "user7", ["a", "b", "c"])
+    assert back.scored is not None
     for name in ("x", "segment", "odds"):
-        assert np.array_equal(getattr(back, name), getattr(shown, name))
+        assert np.array_equal(getattr(back.scored, name), getattr(shown.scored, name))
     for name in ("positions", "taken", "lists"):
         assert np.array_equal(getattr(back.before, name), getattr(shown.before, name))
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_list_that_was_not_drawn_is_counted_and_teaches_no_head(asked: bool) -> None:
+    closed: Closed = []
+    learner, shown = a_learner(closed), a_list(0)
+    known = shown.scored
+    assert known is not None
+    shown.scored = replace(known, learn=False) if asked else None
+    learner.show("r", shown)
+    learner.take("r", "b")
+    raw = encode_list(shown, 1, ["a", "b", "c"])
+    learner.advance("user0", JOIN_MS, 1)
+    assert closed == [("a", [False, True, False])]
+    assert learner.heads["shown"].examples == 0
+    back = decode_list(raw, other_rows(), 2)
+    assert (back.items, back.user, back.scored) == (["a", "b", "c"], "user0", None)
 
 
 @pytest.mark.parametrize("width", [1, 3])

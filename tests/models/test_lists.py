@@ -11,7 +11,7 @@ from features.catalogue import Catalogue
 from models.arrays import pack, unpack
 from models.differences import START
 from models.item_stats import ItemStats
-from models.lists import NAMES, PRIOR, SEEN, Closed, ListModel, ShownBefore
+from models.lists import NAMES, PRIOR, SEEN, Closed, ListModel, ShownBefore, taste_of
 from models.sources.base import World
 from stream.errors import ModelError
 
@@ -54,6 +54,12 @@ def shown(rows: I32, taken: NDArray[np.bool_]) -> ShownBefore:
     return ShownBefore(rows, np.arange(n, dtype=np.int32), taken, np.zeros(n, np.int32))
 
 
+def teach(model: ListModel, closed: list[Closed]) -> None:
+    """Let a model learn from lists as the engine does, were something taken of each or not."""
+    model.count(closed)
+    model.learn(closed, model.tastes([(one.rows, one.before) for one in closed]))
+
+
 def run(model: ListModel, lists: int, *, seed: int = 5, size: int = 30) -> F32:
     """Show lists of ten; kind 0 is taken. Return the last features."""
     rng, before = np.random.default_rng(seed), NOBODY
@@ -62,7 +68,7 @@ def run(model: ListModel, lists: int, *, seed: int = 5, size: int = 30) -> F32:
         rows = rng.choice(size, 10, replace=False).astype(np.int32)
         x = model.features([(rows, before)])
         taken = rows % 3 == 0
-        model.learn([Closed(rows, x, taken, before)])
+        teach(model, [Closed(rows, taken, before)])
         before = shown(rows, taken)
     return x
 
@@ -104,14 +110,13 @@ def test_lists_that_close_together_teach_as_one_after_the_other() -> None:
     together, alone, chance = ListModel(world()), ListModel(world()), np.random.default_rng(9)
     for _ in range(START // 7 + 2):  # the directions are found amid a batch, and again
         shown = of_many_lengths(chance)
-        x = np.split(together.features(shown), np.cumsum([len(rows) for rows, _ in shown])[:-1])
-        closed = [
-            Closed(rows, some, chance.random(len(rows)) < 0.3, before)
-            for (rows, before), some in zip(shown, x, strict=True)
-        ]
-        together.learn(closed)
-        for one in closed:
-            alone.learn([one])
+        tastes = together.tastes(shown)
+        closed = [Closed(rows, chance.random(len(rows)) < 0.3, before) for rows, before in shown]
+        together.count(closed)
+        together.learn(closed, tastes)
+        for one, taste in zip(closed, tastes, strict=True):
+            alone.count([one])
+            alone.learn([one], [taste])
     found, wanted = unpack(together.state()), unpack(alone.state())
     assert found["differences.counts"][0] > START
     assert found["differences.directions"].any()
@@ -126,10 +131,19 @@ def test_lists_that_close_together_teach_as_one_after_the_other() -> None:
             assert np.array_equal(found[name], array), name
 
 
+def test_what_is_kept_of_a_list_is_the_taste_that_was_reckoned() -> None:
+    model, chance = ListModel(world()), np.random.default_rng(3)
+    run(model, 20)
+    shown = of_many_lengths(chance)
+    kept = np.split(taste_of(model.features(shown)), np.cumsum([len(rows) for rows, _ in shown]))
+    for mine, reckoned in zip(kept[:-1], model.tastes(shown), strict=True):
+        assert mine == pytest.approx(reckoned - reckoned.mean(), abs=1e-5)
+
+
 def test_no_lists_teach_nothing() -> None:
     model = ListModel(world())
     state = model.state()
-    model.learn([])
+    teach(model, [])
     assert model.state() == state
 
 
@@ -190,14 +204,13 @@ def test_a_list_of_one_says_nothing() -> None:
     model, rows = ListModel(world()), np.array([4], dtype=np.int32)
     x = model.features([(rows, NOBODY)])
     assert not x.any()
-    model.learn([Closed(rows, x, np.array([False]), NOBODY)])
+    teach(model, [Closed(rows, np.array([False]), NOBODY)])
     assert np.isfinite(run(model, 3)).all()
 
 
 def test_an_item_twice_in_a_list_counts_twice() -> None:
     model, rows = ListModel(world()), np.array([1, 1, 2], dtype=np.int32)
-    x = model.features([(rows, NOBODY)])
-    model.learn([Closed(rows, x, np.array([True, True, False]), NOBODY)])
+    teach(model, [Closed(rows, np.array([True, True, False]), NOBODY)])
     x = model.features([(rows, NOBODY)])
     counted = x[:, NAMES.index("list.shown")]
     assert counted[0] == counted[1] > counted[2]
@@ -205,8 +218,7 @@ def test_an_item_twice_in_a_list_counts_twice() -> None:
 
 def test_a_list_that_another_process_scored_can_be_the_first_to_teach() -> None:
     model, rows = ListModel(world()), np.arange(10, dtype=np.int32)
-    x = ListModel(world()).features([(rows, NOBODY)])
-    model.learn([Closed(rows, x, rows == 3, NOBODY)])
+    teach(model, [Closed(rows, rows == 3, NOBODY)])
     assert np.isfinite(model.features([(rows, NOBODY)])).all()
 
 
@@ -215,9 +227,8 @@ def test_only_what_was_seen_of_a_long_list_teaches() -> None:
     long, short = ListModel(world(size)), ListModel(world(size))
     rows = np.random.default_rng(2).permutation(size).astype(np.int32)
     taken = rows % 3 == 0
-    x = long.features([(rows, NOBODY)])
-    long.learn([Closed(rows, x, taken, NOBODY)])
-    short.learn([Closed(rows[:SEEN], x[:SEEN], taken[:SEEN], NOBODY)])
+    teach(long, [Closed(rows, taken, NOBODY)])
+    teach(short, [Closed(rows[:SEEN], taken[:SEEN], NOBODY)])
     assert long.state() == short.state()
 
 
@@ -231,10 +242,10 @@ def test_memory_grows_with_a_lists_length_not_its_square() -> None:
     rows = np.arange(n, dtype=np.int32)
     before = shown(rows[:100], rows[:100] % 3 == 0)
     tracemalloc.start()
-    x = model.features([(rows, before)])
+    model.features([(rows, before)])
     features = tracemalloc.get_traced_memory()[1]
     tracemalloc.reset_peak()
-    model.learn([Closed(rows, x, rows % 100 == 0, before)])
+    teach(model, [Closed(rows, rows % 100 == 0, before)])
     learned = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert features < 50_000_000

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from features.contexts import Entry, Ragged, ask, build_contexts
+from features.contexts import Ragged, ask, build_contexts
+from features.owned_before import Entry
 from models.sources.base import Positive, World
 from models.sources.own import PRIOR_CELL, PRIOR_ITEM, Repeat
 from tests.models.sources.shop import SIGNED, STRANGER, named, scored, took, visits, world
