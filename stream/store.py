@@ -180,7 +180,8 @@ class Store:
 
     def _send_stamped(self, chunk: Sequence[Stamped]) -> list[Refused]:
         for one in chunk:
-            _demand_life(one.key, one.ttl_ms)
+            if one.ttl_ms <= 0:
+                raise _no_life(one.key)
         groups = list(_cut(chunk, self._server.keys_at_once))
         answers = self._server.send([by_digest(some) for some in groups])
         # A Redis that was restarted, or has just become the master, does not know the script.
@@ -208,7 +209,8 @@ class Store:
             if one.value is None:
                 commands.append(("DEL", one.key))
             else:
-                _demand_life(one.key, one.ttl_ms)
+                if one.ttl_ms <= 0:
+                    raise _no_life(one.key)
                 commands.append(("SET", one.key, one.value, "PX", one.ttl_ms))
         _answers(self._server.send(commands))
 
@@ -367,9 +369,8 @@ def _answers(results: list[Any]) -> list[Any]:
     return results
 
 
-def _demand_life(key: str, ttl_ms: int) -> None:
-    if ttl_ms <= 0:
-        raise ValueError(f"{key} has no TTL")
+def _no_life(key: str) -> ValueError:
+    return ValueError(f"{key} has no TTL")
 
 
 def _id(text: bytes) -> tuple[int, int]:
