@@ -48,7 +48,7 @@ HALF_LIVES_MS: Final = {
 }
 """The decayed popularities kept of every item, by name."""
 
-_HOUR, _DAY, _WEEK, _MONTH = HALF_LIVES_MS.values()
+_HOUR, _DAY, _WEEK, _MONTH = map(float, HALF_LIVES_MS.values())
 
 
 Buckets = tuple[list[tuple[float, int]], list[tuple[float, int]]]
@@ -253,7 +253,7 @@ def unit_of(state: ItemState, settings: NeighboursSettings) -> float:
 def strongest(weights: Mapping[str, float], n: int) -> list[tuple[str, float]]:
     """Return the n pairs of the largest weights, largest first, then by name."""
     if len(weights) <= n:
-        pairs = sorted((-weight, name) for name, weight in weights.items())
+        pairs = sorted([(-weight, name) for name, weight in weights.items()])
     else:
         values = np.fromiter(weights.values(), np.float64, len(weights))
         found = np.flatnonzero(values >= np.partition(values, -n)[-n])
@@ -277,25 +277,19 @@ def _ordered(buckets: Mapping[str, int], width: int) -> list[tuple[float, int]]:
 def popularity_of(buckets: Buckets, newest: int) -> dict[str, float]:
     """Return the decayed positives at the newest event, by name of the half-life.
 
-    Hours serve the half-lives of a day and less; days the longer ones.
+    Hours serve the half-lives of a day and less; days the longer ones. Each bucket is decayed
+    from its middle to the newest event; they are summed oldest first, so that equal counts give
+    equal bytes. A sum of nothing is written without a point.
     """
-    hour, day = _decayed(buckets[0], newest, _HOUR, _DAY)
-    week, month = _decayed(buckets[1], newest, _WEEK, _MONTH)
-    return {"hour": hour, "day": day, "week": week, "month": month}
-
-
-def _decayed(
-    buckets: Sequence[tuple[float, int]], newest: int, first: int, second: int
-) -> tuple[float, float]:
-    """Sum the buckets for two half-lives, each decayed from its middle to the newest event.
-
-    They are summed oldest first, so that equal counts give equal bytes.
-    """
-    if not buckets:
-        return 0, 0  # as a sum of nothing, which is written without a point
-    fast = slow = 0.0
-    for middle, count in buckets:
+    hours, days = buckets
+    hour = day = 0.0 if hours else 0
+    for middle, count in hours:
         past = middle - newest if middle < newest else 0.0
-        fast += count * 2.0 ** (past / first)
-        slow += count * 2.0 ** (past / second)
-    return fast, slow
+        hour += count * 2.0 ** (past / _HOUR)
+        day += count * 2.0 ** (past / _DAY)
+    week = month = 0.0 if days else 0
+    for middle, count in days:
+        past = middle - newest if middle < newest else 0.0
+        week += count * 2.0 ** (past / _WEEK)
+        month += count * 2.0 ** (past / _MONTH)
+    return {"hour": hour, "day": day, "week": week, "month": month}
