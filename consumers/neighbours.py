@@ -45,6 +45,7 @@ class Neighbours:
         self._settings = settings
         self._store = store
         self._keys = Keys(settings.redis.prefix)
+        self._state_head, self._view_head = self._keys.item_state(""), self._keys.neighbours("")
         self._ttl_ms = int(settings.redis.ttl_days * 86_400_000)
         self._items: dict[str, KeptItem] = {}
 
@@ -112,8 +113,8 @@ class Neighbours:
 
     def _write(self, kept: KeptItem, writes: Writes) -> None:
         item, as_of = kept.state.item, kept.state.as_of
-        for key, value in (
-            (self._keys.item_state(item), kept.encode()),
-            (self._keys.neighbours(item), kept.encode_view()),
-        ):
-            writes.stamped.append(Stamped(key, value, as_of.partition, as_of.offset, self._ttl_ms))
+        partition, offset, life = as_of.partition, as_of.offset, self._ttl_ms
+        writes.stamped += (
+            Stamped(self._state_head + item, kept.encode(), partition, offset, life),
+            Stamped(self._view_head + item, kept.encode_view(), partition, offset, life),
+        )

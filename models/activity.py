@@ -8,7 +8,7 @@ a row that is told twice is counted once.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import msgspec
 from msgspec import Struct
@@ -77,36 +77,39 @@ def decode_activity(raw: bytes) -> Activity:
 
 
 class _Columns:
-    """An Activity being filled, row by row, with the index of its ids."""
+    """An Activity being filled, row by row, with the index of its ids.
 
-    __slots__ = ("index", "record")
+    Rows lie end to end in one list, which costs a fifth of appending to each column.
+    """
+
+    __slots__ = ("counts", "follows", "index", "source")
 
     def __init__(self, source: int) -> None:
+        self.source = source
         self.index: dict[str, int] = {}
-        self.record = Activity(source)
-
-    def id(self, item: str) -> int:
-        return self.index.setdefault(item, len(self.index))
-
-    def follow(self, followed: int, follower: str, weight: int, place: tuple[int, int]) -> None:
-        record = self.record
-        record.followed.append(followed)
-        record.follower.append(self.id(follower))
-        record.weight.append(weight)
-        record.follow_time.append(place[0])
-        record.follow_offset.append(place[1])
-
-    def add(self, item: int, name: str, place: tuple[int, int]) -> None:
-        record = self.record
-        record.counted.append(item)
-        record.name.append(name)
-        record.count.append(1)
-        record.count_time.append(place[0])
-        record.count_offset.append(place[1])
+        self.follows: list[int] = []  # followed, follower, weight, time, offset
+        self.counts: list[Any] = []  # counted, name, time, offset
 
     def whole(self) -> Activity:
-        self.record.items = list(self.index)
-        return self.record
+        follows, counts = self.follows, self.counts
+        return Activity(
+            self.source,
+            list(self.index),
+            followed=follows[0::5],
+            follower=follows[1::5],
+            weight=follows[2::5],
+            follow_time=follows[3::5],
+            follow_offset=follows[4::5],
+            counted=counts[0::4],
+            name=counts[1::4],
+            count=[1] * (len(counts) // 4),
+            count_time=counts[2::4],
+            count_offset=counts[3::4],
+        )
+
+
+_Place = tuple[_Columns, int]
+"""The columns that hold an item's rows, and its number there."""
 
 
 class ActivityWriter:
@@ -125,40 +128,41 @@ class ActivityWriter:
         self._topic = topic
         self._partitions = partitions
         self._columns: dict[tuple[int, int], _Columns] = {}
-        self._places: dict[int, dict[str, tuple[_Columns, int]]] = {}
+        self._places: dict[int, dict[str, _Place]] = {}
 
-    def _place(self, source: int, item: str) -> tuple[_Columns, int]:
-        """Return the columns that hold an item's rows, and its number there."""
-        places = self._places.get(source)
-        if places is None:
-            places = self._places[source] = {}
-        place = places.get(item)
-        if place is None:
-            home = partition_of(item, self._partitions)
-            columns = self._columns.get((source, home))
-            if columns is None:
-                columns = self._columns[source, home] = _Columns(source)
-            place = places[item] = columns, columns.id(item)
+    def _placed(self, source: int, item: str, places: dict[str, _Place]) -> _Place:
+        """Return where the rows of an item go that has none yet, and remember it."""
+        home = partition_of(item, self._partitions)
+        columns = self._columns.get((source, home))
+        if columns is None:
+            columns = self._columns[source, home] = _Columns(source)
+        place = places[item] = columns, columns.index.setdefault(item, len(columns.index))
         return place
 
     def add(self, before: Session, event: Event, moment: Moment, place: tuple[int, int]) -> None:
         """Tell of one event, given the user's state *before* it was folded in."""
         source, offset = place
-        when = (moment.time, offset)
+        places = self._places.get(source)
+        if places is None:
+            places = self._places[source] = {}
+        time = moment.time
         if isinstance(event, Ranking):
             for shown in event.items:
-                columns, item = self._place(source, shown.id)
-                columns.add(item, "shown", when)
+                name = shown.id
+                columns, item = places.get(name) or self._placed(source, name, places)
+                columns.counts += (item, "shown", time, offset)
         elif isinstance(event, Interaction) and moment.sign > 0:
-            columns, item = self._place(source, event.item)
-            columns.add(item, "taken", when)
+            follower = event.item
+            columns, item = places.get(follower) or self._placed(source, follower, places)
+            columns.counts += (item, "taken", time, offset)
             if event.ranking is not None:
-                columns.add(item, "clicked", when)
-            for past, share in self._preceding(before, event.item, moment.visit):
-                weight = round(UNIT * moment.weight * share)
-                if weight:
-                    columns, item = self._place(source, past)
-                    columns.follow(item, event.item, weight, when)
+                columns.counts += (item, "clicked", time, offset)
+            for past, share in self._preceding(before, follower, moment.visit):
+                if weight := round(UNIT * moment.weight * share):
+                    columns, item = places.get(past) or self._placed(source, past, places)
+                    index = columns.index
+                    number = index.setdefault(follower, len(index))
+                    columns.follows += (item, number, weight, time, offset)
 
     def _preceding(self, before: Session, item: str, visit: int) -> list[tuple[str, float]]:
         """Return the last distinct items of this visit, latest first, with their shares."""

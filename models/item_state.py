@@ -48,6 +48,8 @@ HALF_LIVES_MS: Final = {
 }
 """The decayed popularities kept of every item, by name."""
 
+_HOUR, _DAY, _WEEK, _MONTH = map(float, HALF_LIVES_MS.values())
+
 
 Buckets = tuple[list[tuple[float, int]], list[tuple[float, int]]]
 """Hours and days, each with its middle in epoch milliseconds, and the positives in it."""
@@ -137,30 +139,44 @@ def fold_rows(
     settings
         Half-life and capacity.
     """
-    source, newest = str(record.source), state.newest
-    seen = last = state.seen.get(source, -1)
-    offsets = record.follow_offset
-    if followed := [row for row in rows[0] if offsets[row] > seen]:
-        _follow(state, record, followed, int(settings.half_life_days * DAY_MS))
-        last = max(last, *(offsets[row] for row in followed))
-    offsets, taken = record.count_offset, False
-    if counted := [row for row in rows[1] if offsets[row] > seen]:
-        taken = _count(state, record, counted)
-        last = max(last, *(offsets[row] for row in counted))
+    source, newest, taken = str(record.source), state.newest, False
+    last = seen = state.seen.get(source, -1)
+    if rows[0]:
+        half_life = int(settings.half_life_days * DAY_MS)
+        last = _follow(state, record, rows[0], seen, half_life)
+    if rows[1]:
+        counted, taken = _count(state, record, rows[1], seen)
+        last = max(last, counted)
     state.seen[source] = last
-    _drop_old(state, newest, taken)
+    # Nothing puts a bucket out of the window but a later newest event, and what is taken.
+    if taken or state.newest // HOUR_MS != newest // HOUR_MS:
+        _drop_old(state.hours, state.newest // HOUR_MS - KEPT_HOURS)
+        _drop_old(state.days, state.newest // DAY_MS - KEPT_DAYS)
     if len(state.next) > settings.capacity * 5 // 4:
         state.next = dict(strongest(state.next, settings.capacity))
 
 
-def _follow(state: ItemState, record: Activity, rows: Sequence[int], half_life: int) -> None:
-    """Add rows of what followed: the inner loop of `neighbours`, several of them an event."""
-    times, items, weights = record.follow_time, record.items, record.weight
+def _follow(
+    state: ItemState, record: Activity, rows: Sequence[int], seen: int, half_life: int
+) -> int:
+    """Add rows of what followed, of later offsets than ``seen``; return the last of all.
+
+    The inner loop of `neighbours`, several rows an event.
+    """
+    offsets, times, items, weights = (
+        record.follow_offset,
+        record.follow_time,
+        record.items,
+        record.weight,
+    )
     followers, following, landmark = record.follower, state.next, state.landmark
-    newest, quarters, epoch, factor = state.newest, -1, 0, 0
+    last, newest, quarters, epoch, factor = seen, state.newest, -1, 0, 0
     for row in rows:
-        time = times[row]
-        if time > newest:
+        if (offset := offsets[row]) <= seen:
+            continue
+        if offset > last:
+            last = offset
+        if (time := times[row]) > newest:
             newest = time
         if (present := 4 * time // half_life) != quarters:
             quarters = present
@@ -170,13 +186,29 @@ def _follow(state: ItemState, record: Activity, rows: Sequence[int], half_life: 
         gain = math.ldexp(weights[row] * factor, epoch - landmark)
         following[follower] = following.get(follower, 0.0) + gain
     state.landmark, state.newest = landmark, newest
+    return last
 
 
-def _count(state: ItemState, record: Activity, rows: Sequence[int]) -> bool:
-    """Add rows of what was counted; tell whether any was taken."""
-    names, counts, times = record.name, record.count, record.count_time
-    totals, newest, taken = state.totals, state.newest, False
+def _count(state: ItemState, record: Activity, rows: Sequence[int], seen: int) -> tuple[int, bool]:
+    """Add rows of what was counted, of later offsets than ``seen``.
+
+    Returns
+    -------
+    tuple[int, bool]
+        The last offset of all, and whether any was taken.
+    """
+    offsets, names, counts, times = (
+        record.count_offset,
+        record.name,
+        record.count,
+        record.count_time,
+    )
+    last, totals, newest, taken = seen, state.totals, state.newest, False
     for row in rows:
+        if (offset := offsets[row]) <= seen:
+            continue
+        if offset > last:
+            last = offset
         name, count, time = names[row], counts[row], times[row]
         totals[name] = totals.get(name, 0) + count
         if time > newest:
@@ -187,25 +219,14 @@ def _count(state: ItemState, record: Activity, rows: Sequence[int]) -> bool:
                 bucket = str(time // width)
                 buckets[bucket] = buckets.get(bucket, 0) + count
     state.newest = newest
-    return taken
+    return last, taken
 
 
-def _drop_old(state: ItemState, before: int, taken: bool) -> None:
-    """Drop buckets out of the window before the newest event, whichever came first.
-
-    Nothing puts one there but a later newest event than that of ``before``, and what is taken.
-    """
-    for buckets, width, kept in (
-        (state.hours, HOUR_MS, KEPT_HOURS),
-        (state.days, DAY_MS, KEPT_DAYS),
-    ):
-        newest = state.newest // width
-        if not buckets or not (taken or newest != before // width):
-            continue
-        oldest = newest - kept
-        if min(map(int, buckets)) <= oldest:
-            for old in [bucket for bucket in buckets if int(bucket) <= oldest]:
-                del buckets[old]
+def _drop_old(buckets: dict[str, int], oldest: int) -> None:
+    """Drop buckets out of the window, of this number and before."""
+    if buckets and min(map(int, buckets)) <= oldest:
+        for old in [bucket for bucket in buckets if int(bucket) <= oldest]:
+            del buckets[old]
 
 
 def view(state: ItemState, settings: NeighboursSettings) -> ItemView:
@@ -232,7 +253,7 @@ def unit_of(state: ItemState, settings: NeighboursSettings) -> float:
 def strongest(weights: Mapping[str, float], n: int) -> list[tuple[str, float]]:
     """Return the n pairs of the largest weights, largest first, then by name."""
     if len(weights) <= n:
-        pairs = sorted((-weight, name) for name, weight in weights.items())
+        pairs = sorted([(-weight, name) for name, weight in weights.items()])
     else:
         values = np.fromiter(weights.values(), np.float64, len(weights))
         found = np.flatnonzero(values >= np.partition(values, -n)[-n])
@@ -249,33 +270,26 @@ def buckets_of(state: ItemState) -> Buckets:
 
 
 def _ordered(buckets: Mapping[str, int], width: int) -> list[tuple[float, int]]:
-    ordered = sorted((int(name), count) for name, count in buckets.items())
-    return [(bucket * width + width / 2, count) for bucket, count in ordered]
+    half = width / 2
+    return sorted([(int(name) * width + half, count) for name, count in buckets.items()])
 
 
 def popularity_of(buckets: Buckets, newest: int) -> dict[str, float]:
     """Return the decayed positives at the newest event, by name of the half-life.
 
-    Hours serve the half-lives of a day and less; days the longer ones.
+    Hours serve the half-lives of a day and less; days the longer ones. Each bucket is decayed
+    from its middle to the newest event; they are summed oldest first, so that equal counts give
+    equal bytes. A sum of nothing is written without a point.
     """
-    lives = HALF_LIVES_MS
-    hour, day = _decayed(buckets[0], newest, lives["hour"], lives["day"])
-    week, month = _decayed(buckets[1], newest, lives["week"], lives["month"])
-    return {"hour": hour, "day": day, "week": week, "month": month}
-
-
-def _decayed(
-    buckets: Sequence[tuple[float, int]], newest: int, first: int, second: int
-) -> tuple[float, float]:
-    """Sum the buckets for two half-lives, each decayed from its middle to the newest event.
-
-    They are summed oldest first, so that equal counts give equal bytes.
-    """
-    if not buckets:
-        return 0, 0  # as a sum of nothing, which is written without a point
-    fast = slow = 0.0
-    for middle, count in buckets:
+    hours, days = buckets
+    hour = day = 0.0 if hours else 0
+    for middle, count in hours:
         past = middle - newest if middle < newest else 0.0
-        fast += count * math.pow(2.0, past / first)
-        slow += count * math.pow(2.0, past / second)
-    return fast, slow
+        hour += count * 2.0 ** (past / _HOUR)
+        day += count * 2.0 ** (past / _DAY)
+    week = month = 0.0 if days else 0
+    for middle, count in days:
+        past = middle - newest if middle < newest else 0.0
+        week += count * 2.0 ** (past / _WEEK)
+        month += count * 2.0 ** (past / _MONTH)
+    return {"hour": hour, "day": day, "week": week, "month": month}

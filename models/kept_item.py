@@ -8,6 +8,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from features.card import AsOf
+from features.parts.base import DAY_MS
 from models.activity import Activity, ItemRows
 from models.item_state import (
     Buckets,
@@ -52,6 +53,7 @@ class _View(Struct):
 
 _PLAIN: Final = msgspec.json.Encoder()
 _ORDERED: Final = msgspec.json.Encoder(order="deterministic")
+_NOBODY: Final = Raw(b"[]")
 
 
 class KeptItem:
@@ -68,13 +70,23 @@ class KeptItem:
         What is kept and served.
     """
 
-    __slots__ = ("_bucketed", "_buckets", "_next", "_served", "_settings", "_unit", "state")
+    __slots__ = (
+        "_bucketed",
+        "_buckets",
+        "_half_life",
+        "_next",
+        "_quarters",
+        "_served",
+        "_settings",
+        "state",
+    )
 
     def __init__(self, state: ItemState, settings: NeighboursSettings) -> None:
         self.state, self._settings = state, settings
         self._next: Raw | UnsetType | None = None
         self._served = Raw()
-        self._unit = 0.0
+        self._half_life = int(settings.half_life_days * DAY_MS)
+        self._quarters = -1
         self._bucketed = (-1, 0, 0)
         self._buckets: Buckets = ([], [])
 
@@ -82,7 +94,7 @@ class KeptItem:
         """Add one record's rows on this item: :func:`models.item_state.fold_rows`."""
         fold_rows(self.state, record, rows, self._settings)
         if rows[0]:
-            self._next, self._unit = None, 0.0
+            self._next, self._quarters = None, -1
 
     def encode(self) -> bytes:
         """Return the bytes of :func:`models.item_state.encode_item_state`."""
@@ -118,11 +130,10 @@ class KeptItem:
 
     def encode_view(self) -> bytes:
         """Return the bytes of :func:`models.item_state.view`."""
-        state, most = self.state, self._settings.served
-        unit = unit_of(state, self._settings)
-        if unit != self._unit:
-            pairs = [(item, weight / unit) for item, weight in strongest(state.next, most)]
-            self._served, self._unit = Raw(_PLAIN.encode(pairs)), unit
+        state = self.state
+        # What follows weighs the same to readers until its next quarter of a half-life.
+        if (quarters := 4 * state.newest // self._half_life) != self._quarters:
+            self._served, self._quarters = self._followers(), quarters
         totals = state.totals
         public = _View(
             state.as_of,
@@ -135,6 +146,15 @@ class KeptItem:
             totals.get("taken", 0),
         )
         return _PLAIN.encode(public)
+
+    def _followers(self) -> Raw:
+        """Return the strongest of what follows, as readers get them."""
+        state = self.state
+        if not state.next:
+            return _NOBODY
+        unit = unit_of(state, self._settings)
+        pairs = strongest(state.next, self._settings.served)
+        return Raw(_PLAIN.encode([(item, weight / unit) for item, weight in pairs]))
 
     def _by_time(self) -> Buckets:
         """Return the positives by hour and day, which change when one is counted or dropped."""

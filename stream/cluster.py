@@ -23,6 +23,7 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.exceptions import AskError, MovedError, RedisClusterException, TryAgainError
 from redis.retry import Retry
 
+from stream.exchange import answers_of, packed
 from stream.faults import reach
 from stream.restarts import Restarts
 from stream.writes import Stamped
@@ -54,6 +55,9 @@ class Cluster:
     restarts
         Told who the masters are, and looks at each new connection.
     """
+
+    keys_at_once: Final = 1
+    """Keys that one command may name: others may lie on other nodes."""
 
     def __init__(
         self,
@@ -132,14 +136,11 @@ class Cluster:
                 one = self.client.get_redis_connection(node)
                 opened.append((one, one.connection_pool.get_connection(), places))
             for _, connection, places in opened:
-                packed = connection.pack_commands([commands[at] for at in places])
-                connection.send_packed_command(packed)
+                connection.send_packed_command(packed([commands[at] for at in places]))
             for one, connection, places in opened:
-                for at in places:
-                    try:
-                        answers[at] = one.parse_response(connection, commands[at][0])
-                    except redis.ResponseError as error:
-                        answers[at] = error
+                said = answers_of(one, connection, [commands[at] for at in places])
+                for at, answer in zip(places, said, strict=True):
+                    answers[at] = answer
         except BaseException:
             # Answers that nobody read must not be taken for those of a later command.
             for _, connection, _ in opened:

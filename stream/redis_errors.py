@@ -6,7 +6,10 @@ from typing import Final
 
 import redis
 
-__all__ = ["is_of_another_type", "mend", "passes"]
+__all__ = ["ANSWERED", "is_of_another_type", "mend", "passes"]
+
+ANSWERED: Final = redis.ResponseError
+"""What a server answers instead of doing it: the connection is as good as before."""
 
 _GONE: Final = (
     redis.ConnectionError,

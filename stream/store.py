@@ -1,7 +1,7 @@
 """Redis: the only place that talks to it.
 
-Every command touches one key, but for the MGET of :meth:`Store.get_many`, so
-all works on a cluster too; which of the three kinds of Redis it is, only
+On a cluster every command touches one key. On one server MGET and the script that writes
+stamped values name many: which of the three kinds of Redis it is, only
 :mod:`stream.connect` knows. Every value has a life (TTL).
 """
 
@@ -26,7 +26,7 @@ from stream.keys import Keys
 from stream.redis_errors import mend, passes
 from stream.restarts import Restarts
 from stream.settings import RedisSettings
-from stream.stamp_script import by_digest, with_source
+from stream.stamp_script import by_digest, refused_of, with_source
 from stream.whole_values import whole_values
 from stream.writes import Plain, Refused, Stamped, Writes
 
@@ -175,18 +175,15 @@ class Store:
         refused: list[Refused] = []
         turns = self._server.in_turns(stamped)
         for chunk in (chunk for turn in turns for chunk in _chunks(turn)):
-            answers = self._patiently("write", partial(self._send_stamped, chunk))
-            refused += [
-                Refused(one.key, one.offset, present)
-                for one, present in zip(chunk, answers, strict=True)
-                if present >= 0
-            ]
+            refused += self._patiently("write", partial(self._send_stamped, chunk))
         return refused
 
-    def _send_stamped(self, chunk: Sequence[Stamped]) -> list[int]:
+    def _send_stamped(self, chunk: Sequence[Stamped]) -> list[Refused]:
         for one in chunk:
-            _demand_life(one.key, one.ttl_ms)
-        answers = self._server.send([by_digest(one) for one in chunk])
+            if one.ttl_ms <= 0:
+                raise _no_life(one.key)
+        groups = list(_cut(chunk, self._server.keys_at_once))
+        answers = self._server.send([by_digest(some) for some in groups])
         # A Redis that was restarted, or has just become the master, does not know the script.
         # Sent whole it is known from then on, on that server.
         unknown = [
@@ -195,10 +192,11 @@ class Store:
             if isinstance(answer, redis.exceptions.NoScriptError)
         ]
         if unknown:
-            again = self._server.send([with_source(chunk[at]) for at in unknown])
+            again = self._server.send([with_source(groups[at]) for at in unknown])
             for at, answer in zip(unknown, again, strict=True):
                 answers[at] = answer
-        return _answers(answers)
+        told = zip(groups, _answers(answers), strict=True)
+        return [one for some, answer in told for one in refused_of(some, answer)]
 
     def write_plain(self, plain: Sequence[Plain]) -> None:
         """Write or delete values without a stamp."""
@@ -211,7 +209,8 @@ class Store:
             if one.value is None:
                 commands.append(("DEL", one.key))
             else:
-                _demand_life(one.key, one.ttl_ms)
+                if one.ttl_ms <= 0:
+                    raise _no_life(one.key)
                 commands.append(("SET", one.key, one.value, "PX", one.ttl_ms))
         _answers(self._server.send(commands))
 
@@ -355,8 +354,12 @@ class Store:
 
 
 def _chunks(things: Sequence[T]) -> Iterator[Sequence[T]]:
-    for start in range(0, len(things), CHUNK):
-        yield things[start : start + CHUNK]
+    return _cut(things, CHUNK)
+
+
+def _cut(things: Sequence[T], most: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(things), most):
+        yield things[start : start + most]
 
 
 def _answers(results: list[Any]) -> list[Any]:
@@ -366,9 +369,8 @@ def _answers(results: list[Any]) -> list[Any]:
     return results
 
 
-def _demand_life(key: str, ttl_ms: int) -> None:
-    if ttl_ms <= 0:
-        raise ValueError(f"{key} has no TTL")
+def _no_life(key: str) -> ValueError:
+    return ValueError(f"{key} has no TTL")
 
 
 def _id(text: bytes) -> tuple[int, int]:

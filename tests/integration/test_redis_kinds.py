@@ -33,6 +33,9 @@ from tests.stream.test_store import (  # noqa: F401 - they run here too
     test_get_many_keeps_order_over_several_chunks,
     test_health_tells_what_doctor_shows,
     test_none_deletes,
+    test_of_many_only_the_older_are_refused,
+    test_of_one_key_the_last_of_a_batch_stays,
+    test_one_value_of_another_type_is_a_store_error,
     test_scan_gives_names_and_values_of_one_kind,
 )
 

@@ -38,6 +38,31 @@ def test_an_older_stamp_is_refused_and_reported(store: Store) -> None:
     assert store.get(key) == stamped(key, 7).value
 
 
+def test_of_many_only_the_older_are_refused(store: Store) -> None:
+    """Many go in one command where one server has them all."""
+    keys = [store.keys.session(f"u{n}") for n in range(CHUNK + 70)]
+    newer = {key: stamped(key, 9) for key in keys[::3]}
+    store.write_stamped(list(newer.values()))
+    refused = store.write_stamped([stamped(key, 8) for key in keys])
+    assert refused == [Refused(key, 8, 9) for key in newer]
+    expected = [newer.get(key, stamped(key, 8)).value for key in keys]
+    assert store.get_many(keys) == expected
+
+
+def test_of_one_key_the_last_of_a_batch_stays(store: Store) -> None:
+    key, other = store.keys.session("u"), store.keys.session("v")
+    batch = [stamped(key if n % 2 else other, n // 50, partition=n) for n in range(100)]
+    assert store.write_stamped(batch) == []
+    assert store.get_many([key, other]) == [batch[99].value, batch[98].value]
+
+
+def test_one_value_of_another_type_is_a_store_error(store: Store) -> None:
+    keys = [store.keys.session(f"u{n}") for n in range(40)]
+    raw(store, "RPUSH", keys[20], "no state")
+    with pytest.raises(StoreError, match="WRONGTYPE"):
+        store.write_stamped([stamped(key, 1) for key in keys])
+
+
 @pytest.mark.parametrize("offset", [7, 8, 2**52])
 def test_an_equal_or_newer_stamp_is_written(store: Store, offset: int) -> None:
     key = store.keys.session("u")
@@ -88,6 +113,10 @@ def test_a_forgotten_script_is_loaded_again(store: Store) -> None:
     store.write_stamped([stamped(key, 1)])
     raw(store, "SCRIPT", "FLUSH")
     assert store.write_stamped([stamped(key, 2), stamped(key, 1)]) == [Refused(key, 1, 2)]
+    raw(store, "SCRIPT", "FLUSH")
+    many = [stamped(store.keys.session(f"u{n}"), 3) for n in range(100)]
+    assert store.write_stamped([*many, stamped(key, 1)]) == [Refused(key, 1, 2)]
+    assert store.get_many([one.key for one in many]) == [one.value for one in many]
 
 
 def test_scan_gives_names_and_values_of_one_kind(reach: dict[str, Any]) -> None:
