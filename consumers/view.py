@@ -16,6 +16,7 @@ from features.catalogue import Catalogue
 from features.reader import StoreReader
 from features.text import TextEncoder
 from features.vectors import query_vectors
+from models.beside import at_once, in_a_thread
 from models.item_state import ItemView
 from models.item_stats import ItemStats
 from models.sources.base import World
@@ -55,7 +56,8 @@ class LiveView:
     event_partitions
         Partitions of the events topic; with it, weights learned elsewhere are averaged in.
     every_ms
-        How often the feed is read at the most; 0 reads it before every batch.
+        How often the feed is read at the most; 0 reads it before every batch, and does nothing
+        in threads: what comes out then does not depend on how fast the machine is.
     """
 
     def __init__(
@@ -71,7 +73,8 @@ class LiveView:
         catalogue = Catalogue(encoder.dim, settings.items, encoder.version)
         stats = ItemStats(catalogue, settings.neighbours.served)
         queries = query_vectors(settings, store, encoder)
-        self.world = World(catalogue, stats, queries, settings.neighbours.half_life_days)
+        beside = in_a_thread if every_ms else at_once
+        self.world = World(catalogue, stats, queries, settings.neighbours.half_life_days, beside)
         self._queries = queries
         self.transition_partitions = transition_partitions
         self.event_partitions = event_partitions
