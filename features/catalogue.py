@@ -101,7 +101,6 @@ class Catalogue:
         self.dim, self.items, self.encoder = dim, items or ItemsSettings(), encoder
         self.ids: list[str] = []
         self.index: dict[str, int] = {}
-        self.titles: list[str] = []
         self.version = self.exchanged = self.described = 0
         self._changes: deque[NDArray[np.int64]] = deque(maxlen=MAX_CHANGES)
         self._alive = Column(np.bool_, fill=True)
@@ -188,7 +187,6 @@ class Catalogue:
             row = len(self.ids)
             self.index[item] = row
             self.ids.append(item)
-            self.titles.append("")
             self._grow(row + 1)
         return row
 
@@ -313,7 +311,6 @@ class Catalogue:
         self.tokens.grow(size)
 
     def _put(self, row: int, card: ItemCard) -> None:
-        self.titles[row] = card.title
         self.alive[row], self.known[row] = not card.withdrawn, True
         self.first_seen[row] = card.first_seen
         self.category[row] = -1

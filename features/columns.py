@@ -43,7 +43,7 @@ class Column(Generic[T]):
 
     def __init__(self, dtype: type[T], *, fill: float, width: int | None = None) -> None:
         self._fill, self._size = fill, 0
-        self._data: NDArray[T] = np.full((0,) if width is None else (0, width), fill, dtype)
+        self._data: NDArray[T] = np.zeros((0,) if width is None else (0, width), dtype)
 
     @property
     def rows(self) -> NDArray[T]:
@@ -54,7 +54,10 @@ class Column(Generic[T]):
         """Make it ``size`` rows long at least; new rows hold the fill value."""
         if size > len(self._data):
             capacity = max(size, FIRST, len(self._data) * 3 // 2)
-            data = np.full((capacity, *self._data.shape[1:]), self._fill, self._data.dtype)
+            # zeros that were never written take no memory: what is to come, and rows unused
+            data = np.zeros((capacity, *self._data.shape[1:]), self._data.dtype)
+            if self._fill != 0:
+                data.fill(self._fill)
             data[: self._size] = self.rows
             self._data = data
         self._size = max(self._size, size)

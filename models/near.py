@@ -93,7 +93,8 @@ class NearIndex:
         old = np.unique(changed[changed < self._size])
         for first in range(0, len(old), AT_ONCE):
             rows = old[first : first + AT_ONCE]
-            self._index.update_vectors(rows, np.ascontiguousarray(vectors[rows]))
+            moved = np.ascontiguousarray(vectors[rows])
+            self._index.update_vectors(rows, moved)  # type: ignore[call-arg] # the types are of C++
         for first in range(self._size, len(vectors), AT_ONCE):
             self._index.add(np.ascontiguousarray(vectors[first : first + AT_ONCE]))
         self._size = len(vectors)

@@ -8,6 +8,7 @@ often each is drawn (Bengio and Senecal 2008, doi:10.1109/TNN.2007.912312).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -19,15 +20,21 @@ from models.arrays import Arrays
 from models.scores import Part, Scores
 from models.sources.base import F32, I64, Positive, World
 
-__all__ = ["Factors"]
+__all__ = ["Factors", "initial"]
 
 WINDOW: Final = 20
 DECAY: Final = 0.85
 FEWEST: Final = 8
 """Positives that a step needs to have others to compare with."""
 
+UNMOVED: Final = 1e-3
+"""Squares of the gradients of a vector that is as it was drawn."""
+
 BLOCK: Final = 256
 """Rows whose initial vectors are drawn at once, all of them however many there are."""
+
+BLOCKS: Final = 64
+"""Blocks of which what was drawn is at hand, for items that come one after the other: 4 MB."""
 
 WIDTH: Final = np.float32(0.1 * 12**0.5)
 """Of the even distribution of initial values around 0, whose standard deviation is 0.1."""
@@ -35,6 +42,9 @@ WIDTH: Final = np.float32(0.1 * 12**0.5)
 
 class Factors:
     """A user is the decayed sum of his items' vectors; an item is near who takes it.
+
+    Only items that were taken, or stand in the history of a user who was asked about, have
+    vectors of their own here: of a large catalogue most never do.
 
     Parameters
     ----------
@@ -54,10 +64,15 @@ class Factors:
         self, world: World, dim: int = 32, learning_rate: float = 0.1, seed: int = 0
     ) -> None:
         self._world, self._dim, self._rate, self._seed = world, dim, learning_rate, seed
+        self._place = Column(np.int32, fill=0)
+        # by place; the first is of nobody
+        self._row = Column(np.int32, fill=-1)
         self._past = Column(np.float32, fill=0, width=dim)
         self._next = Column(np.float32, fill=0, width=dim)
-        self._squares = Column(np.float32, fill=1e-3, width=2)
+        self._squares = Column(np.float32, fill=UNMOVED, width=2)
         self._taken = Column(np.float64, fill=0)
+        self._extend(1)
+        self._ordered: NDArray[np.intp] | None = None
         self._waiting: list[Positive] = []
 
     def score(self, contexts: Contexts) -> Scores:
@@ -65,60 +80,81 @@ class Factors:
 
         Of an item that nobody has taken yet they say nothing: 0.
         """
-        self._grow()
         items = contexts.items[:, :WINDOW]
         weight = DECAY ** np.arange(items.shape[1], dtype=np.float32)
         weight = np.where((items >= 0) & (contexts.weight[:, :WINDOW] > 0), weight, 0)
-        user = self._user(items, weight.astype(np.float32))
-        taken = np.flatnonzero(self._taken.rows).astype(np.int32)
-        lift = user @ self._next.rows[taken].T
+        user = self._user(self._places(items), weight.astype(np.float32))
+        place = self._taken_ones()
+        lift = user @ self._next.rows[place].T
         np.minimum(lift, np.float32(20), out=lift)
         np.expm1(lift, out=lift)
-        return Part(len(self._taken.rows), taken, np.maximum(lift, 0, out=lift))
+        size = len(self._world.catalogue)
+        return Part(size, self._row.rows[place], np.maximum(lift, 0, out=lift))
 
-    def _user(self, items: NDArray[np.integer], weight: F32) -> F32:
+    def _taken_ones(self) -> NDArray[np.intp]:
+        """Return the places of the items that were taken, in the order of their rows."""
+        if self._ordered is None:
+            place = np.flatnonzero(self._taken.rows)
+            self._ordered = place[np.argsort(self._row.rows[place])]
+        return self._ordered
+
+    def _user(self, places: NDArray[np.integer], weight: F32) -> F32:
         share = weight / np.sqrt(np.maximum(weight.sum(axis=1, keepdims=True), 1e-6))
-        mean = share[:, None, :] @ self._past.rows[np.maximum(items, 0)]
+        mean = share[:, None, :] @ self._past.rows[places]
         return np.asarray(mean[:, 0], dtype=np.float32)
 
-    def _grow(self) -> None:
-        size, old = len(self._world.catalogue), len(self._past.rows)
-        if size == old:
-            return
-        for column in (self._past, self._next):
+    def _places(self, items: NDArray[np.integer]) -> NDArray[np.int32]:
+        """Return the places of items, giving one to those that have none; 0 for -1."""
+        self._place.grow(len(self._world.catalogue))
+        places = np.where(items >= 0, self._place.rows[items], 0)
+        new = np.unique(items[(places == 0) & (items >= 0)])
+        if not len(new):
+            return places
+        first = len(self._row.rows)
+        self._extend(first + len(new))
+        self._row.rows[first:] = new
+        self._place.rows[new] = np.arange(first, first + len(new))
+        self._past.rows[first:], self._next.rows[first:] = initial(new, self._dim, self._seed)
+        return np.where(items >= 0, self._place.rows[items], 0)
+
+    def _extend(self, size: int) -> None:
+        columns: tuple[Column[Any], ...] = (self._row, *self._columns().values())
+        for column in columns:
             column.grow(size)
-        self._squares.grow(size)
-        self._taken.grow(size)
-        for block in range(old // BLOCK, -(-size // BLOCK)):
-            first, end = max(old, block * BLOCK), min(size, (block + 1) * BLOCK)
-            generator = np.random.default_rng((self._seed, block))
-            drawn = generator.random((2, BLOCK, self._dim), dtype=np.float32)
-            new = drawn[:, first - block * BLOCK : end - block * BLOCK]
-            past_next = (new - np.float32(0.5)) * WIDTH
-            self._past.rows[first:end], self._next.rows[first:end] = past_next
 
     def learn(self, positives: Sequence[Positive]) -> None:
         """Take one step per micro-batch; the other items taken in it are the negatives."""
-        self._grow()
         self._waiting += [positive for positive in positives if positive.history]
         if len(self._waiting) < FEWEST:
             return
         target, items = _table(self._waiting)
         self._waiting = []
-        np.add.at(self._taken.rows, target, 1)
-        self._step(items, target)
+        places = self._places(target)
+        if not self._taken.rows[places].all():
+            self._ordered = None
+        np.add.at(self._taken.rows, places, 1)
+        self._step(self._places(items), places)
 
     def state(self) -> Arrays:
-        """Return the vectors, and the positives that wait for company."""
-        self._grow()
-        kept: dict[str, NDArray[Any]] = {n: column.rows for n, column in self._columns().items()}
-        return kept | {"waiting": np.column_stack([*_table(self._waiting)])}
+        """Return the vectors of the items that have any, and the positives that wait."""
+        target, items = _table(self._waiting)
+        for waiting in (target, items):
+            self._places(waiting)  # who goes on begins with the same
+        order = np.argsort(self._row.rows[1:]) + 1
+        kept: dict[str, NDArray[Any]] = {n: col.rows[order] for n, col in self._columns().items()}
+        kept["item"] = self._row.rows[order]
+        return kept | {"waiting": np.column_stack([target, items])}
 
     def restore(self, arrays: Arrays, rows: I64) -> None:
         """Continue with the vectors of a checkpoint."""
-        self._grow()
+        item = arrays.get("item")
+        if item is None:  # of before: every item had vectors
+            item = np.flatnonzero((arrays["squares"] > UNMOVED).any(axis=1))
+            arrays = {**arrays, **{name: arrays[name][item] for name in self._columns()}}
+        places = self._places(rows[item])
         for name, column in self._columns().items():
-            column.rows[rows] = arrays[name]
+            column.rows[places] = arrays[name]
+        self._ordered = None
         waiting = arrays["waiting"]
         moved = np.where(waiting >= 0, rows[waiting], -1).tolist()
         self._waiting = [Positive(row[0], tuple(r for r in row[1:] if r >= 0)) for row in moved]
@@ -131,8 +167,9 @@ class Factors:
             "taken": self._taken,
         }
 
-    def _step(self, items: NDArray[np.int64], target: NDArray[np.int64]) -> None:
-        weight = (DECAY ** np.arange(items.shape[1], dtype=np.float32)) * (items >= 0)
+    def _step(self, items: NDArray[np.int32], target: NDArray[np.int32]) -> None:
+        """Take a step: (n, h) places of the items before, 0 for none, and (n,) of those taken."""
+        weight = (DECAY ** np.arange(items.shape[1], dtype=np.float32)) * (items > 0)
         user = self._user(items, weight.astype(np.float32))
         others = np.unique(target)
         often = self._taken.rows[others] + 1
@@ -145,7 +182,7 @@ class Factors:
         to_next = error.T @ user
         to_user = error @ self._next.rows[others]
         share = weight / np.sqrt(np.maximum(weight.sum(axis=1, keepdims=True), 1e-6))
-        known = items >= 0
+        known = items > 0
         to_past = (to_user[:, None, :] * share[:, :, None].astype(np.float32))[known]
         rows, place = np.unique(items[known], return_inverse=True)
         gradient = np.zeros((len(rows), self._dim), dtype=np.float32)
@@ -154,11 +191,29 @@ class Factors:
         self._descend(self._past, 1, rows, gradient)
 
     def _descend(
-        self, table: Column[np.float32], which: int, rows: NDArray[np.int64], gradient: F32
+        self, table: Column[np.float32], which: int, rows: NDArray[np.int32], gradient: F32
     ) -> None:
         self._squares.rows[rows, which] += (gradient**2).mean(axis=1)
         rate = self._rate / np.sqrt(self._squares.rows[rows, which])
         table.rows[rows] -= rate[:, None] * gradient
+
+
+def initial(rows: NDArray[np.integer], dim: int, seed: int = 0) -> tuple[F32, F32]:
+    """Return the vectors that n items begin with, of the past and of what is next: (n, dim)."""
+    blocks, within = np.divmod(rows, BLOCK)
+    drawn = np.empty((2, len(rows), dim), dtype=np.float32)
+    for block in np.unique(blocks).tolist():
+        here = blocks == block
+        drawn[:, here] = _drawn(seed, block, dim)[:, within[here]]
+    past, following = (drawn - np.float32(0.5)) * WIDTH
+    return past, following
+
+
+@lru_cache(maxsize=BLOCKS)
+def _drawn(seed: int, block: int, dim: int) -> F32:
+    """Return even numbers from 0 to 1 for the rows of a block: (2, BLOCK, dim)."""
+    generator = np.random.default_rng((seed, block))
+    return np.asarray(generator.random((2, BLOCK, dim), dtype=np.float32))
 
 
 def _table(positives: Sequence[Positive]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

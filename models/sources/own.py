@@ -85,16 +85,18 @@ class Repeat:
             np.add.at(self._hit, _cells(count, back, age), 1)
 
     def state(self) -> Arrays:
-        """Return the counts."""
-        self._items.grow(len(self._world.catalogue))
-        return {"exposed": self._exposed, "hit": self._hit, "items": self._items.rows}
+        """Return the counts, and those of the items that have any."""
+        item = np.flatnonzero(self._items.rows.any(axis=1))
+        counts = {"exposed": self._exposed, "hit": self._hit}
+        return counts | {"item": item, "items": self._items.rows[item]}
 
     def restore(self, arrays: Arrays, rows: I64) -> None:
         """Continue from the counts of a checkpoint."""
         self._exposed = arrays["exposed"].reshape(SHAPE)
         self._hit = arrays["hit"].reshape(SHAPE)
         self._items.grow(len(self._world.catalogue))
-        self._items.rows[rows] = arrays["items"]
+        # of before it is those of all items
+        self._items.rows[rows[arrays["item"]] if "item" in arrays else rows] = arrays["items"]
 
 
 def _cells(
