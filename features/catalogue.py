@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from features.card import ItemCard
 from features.columns import Column, Names, Rows
+from features.content import Content, OwnContent, Vectors
 from features.vectors import unit_rows, with_own_vectors
 from stream.settings import ItemsSettings
 
@@ -72,6 +73,8 @@ class Catalogue:
         The settings' ``items`` group.
     encoder
         Version of the text encoder.
+    content
+        Holds the vectors; None holds them as they are given, for this catalogue alone.
 
     Attributes
     ----------
@@ -97,7 +100,13 @@ class Catalogue:
     'kitchen'
     """
 
-    def __init__(self, dim: int, items: ItemsSettings | None = None, encoder: str = "") -> None:
+    def __init__(
+        self,
+        dim: int,
+        items: ItemsSettings | None = None,
+        encoder: str = "",
+        content: Content | None = None,
+    ) -> None:
         self.dim, self.items, self.encoder = dim, items or ItemsSettings(), encoder
         self.ids: list[str] = []
         self.index: dict[str, int] = {}
@@ -106,7 +115,7 @@ class Catalogue:
         self._alive = Column(np.bool_, fill=True)
         self._known = Column(np.bool_, fill=False)
         self._has_vector = Column(np.bool_, fill=False)
-        self._vectors = Column(np.float32, fill=0, width=dim)
+        self._vectors = content or OwnContent(dim)
         self._category = Column(np.int32, fill=-1, width=MAX_CATEGORIES)
         self._brand = Column(np.int32, fill=-1)
         self._log_price = Column(np.float32, fill=np.nan)
@@ -136,7 +145,7 @@ class Catalogue:
         return self._has_vector.rows
 
     @property
-    def vectors(self) -> NDArray[np.float32]:
+    def vectors(self) -> Vectors:
         """``(n, dim)``: content vectors, unit rows or zero."""
         return self._vectors.rows
 
@@ -243,7 +252,7 @@ class Catalogue:
         rows = self.rows_of(ids)
         self.exchanged += 1
         self.encoder = encoder
-        self.vectors[:] = 0
+        self._vectors.clear(encoder)
         self.has_vector[:] = False
         self.described = 0
         self.version += 1
@@ -268,7 +277,8 @@ class Catalogue:
         """Write vectors of distinct rows, and note that these have changed."""
         there = vectors.any(axis=1)
         self.described += int(there.sum()) - int(self.has_vector[rows].sum())
-        self.vectors[rows], self.has_vector[rows] = vectors, there
+        self._vectors.put(rows, vectors)
+        self.has_vector[rows] = there
         self.version += 1
         self._changes.append(rows)
 
@@ -279,6 +289,10 @@ class Catalogue:
             return None
         latest = list(self._changes)[len(self._changes) - recent :]
         return np.unique(np.concatenate([np.zeros(0, np.int64), *latest]))
+
+    def tidy(self) -> None:
+        """Free the memory of vectors that were replaced, where it has become much."""
+        self._vectors.tidy(self.described)
 
     def load(self, reader: CardReader, progress: Progress | None = None) -> int:
         """Read all cards there are; return how many. Rows come in the order of ids."""

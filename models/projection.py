@@ -140,7 +140,7 @@ class Centred:
         assert axes is not None, "vectors() has fitted them"
         whole = self._catalogue.vectors
         if axes.basis is None:
-            return np.asarray(wanted @ whole.T)
+            return np.asarray(wanted @ np.asarray(whole).T)
         found = (wanted @ axes.basis) @ vectors.T
         found *= self._length.rows
         found += (wanted @ axes.centre)[:, None] * self._catalogue.has_vector

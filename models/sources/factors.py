@@ -8,7 +8,7 @@ often each is drawn (Bengio and Senecal 2008, doi:10.1109/TNN.2007.912312).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from hashlib import blake2b
 from typing import Any, Final
 
 import numpy as np
@@ -30,12 +30,6 @@ FEWEST: Final = 8
 UNMOVED: Final = 1e-3
 """Squares of the gradients of a vector that is as it was drawn."""
 
-BLOCK: Final = 256
-"""Rows whose initial vectors are drawn at once, all of them however many there are."""
-
-BLOCKS: Final = 64
-"""Blocks of which what was drawn is at hand, for items that come one after the other: 4 MB."""
-
 WIDTH: Final = np.float32(0.1 * 12**0.5)
 """Of the even distribution of initial values around 0, whose standard deviation is 0.1."""
 
@@ -55,7 +49,7 @@ class Factors:
     learning_rate
         AdaGrad's step, by row.
     seed
-        Of the initial vectors, which depend on the item's row alone.
+        Of the initial vectors, which beside it depend on the item's name alone.
     """
 
     name = "factors"
@@ -114,7 +108,8 @@ class Factors:
         self._extend(first + len(new))
         self._row.rows[first:] = new
         self._place.rows[new] = np.arange(first, first + len(new))
-        self._past.rows[first:], self._next.rows[first:] = initial(new, self._dim, self._seed)
+        names = [self._world.catalogue.ids[row] for row in new.tolist()]
+        self._past.rows[first:], self._next.rows[first:] = initial(names, self._dim, self._seed)
         return np.where(items >= 0, self._place.rows[items], 0)
 
     def _extend(self, size: int) -> None:
@@ -171,13 +166,15 @@ class Factors:
         """Take a step: (n, h) places of the items before, 0 for none, and (n,) of those taken."""
         weight = (DECAY ** np.arange(items.shape[1], dtype=np.float32)) * (items > 0)
         user = self._user(items, weight.astype(np.float32))
-        others = np.unique(target)
+        # in the order of the rows: in that of places a restart would add up in another one
+        _, first, which = np.unique(self._row.rows[target], return_index=True, return_inverse=True)
+        others = target[first]
         often = self._taken.rows[others] + 1
         odds = user @ self._next.rows[others].T - np.log(often / often.sum())
         odds -= odds.max(axis=1, keepdims=True)
         error = np.exp(odds)
         error /= error.sum(axis=1, keepdims=True)
-        error[np.arange(len(target)), np.searchsorted(others, target)] -= 1
+        error[np.arange(len(target)), which] -= 1
         error = error.astype(np.float32)
         to_next = error.T @ user
         to_user = error @ self._next.rows[others]
@@ -198,22 +195,22 @@ class Factors:
         table.rows[rows] -= rate[:, None] * gradient
 
 
-def initial(rows: NDArray[np.integer], dim: int, seed: int = 0) -> tuple[F32, F32]:
-    """Return the vectors that n items begin with, of the past and of what is next: (n, dim)."""
-    blocks, within = np.divmod(rows, BLOCK)
-    drawn = np.empty((2, len(rows), dim), dtype=np.float32)
-    for block in np.unique(blocks).tolist():
-        here = blocks == block
-        drawn[:, here] = _drawn(seed, block, dim)[:, within[here]]
-    past, following = (drawn - np.float32(0.5)) * WIDTH
-    return past, following
+def initial(items: Sequence[str], dim: int, seed: int = 0) -> tuple[F32, F32]:
+    """Return the vectors that n items begin with, of the past and of what is next: (n, dim).
 
-
-@lru_cache(maxsize=BLOCKS)
-def _drawn(seed: int, block: int, dim: int) -> F32:
-    """Return even numbers from 0 to 1 for the rows of a block: (2, BLOCK, dim)."""
-    generator = np.random.default_rng((seed, block))
-    return np.asarray(generator.random((2, BLOCK, dim), dtype=np.float32))
+    They are drawn by splitmix64 (Steele, Lea and Flood 2014, doi:10.1145/2714064.2660195) from
+    the name of each: whoever comes to need an item begins with the same, in any process.
+    """
+    salt = seed.to_bytes(8, "little")
+    digests = [blake2b(item.encode(), digest_size=8, salt=salt).digest() for item in items]
+    start = np.frombuffer(b"".join(digests), dtype="<u8")
+    z = start[:, None] + np.arange(1, 2 * dim + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    z ^= z >> np.uint64(31)
+    drawn = (z >> np.uint64(40)).astype(np.float32) * np.float32(2**-24)
+    both = (drawn - np.float32(0.5)) * WIDTH
+    return both[:, :dim], both[:, dim:]
 
 
 def _table(positives: Sequence[Positive]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -7,7 +7,7 @@ import pytest
 
 from models.arrays import pack, unpack
 from models.sources.base import Positive, World
-from models.sources.factors import BLOCK, FEWEST, Factors, initial
+from models.sources.factors import FEWEST, Factors, initial
 from tests.models.sources.shop import STRANGER, scored, took, visits, world
 
 
@@ -125,18 +125,18 @@ def test_the_same_lessons_teach_the_same_and_another_seed_another() -> None:
     assert pack(one.state()) == pack(same.state()) != pack(other.state())
 
 
-def test_a_start_depends_on_the_row_and_the_seed_alone() -> None:
-    rows = np.arange(3 * BLOCK + 5)
-    whole, other = np.stack(initial(rows, 32)), np.stack(initial(rows, 32, seed=1))
-    shuffled = np.random.default_rng(0).permutation(rows)
-    for some in (shuffled, rows[:1], rows[BLOCK - 1 : BLOCK + 1], np.array([7, 3 * BLOCK, 7])):
-        assert np.array_equal(np.stack(initial(some, 32)), whole[:, some])
+def test_a_start_depends_on_the_item_and_the_seed_alone() -> None:
+    names = [f"item {number}" for number in range(700)]
+    whole, other = np.stack(initial(names, 32)), np.stack(initial(names, 32, seed=1))
+    for some in (np.random.default_rng(0).permutation(700), [0], [7, 699, 7]):
+        found = np.stack(initial([names[at] for at in some], 32))
+        assert np.array_equal(found, whole[:, some])
     assert (whole != other).mean() > 0.99
 
 
 def test_only_items_that_were_taken_or_asked_with_have_vectors() -> None:
     place = world("abcdz")
-    for row in range(3 * BLOCK):
+    for row in range(768):
         place.catalogue.ensure(f"item {row}")
     source = Factors(place)
     assert len(source.state()["item"]) == 0
@@ -146,7 +146,7 @@ def test_only_items_that_were_taken_or_asked_with_have_vectors() -> None:
     state = source.state()
     assert state["item"].tolist() == place.catalogue.rows_of("abcdz").tolist()
     assert state["taken"].tolist() == [0, FEWEST / 2, 0, FEWEST / 2, 0]
-    past, following = initial(place.catalogue.rows_of("z"), 32)
+    past, following = initial(["z"], 32)
     assert np.array_equal(state["past"][4:], past)
     assert np.array_equal(state["next"][4:], following)
 
@@ -169,22 +169,10 @@ def test_a_checkpoint_of_before_with_vectors_of_all_items_is_gone_on_with() -> N
 
 
 def test_starts_are_small_and_all_different() -> None:
-    both = np.concatenate(initial(np.arange(3 * BLOCK), 32))
-    assert len(np.unique(both, axis=0)) == 6 * BLOCK
+    both = np.concatenate(initial([f"item {number}" for number in range(768)], 32))
+    assert len(np.unique(both, axis=0)) == 1536
     assert both.mean() == pytest.approx(0, abs=0.003)
     assert both.std() == pytest.approx(0.1, rel=0.02)
-
-
-def test_many_starts_are_drawn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked, make = [0], np.random.default_rng
-
-    def counted(seed: tuple[int, int]) -> np.random.Generator:
-        asked[0] += 1
-        return make(seed)
-
-    monkeypatch.setattr(np.random, "default_rng", counted)
-    initial(np.arange(5 * BLOCK), 32, seed=181)
-    assert asked == [5]
 
 
 def test_a_long_run_stays_finite() -> None:
