@@ -212,17 +212,19 @@ def test_own_vector_gives_an_item_without_text_a_place() -> None:
 
 
 @settings(deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 20), st.lists(st.integers(0, 9), max_size=200))))
-def test_rows_equal_a_dict(puts: list[tuple[int, list[int]]]) -> None:
+@given(st.lists(st.dictionaries(st.integers(0, 20), st.lists(st.integers(0, 9), max_size=200))))
+def test_rows_equal_a_dict(puts: list[dict[int, list[int]]]) -> None:
     rows, model = Rows(), dict[int, list[int]]()
     rows.grow(21)
-    for row, values in puts:
-        rows.put(row, values)
-        model[row] = values
+    most = 0
+    for some in puts:
+        rows.put(list(some.values()), np.array(list(some), dtype=np.int64))
+        model |= some
+        most = max(most, sum(map(len, some.values())))
     positions, numbers = rows.gather(np.arange(21))
     for row in range(21):
         assert numbers[positions == row].tolist() == model.get(row, [])
-    assert len(rows._pool.rows) <= 2 * sum(map(len, model.values())) + 1024 + 200
+    assert len(rows._pool.rows) <= 2 * sum(map(len, model.values())) + 1024 + most
 
 
 def test_column_keeps_what_it_held() -> None:
