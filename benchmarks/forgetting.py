@@ -98,7 +98,7 @@ def _run(
         models[name], seconds = _trained(one, [*kept, *late])
         found[name] = {"seconds": seconds}
     new = next(iter(models.values())).exam
-    found["trained"] |= _asked(old.model.over(catalogue.vectors), old.exam, new)
+    found["trained"] |= _asked(old.model.over(catalogue.vectors.copy()), old.exam, new)
     for name, tuned in models.items():
         found[name] |= _asked(tuned.model, old.exam, new)
     return found

@@ -110,7 +110,7 @@ def _ask(
     rows: dict[str, list[np.ndarray[Any, Any]]],
 ) -> None:
     """Add the ranks of what came after a model's training."""
-    model = tuned.model.over(catalogue.vectors)
+    model = tuned.model.over(catalogue.vectors.copy())
     wanted = (data.time > tuned.until_ms) & (data.weight > 0)
     alive = np.ones(len(catalogue), dtype=bool)
     material = Material(data, tuner_queries(data), tuned.until_ms + 1)

@@ -328,7 +328,7 @@ class EncoderJob:
         stock, old, new = trial.stock, trial.current.encoder, trial.encoder
         cache = self._cache(new)
         catalogue = stock.by(found.vectors[: len(stock.cards)])
-        rival = Rival(old.version, stock.catalogue.vectors, self._cache(old))
+        rival = Rival(old.version, stock.catalogue.vectors.copy(), self._cache(old))
         job = TrainingJob(self._settings, catalogue, cache, new, self._registry, rival)
         try:
             places = source.offsets()

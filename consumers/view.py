@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -13,9 +14,11 @@ from msgspec import Struct
 
 from consumers.re_encoding import ReEncoded
 from features.catalogue import Catalogue
+from features.content import Content, SharedContent
 from features.reader import StoreReader
 from features.text import TextEncoder
 from features.vectors import query_vectors
+from models.beside import at_once, in_a_thread
 from models.item_state import ItemView
 from models.item_stats import ItemStats
 from models.sources.base import World
@@ -55,7 +58,8 @@ class LiveView:
     event_partitions
         Partitions of the events topic; with it, weights learned elsewhere are averaged in.
     every_ms
-        How often the feed is read at the most; 0 reads it before every batch.
+        How often the feed is read at the most; 0 reads it before every batch, does nothing in
+        threads and shares no memory: what comes out then does not depend on the machine.
     """
 
     def __init__(
@@ -68,10 +72,12 @@ class LiveView:
         event_partitions: int = 0,
         every_ms: int = 50,
     ) -> None:
-        catalogue = Catalogue(encoder.dim, settings.items, encoder.version)
+        content = self._shared(settings, store, encoder) if every_ms else None
+        catalogue = Catalogue(encoder.dim, settings.items, encoder.version, content)
         stats = ItemStats(catalogue, settings.neighbours.served)
         queries = query_vectors(settings, store, encoder)
-        self.world = World(catalogue, stats, queries, settings.neighbours.half_life_days)
+        beside = in_a_thread if every_ms else at_once
+        self.world = World(catalogue, stats, queries, settings.neighbours.half_life_days, beside)
         self._queries = queries
         self.transition_partitions = transition_partitions
         self.event_partitions = event_partitions
@@ -83,6 +89,13 @@ class LiveView:
         self._changed: set[str] = set()
         self._missing: dict[str, None] = {}
         self._meanwhile: set[str] = set()
+
+    @staticmethod
+    def _shared(settings: Settings, store: Store, encoder: TextEncoder) -> Content | None:
+        if not (folder := settings.items.vectors_dir):
+            return None
+        shop = f"{store.url} {store.keys.prefix}"
+        return SharedContent(Path(folder), shop, encoder.dim, encoder.version)
 
     def begin(self) -> None:
         """Load everything there is, once."""
@@ -183,6 +196,7 @@ class LiveView:
         cards = list(dict.fromkeys(item for change in changes for item in change.items))
         self._note(cards)
         self._reread(cards)
+        self.world.catalogue.tidy()
         items = list(dict.fromkeys(item for change in changes for item in change.stats))
         for first in range(0, len(items), CHUNK):
             keys = [self._store.keys.neighbours(item) for item in items[first : first + CHUNK]]

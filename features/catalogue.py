@@ -15,7 +15,7 @@ not known): all its features are missing.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
 import numpy as np
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from features.card import ItemCard
 from features.columns import Column, Names, Rows
+from features.content import Content, OwnContent, Vectors
 from features.vectors import unit_rows, with_own_vectors
 from stream.settings import ItemsSettings
 
@@ -30,6 +31,8 @@ __all__ = ["MAX_CATEGORIES", "CardReader", "Catalogue", "Progress"]
 
 MAX_CATEGORIES: Final = 4
 """Categories of an item that the table holds; the card has them all."""
+
+NONE: Final = (-1,) * MAX_CATEGORIES
 
 MAX_CHANGES: Final = 256
 """Changes whose rows are remembered, for those who keep what they derived."""
@@ -72,6 +75,8 @@ class Catalogue:
         The settings' ``items`` group.
     encoder
         Version of the text encoder.
+    content
+        Holds the vectors; None holds them as they are given, for this catalogue alone.
 
     Attributes
     ----------
@@ -97,17 +102,22 @@ class Catalogue:
     'kitchen'
     """
 
-    def __init__(self, dim: int, items: ItemsSettings | None = None, encoder: str = "") -> None:
+    def __init__(
+        self,
+        dim: int,
+        items: ItemsSettings | None = None,
+        encoder: str = "",
+        content: Content | None = None,
+    ) -> None:
         self.dim, self.items, self.encoder = dim, items or ItemsSettings(), encoder
         self.ids: list[str] = []
         self.index: dict[str, int] = {}
-        self.titles: list[str] = []
         self.version = self.exchanged = self.described = 0
         self._changes: deque[NDArray[np.int64]] = deque(maxlen=MAX_CHANGES)
         self._alive = Column(np.bool_, fill=True)
         self._known = Column(np.bool_, fill=False)
         self._has_vector = Column(np.bool_, fill=False)
-        self._vectors = Column(np.float32, fill=0, width=dim)
+        self._vectors = content or OwnContent(dim)
         self._category = Column(np.int32, fill=-1, width=MAX_CATEGORIES)
         self._brand = Column(np.int32, fill=-1)
         self._log_price = Column(np.float32, fill=np.nan)
@@ -137,7 +147,7 @@ class Catalogue:
         return self._has_vector.rows
 
     @property
-    def vectors(self) -> NDArray[np.float32]:
+    def vectors(self) -> Vectors:
         """``(n, dim)``: content vectors, unit rows or zero."""
         return self._vectors.rows
 
@@ -188,7 +198,6 @@ class Catalogue:
             row = len(self.ids)
             self.index[item] = row
             self.ids.append(item)
-            self.titles.append("")
             self._grow(row + 1)
         return row
 
@@ -198,7 +207,11 @@ class Catalogue:
         try:
             return np.fromiter(map(self.index.__getitem__, names), np.int64, len(names))
         except KeyError:  # rare: an item is new once
-            return np.fromiter(map(self.ensure, names), np.int64, len(names))
+            new = [name for name in dict.fromkeys(names) if name not in self.index]
+            self.index.update(zip(new, range(len(self.ids), len(self.ids) + len(new)), strict=True))
+            self.ids += new
+            self._grow(len(self.ids))
+            return np.fromiter(map(self.index.__getitem__, names), np.int64, len(names))
 
     def apply(self, cards: Sequence[ItemCard], vectors: NDArray[np.float32]) -> NDArray[np.int64]:
         """Write cards into the table, each in place of what was known of its item.
@@ -224,8 +237,8 @@ class Catalogue:
         last = {int(row): at for at, row in enumerate(rows)}
         order = np.fromiter(last.values(), np.int64)
         self._put_vectors(rows[order], content[order])
-        for row, at in last.items():
-            self._put(row, cards[at])
+        if len(order):
+            self._put(rows[order], [cards[at] for at in order.tolist()])
         return rows
 
     def exchange(self, ids: Sequence[str], vectors: NDArray[np.float32], encoder: str) -> None:
@@ -245,7 +258,7 @@ class Catalogue:
         rows = self.rows_of(ids)
         self.exchanged += 1
         self.encoder = encoder
-        self.vectors[:] = 0
+        self._vectors.clear(encoder)
         self.has_vector[:] = False
         self.described = 0
         self.version += 1
@@ -270,7 +283,8 @@ class Catalogue:
         """Write vectors of distinct rows, and note that these have changed."""
         there = vectors.any(axis=1)
         self.described += int(there.sum()) - int(self.has_vector[rows].sum())
-        self.vectors[rows], self.has_vector[rows] = vectors, there
+        self._vectors.put(rows, vectors)
+        self.has_vector[rows] = there
         self.version += 1
         self._changes.append(rows)
 
@@ -281,6 +295,10 @@ class Catalogue:
             return None
         latest = list(self._changes)[len(self._changes) - recent :]
         return np.unique(np.concatenate([np.zeros(0, np.int64), *latest]))
+
+    def tidy(self) -> None:
+        """Free the memory of vectors that were replaced, where it has become much."""
+        self._vectors.tidy(self.described)
 
     def load(self, reader: CardReader, progress: Progress | None = None) -> int:
         """Read all cards there are; return how many. Rows come in the order of ids."""
@@ -312,28 +330,30 @@ class Catalogue:
             number.grow(size)
         self.tokens.grow(size)
 
-    def _put(self, row: int, card: ItemCard) -> None:
-        self.titles[row] = card.title
-        self.alive[row], self.known[row] = not card.withdrawn, True
-        self.first_seen[row] = card.first_seen
-        self.category[row] = -1
-        for place, name in enumerate(card.categories[:MAX_CATEGORIES]):
-            self.category[row, place] = self._categories.number(name)
-        self.brand[row] = self._brands.number(card.brand) if card.brand else -1
-        self.log_price[row] = np.nan if card.price is None else np.log1p(card.price)
-        for name in card.numbers.keys() | self._numbers.keys():
-            self._put_number(row, name, card.numbers.get(name, np.nan))
-        self.tokens.put(row, [self._token(n, v) for n, vs in card.lists.items() for v in vs])
+    def _put(self, rows: NDArray[np.int64], cards: Sequence[ItemCard]) -> None:
+        """Write the cards of distinct rows, column by column."""
+        self.alive[rows] = [not card.withdrawn for card in cards]
+        self.known[rows] = True
+        self.first_seen[rows] = [card.first_seen for card in cards]
+        category, brand = self._categories.number, self._brands.number
+        few = [[*map(category, card.categories[:MAX_CATEGORIES]), *NONE] for card in cards]
+        self.category[rows] = [labels[:MAX_CATEGORIES] for labels in few]
+        self.brand[rows] = [brand(card.brand) if card.brand else -1 for card in cards]
+        prices = [np.nan if card.price is None else card.price for card in cards]
+        self.log_price[rows] = np.log1p(prices)
+        self._put_numbers(rows, [card.numbers for card in cards])
+        lists, token = [card.lists.items() for card in cards], self._token
+        self.tokens.put([[token(n, v) for n, vs in its for v in vs] for its in lists], rows)
 
-    def _put_number(self, row: int, name: str, value: float) -> None:
-        column = self._numbers.get(name)
-        if column is None:
-            if len(self._numbers) >= MAX_NUMBERS:
-                return
-            column = self._numbers[name] = Column(np.float32, fill=np.nan)
-            column.grow(len(self.ids))
-        # beyond float32 there is only infinity, which would poison every mean
-        column.rows[row] = min(max(value, -LARGEST), LARGEST)
+    def _put_numbers(self, rows: NDArray[np.int64], numbers: Sequence[Mapping[str, float]]) -> None:
+        for name in dict.fromkeys(name for its in numbers for name in its):
+            if name not in self._numbers and len(self._numbers) < MAX_NUMBERS:
+                self._numbers[name] = Column(np.float32, fill=np.nan)
+                self._numbers[name].grow(len(self.ids))
+        for name, column in self._numbers.items():
+            values = [its.get(name, np.nan) for its in numbers]
+            # beyond float32 there is only infinity, which would poison every mean
+            column.rows[rows] = np.clip(values, -LARGEST, LARGEST)
 
     def _token(self, field: str, value: str) -> int:
         token = (field, value)

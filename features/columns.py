@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Final, Generic, TypeVar
 
 import numpy as np
@@ -43,7 +44,7 @@ class Column(Generic[T]):
 
     def __init__(self, dtype: type[T], *, fill: float, width: int | None = None) -> None:
         self._fill, self._size = fill, 0
-        self._data: NDArray[T] = np.full((0,) if width is None else (0, width), fill, dtype)
+        self._data: NDArray[T] = np.zeros((0,) if width is None else (0, width), dtype)
 
     @property
     def rows(self) -> NDArray[T]:
@@ -54,7 +55,10 @@ class Column(Generic[T]):
         """Make it ``size`` rows long at least; new rows hold the fill value."""
         if size > len(self._data):
             capacity = max(size, FIRST, len(self._data) * 3 // 2)
-            data = np.full((capacity, *self._data.shape[1:]), self._fill, self._data.dtype)
+            # zeros that were never written take no memory: what is to come, and rows unused
+            data = np.zeros((capacity, *self._data.shape[1:]), self._data.dtype)
+            if self._fill != 0:
+                data.fill(self._fill)
             data[: self._size] = self.rows
             self._data = data
         self._size = max(self._size, size)
@@ -96,7 +100,7 @@ class Rows:
     Examples
     --------
     >>> rows = Rows()
-    >>> rows.put(0, [4, 5]); rows.put(2, [6])
+    >>> rows.put([[4, 5], [6]], np.array([0, 2]))
     >>> rows.gather(np.array([2, 0, 1]))
     (array([0, 1, 1]), array([6, 4, 5], dtype=int32))
     """
@@ -117,14 +121,16 @@ class Rows:
         self._start.grow(size)
         self._count.grow(size)
 
-    def put(self, row: int, values: Sequence[int]) -> None:
-        """Replace a row."""
-        self.grow(row + 1)
-        self._used += len(values) - int(self._count.rows[row])
+    def put(self, values: Sequence[Sequence[int]], rows: NDArray[np.integer]) -> None:
+        """Replace distinct rows."""
+        self.grow(int(rows.max(initial=-1)) + 1)
+        counts = np.fromiter(map(len, values), np.int32, len(values))
+        self._used += int(counts.sum()) - int(self._count.rows[rows].sum())
         end = len(self._pool.rows)
-        self._start.rows[row], self._count.rows[row] = end, len(values)
-        self._pool.grow(end + len(values))
-        self._pool.rows[end:] = values
+        starts = end + np.cumsum(counts, dtype=np.int64) - counts
+        self._start.rows[rows], self._count.rows[rows] = starts, counts
+        self._pool.grow(end + int(counts.sum()))
+        self._pool.rows[end:] = list(chain.from_iterable(values))
         if len(self._pool.rows) > 2 * self._used + FIRST:
             self._compact()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from itertools import compress
 from typing import Final, Protocol
 
 import msgspec
@@ -11,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.card import ItemCard, decode_card
-from features.vectors import from_bytes
 from stream.keys import Keys
 
 __all__ = ["BATCH", "CardStore", "Read", "StoreReader", "read_card"]
@@ -32,8 +32,8 @@ class CardStore(Protocol):
         """Return the values of the keys, None where there is none."""
         ...
 
-    def scan(self, kind: str) -> Iterator[tuple[str, bytes]]:
-        """Yield name and value of every key of a kind."""
+    def names(self, kind: str) -> Iterator[str]:
+        """Yield the name of every key of a kind."""
         ...
 
 
@@ -75,7 +75,7 @@ class StoreReader:
             raises what is to end that.
         """
         found = set()
-        for item, _ in self._store.scan("item"):
+        for item in self._store.names("item"):
             found.add(item)
             if check is not None:
                 check()
@@ -93,11 +93,12 @@ class StoreReader:
         out = np.zeros((len(cards), self._dim), np.float32)
         rows = [row for row, card in enumerate(cards) if card.text_hash]
         keys = [self._keys.vector(self.version, cards[row].text_hash) for row in rows]
-        for row, raw in zip(rows, self._store.get_many(keys) if keys else [], strict=True):
-            if raw and len(raw) == 2 * self._dim:
-                out[row] = from_bytes(raw)
-            else:
-                self.missing.add(cards[row].item)
+        raws = self._store.get_many(keys) if keys else []
+        whole = [raw is not None and len(raw) == 2 * self._dim for raw in raws]
+        found = np.frombuffer(b"".join(raw for raw in compress(raws, whole) if raw), "<f2")
+        out[list(compress(rows, whole))] = found.reshape(-1, self._dim)
+        lacking = (row for row, there in zip(rows, whole, strict=True) if not there)
+        self.missing.update(cards[row].item for row in lacking)
         return out
 
 

@@ -114,7 +114,7 @@ class Engine:
     def __init__(self, settings: Settings, world: World) -> None:
         self.settings = settings
         self.world = world
-        self.near = Centred(world.catalogue, settings.sources.content_axes)
+        self.near = Centred(world.catalogue, settings.sources.content_axes, world.beside)
         self.sources = build_sources(world, self.near, settings.sources.enabled)
         self.signals = Signals(world, self.sources)
         self.lists = ListModel(world)

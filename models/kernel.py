@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from features.content import Vectors
 from models.described import Described
 
 __all__ = ["Kernel", "words_in_common"]
@@ -52,7 +53,7 @@ class Kernel:
     """
 
     def __init__(
-        self, places: I64, first: int, items: Described, vectors: F32, along: F64 | None
+        self, places: I64, first: int, items: Described, vectors: Vectors, along: F64 | None
     ) -> None:
         self._first = first
         self._rows = items.rows[places]

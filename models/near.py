@@ -13,7 +13,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["NearIndex"]
+__all__ = ["NearIndex", "nearest"]
 
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
@@ -34,8 +34,14 @@ FEWEST: Final = 48
 GROWN: Final = 2.0
 """By how much there must be more vectors for the cells to be laid out anew."""
 
-BY_HASH: Final = 2
-"""How faiss finds a row that is to go: `DirectMap::Hashtable`, which its types do not name."""
+BY_ROW: Final = 1
+"""How faiss finds a row that changes: `DirectMap::Array`, which its types do not name.
+
+Eight bytes a row; a hash table takes some fifty.
+"""
+
+AT_ONCE: Final = 16_384
+"""Rows taken over at once: a large table is not copied whole."""
 
 ROUNDS: Final = 8
 SEED: Final = 7
@@ -66,7 +72,7 @@ class NearIndex:
         self._index.cp.min_points_per_centroid = 1
         sample = np.random.default_rng(SEED).permutation(n)[: cells * PER_CELL]
         self._index.train(np.ascontiguousarray(vectors[np.sort(sample)]))
-        self._index.set_direct_map_type(BY_HASH)
+        self._index.set_direct_map_type(BY_ROW)
         self._index.nprobe = round(min(LOOKED_AT, max(FEWEST, LOOKED_AT * DENSE / n)))
         self.update(vectors, np.zeros(0, np.int64))
 
@@ -85,14 +91,22 @@ class NearIndex:
             Rows that may have changed.
         """
         old = np.unique(changed[changed < self._size])
-        if len(old):
-            self._index.remove_ids(faiss.IDSelectorArray(old))
-        rows = np.concatenate([old, np.arange(self._size, len(vectors))])
-        if len(rows):
-            self._index.add_with_ids(np.ascontiguousarray(vectors[rows]), rows)
+        for first in range(0, len(old), AT_ONCE):
+            rows = old[first : first + AT_ONCE]
+            moved = np.ascontiguousarray(vectors[rows])
+            self._index.update_vectors(rows, moved)  # type: ignore[call-arg] # the types are of C++
+        for first in range(self._size, len(vectors), AT_ONCE):
+            self._index.add(np.ascontiguousarray(vectors[first : first + AT_ONCE]))
         self._size = len(vectors)
 
     def find(self, wanted: F32, k: int) -> I32:
         """Return the rows of the k largest inner products, largest first, -1 beyond: (n, k)."""
         _, rows = self._index.search(np.ascontiguousarray(wanted, dtype=np.float32), k)
         return np.asarray(rows, dtype=np.int32)
+
+
+def nearest(vectors: F32, wanted: F32, k: int) -> I32:
+    """Return what :meth:`NearIndex.find` does, by comparing with every row of a table (N, d)."""
+    asked = np.ascontiguousarray(wanted, dtype=np.float32)
+    _, rows = faiss.knn(asked, vectors, k, faiss.METRIC_INNER_PRODUCT)
+    return np.asarray(rows, dtype=np.int32)

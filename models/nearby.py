@@ -8,6 +8,7 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from features.content import Vectors
 from models.pairs import Slots
 from models.scores import Blocked
 
@@ -52,7 +53,7 @@ class Nearby:
     n_rows: int
     rows: NDArray[np.integer]
     query: F32
-    vectors: F32
+    vectors: Vectors
     scale: float
     shift: F32
     best: I32
@@ -64,7 +65,7 @@ class Nearby:
         n_rows: int,
         rows: NDArray[np.integer],
         query: F32,
-        vectors: F32,
+        vectors: Vectors,
         best: I32,
         *,
         scale: float = 1.0,
@@ -111,7 +112,9 @@ class Nearby:
     def table(self) -> F32:
         """Return all of them: (B, N)."""
         table = np.zeros((self.n_rows, len(self.vectors)), dtype=np.float32)
-        table[self.rows] = self._scores(self.query @ self.vectors.T, self.shift[:, None])
+        table[self.rows] = self._scores(
+            self.query @ np.asarray(self.vectors).T, self.shift[:, None]
+        )
         return table
 
     def _scores(self, product: F32, shift: F32) -> F32:

@@ -71,9 +71,9 @@ class Slots:
         self._column[pairs.item] = number
         first = self._column[pairs.item] == number
         width = int(first.sum())
-        # the last column is that of all who have none, also of -1: nobody stands there
-        self._column.fill(width)
-        self._column[pairs.item[first]] = np.arange(width, dtype=np.int32)
+        # the first column is that of all who have none, also of -1: nobody stands there; what
+        # was never written of so many zeros takes no time
+        self._column[pairs.item[first]] = np.arange(1, width + 1, dtype=np.int32)
         self._width = width + 1
         self._slot = np.full(n_rows * self._width, -1, dtype=np.int32)
         self._slot[self._cell(pairs.row, pairs.item)] = number

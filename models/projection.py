@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from features.catalogue import Catalogue
 from features.columns import Column
+from models.beside import Beside, at_once
+from models.kept_index import KeptIndex
 from models.near import NearIndex
 from models.nearby import FOUND, LARGE
 
@@ -57,16 +59,20 @@ class Centred:
         The items.
     axes
         How many axes; 0 leaves the vectors as long as they are.
+    beside
+        Where a large catalogue's index is laid out.
     """
 
-    def __init__(self, catalogue: Catalogue, axes: int = 0) -> None:
+    def __init__(
+        self, catalogue: Catalogue, axes: int = 0, beside: Beside[NearIndex] = at_once
+    ) -> None:
         self._catalogue = catalogue
         self._width = axes if 0 < axes < catalogue.dim else 0
         self._axes: _Axes | None = None
         self._rows: Column[np.float32] = Column(np.float32, fill=0, width=catalogue.dim)
         self._length: Column[np.float32] = Column(np.float32, fill=0)
         self._version = 0
-        self._index: NearIndex | None = None
+        self._index = KeptIndex(beside)
 
     def vectors(self) -> F32:
         """Return (N, width) unit rows, zero where an item has no vector.
@@ -76,7 +82,7 @@ class Centred:
         """
         catalogue = self._catalogue
         if self._stale():
-            self._index = None
+            self._index.drop()
             self._axes = self._fit()
             width = catalogue.dim if self._axes.basis is None else self._axes.basis.shape[1]
             self._rows = Column(np.float32, fill=0, width=width)
@@ -87,8 +93,7 @@ class Centred:
             changed = catalogue.changed(self._version)
             changed = np.arange(len(catalogue)) if changed is None else changed
             self._project(changed)
-            if self._index is not None:
-                self._index.update(self._rows.rows, changed)
+            self._index.update(self._rows.rows, changed)
         self._grow()
         self._version = catalogue.version
         return self._rows.rows
@@ -101,9 +106,7 @@ class Centred:
         vectors = self.vectors()
         if len(vectors) < LARGE:
             return None
-        if self._index is None or self._index.outgrown(len(vectors)):
-            self._index = NearIndex(vectors)
-        return self._index.find(wanted, FOUND)
+        return self._index.find(vectors, wanted, FOUND)
 
     def near_to_text(self, wanted: F32) -> I32 | None:
         """Return the items nearest to n texts' own vectors, as :meth:`near` does.
@@ -137,7 +140,7 @@ class Centred:
         assert axes is not None, "vectors() has fitted them"
         whole = self._catalogue.vectors
         if axes.basis is None:
-            return np.asarray(wanted @ whole.T)
+            return np.asarray(wanted @ np.asarray(whole).T)
         found = (wanted @ axes.basis) @ vectors.T
         found *= self._length.rows
         found += (wanted @ axes.centre)[:, None] * self._catalogue.has_vector

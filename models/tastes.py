@@ -24,6 +24,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from features.content import Vectors
 from models.cholesky import solve_lower
 from models.described import Described
 from models.kernel import Kernel
@@ -63,7 +64,7 @@ class Tastes:
     reignored: F64
 
 
-def tastes_of(laid: Laid, items: Described, f: F64, vectors: F32, along: F64 | None) -> Tastes:
+def tastes_of(laid: Laid, items: Described, f: F64, vectors: Vectors, along: F64 | None) -> Tastes:
     """Return what users' earlier choices say of the items shown now.
 
     Parameters

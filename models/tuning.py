@@ -136,7 +136,7 @@ class Tuner:
             # What has come since the run was begun waits for the next one.
             data = data.until(begun["mark"]["until_ms"])
             self._catalogue.rows_of(begun["items"])  # also those that are gone since
-        vectors = self._catalogue.vectors
+        vectors = np.asarray(self._catalogue.vectors)
         if self._model is None:
             torch.manual_seed(self._config.seed)
             model = SequenceModel(self.network, torch.from_numpy(vectors))

@@ -163,6 +163,11 @@ class ItemsSettings(_Group):
         0.5, ge=0, le=1, description="share of an item's own vectors beside its text's"
     )
     ttl_days: float = Setting(365, gt=0, description="life of cards and vectors after a write")
+    vectors_dir: str = Setting(
+        "/dev/shm",  # noqa: S108 - a folder of the user's own is made in it
+        description="folder, best in memory, where this host's processes share items' vectors;"
+        " empty = a copy in each",
+    )
 
 
 class SourcesSettings(_Group):

@@ -281,6 +281,12 @@ class Store:
                 if value is not None:
                     yield self.keys.name_of(key, kind), value
 
+    def names(self, kind: str) -> Iterator[str]:
+        """Yield the name of every key of a kind, as :meth:`scan` does, without the values."""
+        for page in self._pages(self.keys._key(kind, "")):
+            for key in page:
+                yield self.keys.name_of(key.decode(), kind)
+
     def everything(self) -> Iterator[tuple[bytes, Any]]:
         """Yield every key under the prefix, of any schema and kind, and its whole value.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from features.catalogue import Catalogue
 from features.contexts import Contexts
 from features.owned_before import Entry
 from models.arrays import Arrays
+from models.beside import Beside, at_once
 from models.item_stats import ItemStats
 from models.scores import Scores
 
@@ -34,13 +35,15 @@ class QueryVectors(Protocol):
 class World:
     """What the sources know besides the user: the catalogue, the statistics, the encoder.
 
-    ``half_life_days`` is that of the transitions, as in the settings.
+    ``half_life_days`` is that of the transitions, as in the settings; ``beside`` is where
+    what takes long is done.
     """
 
     catalogue: Catalogue
     stats: ItemStats
     queries: QueryVectors
     half_life_days: float
+    beside: Beside[Any] = at_once
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,16 +87,18 @@ class Repeat:
             np.add.at(self._hit, _cells(count, back, age), 1)
 
     def state(self) -> Arrays:
-        """Return the counts."""
-        self._items.grow(len(self._world.catalogue))
-        return {"exposed": self._exposed, "hit": self._hit, "items": self._items.rows}
+        """Return the counts, and those of the items that have any."""
+        item = np.flatnonzero(self._items.rows.any(axis=1))
+        counts = {"exposed": self._exposed, "hit": self._hit}
+        return counts | {"item": item, "items": self._items.rows[item]}
 
     def restore(self, arrays: Arrays, rows: I64) -> None:
         """Continue from the counts of a checkpoint."""
         self._exposed = arrays["exposed"].reshape(SHAPE)
         self._hit = arrays["hit"].reshape(SHAPE)
         self._items.grow(len(self._world.catalogue))
-        self._items.rows[rows] = arrays["items"]
+        # of before it is those of all items
+        self._items.rows[rows[arrays["item"]] if "item" in arrays else rows] = arrays["items"]
 
 
 def _cells(
@@ -174,15 +176,26 @@ class Fresh(Given):
         self._world = world
         self._half_life = half_life_days
         self._seen, self._start = -1, 0
+        self._recent, self._since = np.zeros(0, np.intp), 0
 
     def score(self, contexts: Contexts) -> Scores:
         """Return the novelty, 0 for items that were there at the start."""
         first, now = self._world.catalogue.first_seen, int(contexts.now.max())
         oldest = now - int(self._half_life * DAY_MS * HALF_LIVES)
-        item = np.flatnonzero(first > max(oldest, self._started()))
+        item = self._later(max(oldest, self._started()))
         age = np.maximum(now - first[item], 0) / DAY_MS
         value = np.exp2(-age / self._half_life).astype(np.float32)
         return Row(len(first), item.astype(np.int32), value)
+
+    def _later(self, since: int) -> NDArray[np.intp]:
+        """Return the items that were first seen after a time.
+
+        As time goes on they become fewer: of all items they are looked for where a card changed.
+        """
+        first = self._world.catalogue.first_seen
+        if not 0 <= self._since <= since:
+            self._recent, self._since = np.flatnonzero(first > since), since
+        return self._recent[first[self._recent] > since]
 
     def _started(self) -> int:
         """Return when the first item was seen; 0 where no time is known."""
@@ -190,6 +203,7 @@ class Fresh(Given):
             first = self._world.catalogue.first_seen
             known = first[first > 0]
             self._seen, self._start = version, int(known.min()) if len(known) else 0
+            self._since = -1
         return self._start
 
 

@@ -79,7 +79,8 @@ def test_from_broker_to_catalogue(store: Store, encoder: Encoder) -> None:
     catalogue = Catalogue(encoder.dim)
     reader = StoreReader(store, store.keys, version=encoder.version, dim=encoder.dim)
     assert catalogue.load(reader) == 3
-    assert catalogue.titles == ["Green tea", "Bicycle bell", ""]
+    cards, _ = reader.fetch(catalogue.ids)
+    assert [card.title for card in cards] == ["Green tea", "Bicycle bell", ""]
     assert catalogue.alive.tolist() == [True, False, True]
     assert catalogue.has_vector.tolist() == [True, True, False]
     assert catalogue.numbers["price"].tolist() == [4, 9, 1]

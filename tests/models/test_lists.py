@@ -278,8 +278,9 @@ def test_a_restored_model_finds_its_items_by_name() -> None:
 def test_scales_of_the_encoder_before_do_not_survive_a_restart(named: bool) -> None:
     before, after = world(), world()
     before.catalogue.encoder, after.catalogue.encoder = "old", "new"
-    turned = np.roll(after.catalogue.vectors, 1, axis=1)
-    after.catalogue.vectors[:] = turned * np.array([5, 1, 1, 1], np.float32)
+    turned = np.roll(after.catalogue.vectors.copy(), 1, axis=1)
+    turned *= np.array([5, 1, 1, 1], np.float32)
+    after.catalogue.put_vectors(after.catalogue.ids, turned)
     old, restored, fresh = ListModel(before), ListModel(after), ListModel(after)
     run(old, 5)
     run(fresh, 1)

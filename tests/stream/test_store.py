@@ -125,6 +125,7 @@ def test_scan_gives_names_and_values_of_one_kind(reach: dict[str, Any]) -> None:
     store.write_plain([Plain(store.keys.item(name), name.encode(), 60_000) for name in names])
     store.write_plain([Plain(store.keys.item_state("a"), b"other", 60_000)])
     assert dict(store.scan("item")) == {name: name.encode() for name in names}
+    assert set(store.names("item")) == set(names)
     store.close()
 
 

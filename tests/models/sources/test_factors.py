@@ -7,7 +7,7 @@ import pytest
 
 from models.arrays import pack, unpack
 from models.sources.base import Positive, World
-from models.sources.factors import BLOCK, FEWEST, Factors
+from models.sources.factors import FEWEST, Factors, initial
 from tests.models.sources.shop import STRANGER, scored, took, visits, world
 
 
@@ -125,41 +125,54 @@ def test_the_same_lessons_teach_the_same_and_another_seed_another() -> None:
     assert pack(one.state()) == pack(same.state()) != pack(other.state())
 
 
-def test_a_start_depends_on_the_row_and_the_seed_alone() -> None:
-    at_once, little_by_little = world("a"), world("a")
-    whole, parts, other = Factors(at_once), Factors(little_by_little), Factors(at_once, seed=1)
-    for size in (2, 3, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 5):
-        for row in range(len(little_by_little.catalogue), size):
-            little_by_little.catalogue.ensure(f"item {row}")
-        parts.state()
-    for row in range(1, 3 * BLOCK + 5):
-        at_once.catalogue.ensure(f"item {row}")
-    assert pack(whole.state()) == pack(parts.state()) != pack(other.state())
+def test_a_start_depends_on_the_item_and_the_seed_alone() -> None:
+    names = [f"item {number}" for number in range(700)]
+    whole, other = np.stack(initial(names, 32)), np.stack(initial(names, 32, seed=1))
+    for some in (np.random.default_rng(0).permutation(700), [0], [7, 699, 7]):
+        found = np.stack(initial([names[at] for at in some], 32))
+        assert np.array_equal(found, whole[:, some])
+    assert (whole != other).mean() > 0.99
+
+
+def test_only_items_that_were_taken_or_asked_with_have_vectors() -> None:
+    place = world("abcdz")
+    for row in range(768):
+        place.catalogue.ensure(f"item {row}")
+    source = Factors(place)
+    assert len(source.state()["item"]) == 0
+    scored(source, place, visits("zd"))
+    assert source.state()["item"].tolist() == place.catalogue.rows_of("dz").tolist()
+    source.learn(pairs(place, FEWEST))
+    state = source.state()
+    assert state["item"].tolist() == place.catalogue.rows_of("abcdz").tolist()
+    assert state["taken"].tolist() == [0, FEWEST / 2, 0, FEWEST / 2, 0]
+    past, following = initial(["z"], 32)
+    assert np.array_equal(state["past"][4:], past)
+    assert np.array_equal(state["next"][4:], following)
+
+
+def test_a_checkpoint_of_before_with_vectors_of_all_items_is_gone_on_with() -> None:
+    place = world("abcdz")
+    source, other = Factors(place), Factors(place)
+    for _ in range(20):
+        source.learn(pairs(place, FEWEST))
+    state = dict(source.state())
+    item = state.pop("item")
+    whole: dict[str, np.ndarray] = {"waiting": state.pop("waiting")}
+    for name, values in state.items():
+        fill = 1e-3 if name == "squares" else 0
+        whole[name] = np.full((5, *values.shape[1:]), fill, values.dtype)
+        whole[name][item] = values
+    other.restore(unpack(pack(whole)), np.arange(5))
+    assert seen(other, place) == pytest.approx(seen(source, place), rel=1e-6)
+    assert pack(other.state()) == pack(source.state())
 
 
 def test_starts_are_small_and_all_different() -> None:
-    place = world("")
-    for row in range(3 * BLOCK):
-        place.catalogue.ensure(f"item {row}")
-    state = Factors(place).state()
-    both = np.concatenate([state["past"], state["next"]])
-    assert len(np.unique(both, axis=0)) == 6 * BLOCK
+    both = np.concatenate(initial([f"item {number}" for number in range(768)], 32))
+    assert len(np.unique(both, axis=0)) == 1536
     assert both.mean() == pytest.approx(0, abs=0.003)
     assert both.std() == pytest.approx(0.1, rel=0.02)
-
-
-def test_many_starts_are_drawn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    place, asked, make = world(""), [0], np.random.default_rng
-
-    def counted(seed: tuple[int, int]) -> np.random.Generator:
-        asked[0] += 1
-        return make(seed)
-
-    for row in range(5 * BLOCK):
-        place.catalogue.ensure(f"item {row}")
-    monkeypatch.setattr(np.random, "default_rng", counted)
-    Factors(place).state()
-    assert asked == [5]
 
 
 def test_a_long_run_stays_finite() -> None:

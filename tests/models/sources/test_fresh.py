@@ -44,6 +44,18 @@ def test_an_item_from_after_the_question_is_as_new_as_can_be(place: World) -> No
     assert scored(Fresh(place), place, STRANGER)["f"] == 1
 
 
+def test_one_that_was_asked_before_says_what_a_new_one_does(place: World) -> None:
+    source = Fresh(place)
+    for days in (0, 3, 18, 1, 30, 0, 25):
+        now = NOON + days * DAY
+        expected = scored(Fresh(place), place, STRANGER, now=now)
+        assert scored(source, place, STRANGER, now=now) == expected
+        put(place, f"of day {days}", seen=now - DAY)
+        expected = scored(Fresh(place), place, STRANGER, now=now)
+        assert f"of day {days}" in expected
+        assert scored(source, place, STRANGER, now=now) == expected
+
+
 def test_everybody_gets_the_same(place: World) -> None:
     together = table(Fresh(place), contexts(place, visits("ae"), STRANGER))
     alone = [table(Fresh(place), contexts(place, one))[0] for one in (visits("ae"), STRANGER)]

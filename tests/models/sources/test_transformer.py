@@ -72,7 +72,7 @@ def test_a_score_is_the_chance_against_an_even_guess() -> None:
 
 def test_odds_beyond_all_measure_stay_finite() -> None:
     source, place = served()
-    model = alphabet().over(place.catalogue.vectors)
+    model = alphabet().over(place.catalogue.vectors.copy())
     with torch.no_grad():
         model.norm.weight.mul_(1e4)
     source.swap(Loaded.of(model, "hot", *source.place()))
