@@ -5,19 +5,21 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from consumers.kept import KeptSessions
 from consumers.learners import KeptLearners
 from consumers.turns import STATES, TOMBSTONES
 from consumers.view import LiveView
-from features.contexts import ask, meaning_of
+from features.card import AsOf
+from features.contexts import Question, ask, meaning_of
 from features.parts.base import Rules
 from features.session import Session, admit, advance, bad_merge, encode_session, is_new, merge_of
 from features.tombstone import encode_tombstone, is_shell, life_of
 from models.activity import ActivityWriter
 from models.answer import Answer, encode_answer
-from models.engine import Engine
+from models.engine import Chunk, Engine
 from models.explain import compose
 from models.lessons import Lessons, Observer
 from models.watermark import Watermark
@@ -50,6 +52,15 @@ DEFAULT_EVERY_MS = 10_000
 """Event time between two refreshes of the list for unknown users; most users tell it."""
 
 Arrived = tuple[Record, Event]
+
+
+@dataclass(slots=True)
+class Asked:
+    """The questions that get lists, whose they are, and the newest event time among them."""
+
+    questions: list[Question] = field(default_factory=list)
+    users: list[tuple[str, AsOf]] = field(default_factory=list)
+    newest: int = 0
 
 
 class Served(Protocol):
@@ -154,12 +165,13 @@ class Personalize:
         lessons = Lessons(self.engine, self.learners.held, self._observer, partitions)
         with metrics.step("fold"):
             touched, stones = self._fold(events, lessons, writes)
+        asked = self._ask(touched)
         with metrics.step("study"):
-            lessons.study()
+            chunk = lessons.study(asked.questions)
         with metrics.step("learn"):
             self.learners.teach(lessons)
         with metrics.step("answer"):
-            answers = self._answer(touched)
+            answers = self._answer(asked, chunk)
         with metrics.step("encode"):
             self.learners.checkpoint(writes)
             writes.stamped += stones  # before the states: what they stand for ends sooner
@@ -257,39 +269,44 @@ class Personalize:
             return []
         return [Outgoing(self._settings.kafka.events, encode(merge), key=event.user.encode())]
 
-    def _answer(self, touched: Mapping[str, Session]) -> list[Answer]:
-        """Return the fresh lists of everyone touched, and now and then the default list.
+    def _ask(self, touched: Mapping[str, Session]) -> Asked:
+        """Return what everyone touched will be answered, and now and then everybody else.
 
-        Who is gone gets one, too: that of somebody of whom nothing is known. A list that is
+        Who is gone gets a list, too: that of somebody of whom nothing is known. A list that is
         there refuses an older one; where there was none, a consumer that has lost its partition
         and does not know it yet would put one of before.
         """
         asking = (s for s in touched.values() if s.events or is_shell(s))
         known = sorted(asking, key=self._is_busy)
-        questions, users = [], []
+        catalogue, asked = self._view.world.catalogue, Asked()
         for session in known:
-            now = session.as_of.event_time
-            questions.append(ask(session, now, self._view.world.catalogue, self._meaning))
-            users.append((session.user, session.as_of))
+            asked.questions.append(ask(session, session.as_of.event_time, catalogue, self._meaning))
+            asked.users.append((session.user, session.as_of))
         newest = max((s.as_of for s in touched.values()), key=lambda a: a.event_time, default=None)
         if newest is None:
-            return []
+            return asked
+        asked.newest = newest.event_time
         # Not by the newest time: one clock that runs ahead would put the next list off for long.
         due = abs(self._time.now - self._default_at) >= DEFAULT_EVERY_MS
         if due or self._default_short:
             self._default_at = self._time.now
             nobody = Session(as_of=newest, user=DEFAULT_USER)
-            questions.append(ask(nobody, self._time.now, self._view.world.catalogue, self._meaning))
-            users.append((DEFAULT_USER, newest))
+            asked.questions.append(ask(nobody, self._time.now, catalogue, self._meaning))
+            asked.users.append((DEFAULT_USER, newest))
+        return asked
+
+    def _answer(self, asked: Asked, chunk: Chunk | None) -> list[Answer]:
+        """Return the lists; where the sources were asked before, what they said is given."""
         answers: list[Answer] = []
-        now = self._clock.now_ms() if self._clock is not None else newest.event_time
+        now = self._clock.now_ms() if self._clock is not None else asked.newest
         version = self._version()
         if not len(self._view.world.catalogue):  # nothing to choose from yet
-            self._default_short = True
-            return [Answer(as_of, user, [], version, [], now) for user, as_of in users]
-        for chunk in self.engine.look(questions):
-            mine = users[chunk.first : chunk.first + len(chunk)]
-            answers += compose(self.engine, chunk, mine, version, now)
+            self._default_short = bool(asked.users) or self._default_short
+            return [Answer(as_of, user, [], version, [], now) for user, as_of in asked.users]
+        chunks = self.engine.look(asked.questions) if chunk is None else iter((chunk,))
+        for one in chunks:
+            mine = asked.users[len(answers) : len(answers) + len(one.listed)]
+            answers += compose(self.engine, one, mine, version, now)
         for answer in answers:
             if answer.user == DEFAULT_USER:
                 most = min(self._settings.recommend.length, len(self._view.world.catalogue))

@@ -18,6 +18,7 @@ from models.lists import PRIOR as LIST_PRIOR
 from models.lists import Closed, ListModel, ShownBefore, taste_of
 from models.nearby import LARGE
 from models.open_list import OpenList
+from models.pairs import Pairs
 from models.projection import Centred
 from models.retrieval import Retrieval, View, retrieve
 from models.scores import Blocked
@@ -61,15 +62,23 @@ class Chunk:
         The sources' view of them.
     segment
         (B,) segment of each.
+    skip
+        How many of them, at the beginning, get no list.
     """
 
     first: int
     retrieval: Retrieval
     segment: I32
+    skip: int = 0
 
     def __len__(self) -> int:
         """Return the number of questions."""
         return len(self.segment)
+
+    @property
+    def listed(self) -> I32:
+        """The questions that get lists."""
+        return np.arange(self.skip, len(self), dtype=np.int32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,14 +160,18 @@ class Engine:
         """
         if not len(self.world.catalogue):
             return
-        size = len(self.world.catalogue)
-        step = MOST if size >= LARGE else min(MOST, max(1, CELLS // size))
+        step = self.at_once()
         for first in range(0, len(questions), step):
             contexts = build_contexts(questions[first : first + step])
             retrieval = retrieve(
                 self.sources, contexts, self._blocked(contexts), self.settings.sources.top
             )
             yield Chunk(first, retrieval, segment_of(contexts))
+
+    def at_once(self) -> int:
+        """Return of how many questions :meth:`look` makes one chunk."""
+        size = max(1, len(self.world.catalogue))
+        return MOST if size >= LARGE else min(MOST, max(1, CELLS // size))
 
     def _blocked(self, contexts: Contexts) -> Blocked:
         row, item = contexts.excluded.T
@@ -231,7 +244,7 @@ class Engine:
         )
 
     def finish(self, chunk: Chunk, explained: int | None = None) -> tuple[Lists, View]:
-        """Return the finished list of every question of a chunk, and what the sources say of it.
+        """Return the finished lists of a chunk's questions, and what the sources say of them.
 
         Parameters
         ----------
@@ -247,21 +260,23 @@ class Engine:
             the other; what it says beyond a list's end is of no meaning.
         """
         rules = self.settings.recommend
-        view = chunk.retrieval.see(chunk.retrieval.candidates())
+        n_lists = len(chunk.listed)
+        view = chunk.retrieval.see(chunk.retrieval.candidates(chunk.listed))
+        pairs = Pairs(view.pairs.row - np.int32(chunk.skip), view.pairs.item)
         odds, x = self.score(chunk, view)
-        place = best_of_each(view.pairs, odds, len(chunk), min(rules.length, max(1, len(odds))))
+        place = best_of_each(pairs, odds, n_lists, min(rules.length, max(1, len(odds))))
         if not len(odds):
-            return self._nothing(len(chunk)), view
+            return self._nothing(n_lists), view
         item = np.where(place >= 0, view.pairs.item[place], -1)
         scores = odds[place].astype(np.float32)
         order = diversify(item, scores, self.near.vectors(), rules.diversity)
         place = self._explore(chunk, view, np.take_along_axis(place, order, axis=1))
-        part, listed = self._credit(chunk, view, x, place[:, :explained])
+        part, told = self._credit(chunk, view, x, place[:, :explained])
         there = place >= 0
-        sums = log_sums(view.pairs, odds, len(chunk))[:, None]
+        sums = log_sums(pairs, odds, n_lists)[:, None]
         chance = np.exp(np.minimum(odds[place] - np.where(there, sums, np.inf), 0))
         item = np.where(there, view.pairs.item[place], -1)
-        return Lists(item.astype(np.int32), chance, part), listed
+        return Lists(item.astype(np.int32), chance, part), told
 
     def _credit(self, chunk: Chunk, view: View, x: F32, place: I32) -> tuple[F32, View]:
         """Return what each source or signal contributes to places, and what is said of these.
@@ -290,10 +305,10 @@ class Engine:
         slots = self.settings.recommend.explore
         if "new" not in names or not slots or slots >= place.shape[1]:
             return place
-        fresh = chunk.retrieval.top[names.index("new")]
+        fresh = chunk.retrieval.top[names.index("new"), chunk.listed]
         row, column = np.nonzero(fresh >= 0)
         new = np.full_like(fresh, -1)
-        new[row, column] = view.slots.find(row, fresh[row, column])
+        new[row, column] = view.slots.find(row + chunk.skip, fresh[row, column])
         explored = give_slots(place, new, slots, place.shape[1])
         place[:, -slots:] = np.where(explored >= 0, explored, place[:, -slots:])
         return place

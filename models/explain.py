@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.card import AsOf
-from features.contexts import Contexts
 from models.answer import Answer, Listed, Reason
 from models.engine import Chunk, Engine, Lists
-from models.retrieval import Retrieval, View
+from models.retrieval import View
 from models.signals import CHANCE
 from models.sources.neighbours import Neighbours
 
@@ -34,9 +33,10 @@ DECIMALS: Final = 6
 BY_CONTENT: Final = ("content", "taste")
 
 
-def _alike(engine: Engine, contexts: Contexts, item: I32) -> I32:
+def _alike(engine: Engine, chunk: Chunk, item: I32) -> I32:
     """Return the history item whose text is most like each listed item's, -1 where none is."""
-    past = np.where(contexts.weight > 0, contexts.items, -1)[:, :ANCHORS]
+    contexts, listed = chunk.retrieval.contexts, chunk.listed
+    past = np.where(contexts.weight[listed] > 0, contexts.items[listed], -1)[:, :ANCHORS]
     vectors = engine.near.vectors()
     likeness = vectors[np.maximum(item, 0)] @ vectors[np.maximum(past, 0)].transpose(0, 2, 1)
     likeness[np.broadcast_to((past < 0)[:, None, :], likeness.shape)] = 0
@@ -45,32 +45,30 @@ def _alike(engine: Engine, contexts: Contexts, item: I32) -> I32:
     return rows
 
 
-def _anchors(engine: Engine, contexts: Contexts, item: I32, named: I32) -> I32:
+def _anchors(engine: Engine, chunk: Chunk, item: I32, named: I32) -> I32:
     """Return the history item behind each reason, -1 where there is none.
 
     Parameters
     ----------
-    engine, contexts, item
+    engine, chunk, item
         Who answers, the questions, and (B, n) listed items.
     named
         (B, n, k) source of each reason, -1 for none.
     """
     anchor = np.full(named.shape, -1, dtype=np.int32)
-    alike = _alike(engine, contexts, item)
+    alike = _alike(engine, chunk, item)
     for number, source in enumerate(engine.sources):
         row, place, rank = np.nonzero(named == number)
         if isinstance(source, Neighbours):
-            anchor[row, place, rank] = source.origins(
-                contexts, row.astype(np.int32), item[row, place]
-            )
+            asked = (row + chunk.skip).astype(np.int32)
+            origins = source.origins(chunk.retrieval.contexts, asked, item[row, place])
+            anchor[row, place, rank] = origins
         elif source.name in BY_CONTENT:
             anchor[row, place, rank] = alike[row, place]
     return anchor
 
 
-def reasons_of(
-    engine: Engine, retrieval: Retrieval, lists: Lists, view: View
-) -> list[list[list[Reason]]]:
+def reasons_of(engine: Engine, chunk: Chunk, lists: Lists, view: View) -> list[list[list[Reason]]]:
     """Return the strongest reasons for every item of every list that is to be explained.
 
     A share is a source's part of all that raised the item's score; what lowered
@@ -95,7 +93,7 @@ def reasons_of(
         np.put_along_axis(share, strongest[:, :, None], -1, axis=2)
     value = np.round(value, 2)
     best[(value <= 0) | (item < 0)[:, :, None]] = -1
-    anchors = _anchors(engine, retrieval.contexts, item, best)
+    anchors = _anchors(engine, chunk, item, best)
     return _worded(best, value, anchors, names, engine.world.catalogue.ids)
 
 
@@ -137,7 +135,7 @@ def compose(
     engine, chunk
         Who answers, and the questions seen by all sources.
     users
-        Name and stamp of each question's user.
+        Name and stamp of the user of each question that gets a list.
     model
         Version of the blend.
     now
@@ -145,8 +143,8 @@ def compose(
     """
     lists, view = engine.finish(chunk, engine.settings.recommend.explained)
     id_of = engine.world.catalogue.ids.__getitem__
-    reasons = reasons_of(engine, chunk.retrieval, lists, view)
-    spoke = (chunk.retrieval.top[:, :, 0] >= 0).T.tolist()
+    reasons = reasons_of(engine, chunk, lists, view)
+    spoke = (chunk.retrieval.top[:, chunk.listed, 0] >= 0).T.tolist()
     names = [source.name for source in engine.sources]
     lengths = (lists.item >= 0).sum(axis=1).tolist()
     chances, items = _rounded(lists.chance).tolist(), lists.item.tolist()

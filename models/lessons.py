@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import compress
 from operator import itemgetter
 from typing import Final, Protocol
@@ -222,8 +222,22 @@ class Lessons:
             self._asked[key] = len(self.questions) - 1
         return self._asked[key]
 
-    def study(self) -> None:
-        """Answer all questions, show the predictions to the observer, keep the features."""
+    def study(self, later: Sequence[Question] = ()) -> Chunk | None:
+        """Answer all questions, show the predictions to the observer, keep the features.
+
+        Parameters
+        ----------
+        later
+            Questions that get lists when all of it was taught.
+
+        Returns
+        -------
+        Chunk or None
+            The lists' questions: where the batch is small the sources are asked of all at
+            once, which costs little more than to ask them of a few. None where it is not.
+        """
+        together = len(self.questions) + len(later) <= self.engine.at_once()
+        last = None
         asking = [
             (step.question, step)
             for step in self.steps
@@ -231,7 +245,7 @@ class Lessons:
         ]
         asking.sort(key=itemgetter(0))
         numbers = [question for question, _ in asking]
-        for chunk in self.engine.look(self.questions):
+        for chunk in self.engine.look([*self.questions, *(later if together else ())]):
             first = bisect_left(numbers, chunk.first)
             end = bisect_left(numbers, chunk.first + len(chunk))
             mine = [step for _, step in asking[first:end]]
@@ -241,6 +255,10 @@ class Lessons:
                 self.observer.taken(self.engine, chunk, watched)
             self._study_taken(chunk, [step for step in taken if step.learn])
             self._study_shown(chunk, [step for step in mine if isinstance(step, Shown)])
+            last = chunk
+        if last is None or not later or not together:
+            return None
+        return replace(last, skip=len(self.questions))
 
     def _study_taken(self, chunk: Chunk, taken: list[Taken]) -> None:
         """Keep the features of all candidates of the questions that are learned from."""

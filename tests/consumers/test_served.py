@@ -394,8 +394,9 @@ def test_it_reads_as_far_back_as_the_settings_say(shop: Shop) -> None:
     shop.settings = shop.settings.model_copy(update={"transformer": changed})
     consumer = shop.start()
     shop.handle(consumer, click(0))
-    assert consumer.served._loaded is not None
-    assert consumer.served._loaded.window == 3
+    served: Any = consumer.served
+    assert served._loaded is not None
+    assert served._loaded.window == 3
 
 
 def test_partitions_that_come_and_go_change_nothing(shop: Shop) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,12 +21,10 @@ from tests.builders import NOON
 from tests.models.sources.shop import SIGNED, put, tell, visits, world
 
 
-def engine(
-    place: World, *enabled: str, weights: Mapping[str, float], explained: int = 10
-) -> Engine:
+def engine(place: World, *enabled: str, weights: Mapping[str, float], **recommend: float) -> Engine:
     """Return an engine of these sources that weighs these features and nothing else."""
-    recommend = {"explore": 0, "diversity": 0, "explained": explained}
-    settings = {"sources": {"enabled": enabled}, "recommend": recommend}
+    rules = {"explore": 0, "diversity": 0, "explained": 10} | recommend
+    settings = {"sources": {"enabled": enabled}, "recommend": rules}
     made = Engine(Settings.model_validate(settings), place)
     made.weights["next"][:] = 0
     for name, weight in weights.items():
@@ -38,7 +37,7 @@ def reasons(made: Engine, person: Session) -> dict[str, list[Reason]]:
     catalogue = made.world.catalogue
     (chunk,) = made.look([ask(person, NOON, catalogue, SIGNED)])
     lists, view = made.finish(chunk)
-    (found,) = reasons_of(made, chunk.retrieval, lists, view)
+    (found,) = reasons_of(made, chunk, lists, view)
     listed = [catalogue.ids[item] for item in lists.item[0].tolist() if item >= 0]
     return dict(zip(listed, found, strict=False))
 
@@ -118,8 +117,8 @@ def test_the_first_items_alone_are_explained_and_as_if_all_were(explained: int) 
     assert decode_answer(encode_answer(answer)) == answer
 
 
-@pytest.mark.parametrize("sign", [-1, 1])
-def test_only_sources_that_score_an_item_are_named(sign: int) -> None:
+def a_large_place() -> World:
+    """Return a world where all sources have something to say."""
     letters = "abcdefghij"
     place = world(letters)
     rng = np.random.default_rng(6)
@@ -127,6 +126,27 @@ def test_only_sources_that_score_an_item_are_named(sign: int) -> None:
         put(place, item, f"kind{k % 3}", vector=rng.normal(size=2).tolist(), seen=NOON - k)
         following = {letters[(k + step) % 10]: 1.0 / step for step in (1, 2, 5)}
         tell(place, item, following, counts={"day": k, "week": 2.0 * k})
+    return place
+
+
+@pytest.mark.parametrize("explore", [0, 2])
+@pytest.mark.parametrize("skip", [1, 2])
+def test_lists_are_the_same_where_the_sources_were_asked_of_more(skip: int, explore: int) -> None:
+    place = a_large_place()
+    weights = {"last.rank": 1.0, "content.lift": 0.5, "new.rank": 0.2}
+    made = engine(place, weights=weights, length=6, explore=explore, diversity=0.4)
+    people = [visits("abc", "de"), visits("a"), visits("ij", disliked="j"), visits("gf", "a")]
+    asked = [ask(person, NOON, place.catalogue, SIGNED) for person in people]
+    users = [(str(n), AsOf(0, n, NOON)) for n in range(len(people) - skip)]
+    (alone,), (more,) = made.look(asked[skip:]), made.look(asked)
+    expected = compose(made, alone, users, "m", NOON)
+    assert compose(made, replace(more, skip=skip), users, "m", NOON) == expected
+    assert len({tuple(one.item for one in answer.items) for answer in expected}) > 1
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_only_sources_that_score_an_item_are_named(sign: int) -> None:
+    place, rng = a_large_place(), np.random.default_rng(7)
     made = engine(place, weights={})
     made.weights["next"][:] = sign * rng.random(made.weights["next"].shape)
     people = [visits("abc", "de"), visits("a"), visits("ij", disliked="j")]
@@ -134,7 +154,7 @@ def test_only_sources_that_score_an_item_are_named(sign: int) -> None:
     for person in people:
         (chunk,) = made.look([ask(person, NOON, place.catalogue, SIGNED)])
         lists, view = made.finish(chunk)
-        (found,) = reasons_of(made, chunk.retrieval, lists, view)
+        (found,) = reasons_of(made, chunk, lists, view)
         for item, why in zip(lists.item[0], found, strict=True):
             tables = (chunk.retrieval.table(s)[0] for s in range(len(made.sources)))
             scores = [float(table[item]) for table in tables]

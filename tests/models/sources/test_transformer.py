@@ -87,7 +87,7 @@ def test_scores_are_those_of_the_plain_formula(closed: str, heat: float) -> None
     """In double precision; so many rows that they are not worked on all at once."""
     place = shop()
     source = Transformer(place)
-    model = alphabet().over(place.catalogue.vectors)
+    model = alphabet().over(place.catalogue.vectors.copy())
     with torch.no_grad():
         model.norm.weight.mul_(heat)
     for letter in closed:
