@@ -206,6 +206,7 @@ class ItemStrength:
 
     def state(self, rows: I64, tokens: I64) -> Arrays:
         """Return what was learned, of these rows and tokens alone."""
+        self._grow_own(rows)
         return {
             "own": self.own.rows[rows],
             "own_information": self.own_information.rows[rows],
@@ -221,8 +222,7 @@ class ItemStrength:
 
     def restore(self, arrays: Arrays, rows: I64, tokens: I64) -> None:
         """Continue from a checkpoint, given the rows and tokens as they are now; -1 is gone."""
-        self.own.grow(int(rows.max(initial=-1)) + 1)
-        self.own_information.grow(int(rows.max(initial=-1)) + 1)
+        self._grow_own(rows)
         self.own.rows[rows] = arrays["own"]
         self.own_information.rows[rows] = arrays["own_information"]
         here = tokens >= 0
@@ -233,13 +233,16 @@ class ItemStrength:
         self.weights, self.covariance = arrays["weights"], arrays["covariance"]
 
     def _grow(self, items: Described) -> None:
-        size = int(items.rows.max(initial=-1)) + 1
-        self.own.grow(size)
-        self.own_information.grow(size)
+        self._grow_own(items.rows)
         size = int(items.token.max(initial=-1)) + 1
         self.tokens.grow(size)
         self.token_information.grow(size)
         self._widen(items.phi.shape[1])
+
+    def _grow_own(self, rows: I32 | I64) -> None:
+        size = int(rows.max(initial=-1)) + 1
+        self.own.grow(size)
+        self.own_information.grow(size)
 
     def _widen(self, width: int) -> None:
         """Begin with the prior where nothing was asked yet."""

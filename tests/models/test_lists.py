@@ -140,6 +140,14 @@ def test_what_is_kept_of_a_list_is_the_taste_that_was_reckoned() -> None:
         assert mine == pytest.approx(reckoned - reckoned.mean(), abs=1e-5)
 
 
+def test_items_that_were_shown_in_vain_alone_are_kept_with_the_rest() -> None:
+    model, other = ListModel(world()), ListModel(world())
+    model.count([Closed(np.array([2, 29], np.int32), np.array([False, False]), NOBODY)])
+    other.restore(model.state())
+    assert other.state() == model.state()
+    assert unpack(other.state())["counts.shown"].tolist() == [1, 1]
+
+
 def test_no_lists_teach_nothing() -> None:
     model = ListModel(world())
     state = model.state()
