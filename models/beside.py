@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import suppress
-from typing import Final, TypeVar
+from typing import TypeVar
 
 __all__ = ["Beside", "at_once", "in_a_thread"]
 
-log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 Beside = Callable[[Callable[[], T]], "Future[T]"]
 """Begins a piece of work; what comes out is there now or later."""
-
-NICE: Final = 10
-"""By how much such a thread stands back from those that handle events."""
 
 
 def at_once(work: Callable[[], T]) -> Future[T]:
@@ -30,12 +23,13 @@ def at_once(work: Callable[[], T]) -> Future[T]:
 
 
 def in_a_thread(work: Callable[[], T]) -> Future[T]:
-    """Do it in a thread, which no process waits for when it ends."""
+    """Do it in a thread, which no process waits for when it ends.
+
+    It does not stand back: what asks meanwhile may cost more until it is done.
+    """
     coming: Future[T] = Future()
 
     def go() -> None:
-        with suppress(OSError, AttributeError):  # of Linux: threads have a niceness each
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
         try:
             coming.set_result(work())
         except BaseException as error:  # noqa: BLE001 - it is raised where the result is asked for
