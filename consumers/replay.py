@@ -203,7 +203,7 @@ class Replay:
                 vectors, seen = source.place()
                 model = self.tuned[-1].model.over(vectors)
                 name, given = f"replay-{len(self.tuned)}", self.settings.transformer
-                loaded = Loaded.of(model, name, vectors, seen, given.serve, given.window)
+                loaded = Loaded.of(model, name, seen, given.serve, given.window)
                 source.swap(loaded)
         if self.evaluation is not None and self.evaluation.measures_stale:
             self.evaluation.then = Snapshot(self._store)

@@ -120,7 +120,7 @@ class ServedModel(Follower):
 
         def encode() -> Loaded:
             model = parcel.over(vectors, rows)
-            return Loaded.of(model, version, vectors, seen, given.serve, given.window)
+            return Loaded.of(model, version, seen, given.serve, given.window)
 
         self._beside(encode, self._swap)
 

@@ -22,6 +22,7 @@ from models.windows import Windows
 __all__ = ["Loaded"]
 
 F32 = NDArray[np.float32]
+I64 = NDArray[np.int64]
 
 ROWS: Final = 64
 """Histories computed at once: of more, what is between two layers leaves the processor's caches."""
@@ -37,8 +38,6 @@ class Loaded:
         Over this process' catalogue, as it was when the model was loaded.
     version
         Its name in the registry.
-    vectors
-        (N, content_dim) content vectors of the catalogue's items.
     seen
         Version and size that the catalogue had then.
     table
@@ -54,7 +53,6 @@ class Loaded:
 
     model: SequenceModel
     version: str
-    vectors: F32
     seen: tuple[int, int]
     table: torch.Tensor
     dtype: torch.dtype
@@ -66,34 +64,43 @@ class Loaded:
         cls,
         model: SequenceModel,
         version: str,
-        vectors: F32,
         seen: tuple[int, int],
         serve: Serve = "fp32",
         window: int = 0,
     ) -> Self:
-        """Encode the items of a model over a catalogue: :meth:`Transformer.place` says which."""
+        """Encode the items of a model over a catalogue: :meth:`Transformer.place` says which.
+
+        The model is owned from here on, and drops its items' content vectors.
+        """
         with torch.inference_mode():
             table = model.eval().items()
+        model.forget_contents()
         index = NearIndex(table.numpy()) if len(table) >= LARGE else None
         dtype = serving_dtype(serve)
-        return cls(model, version, vectors, seen, table, dtype, index, window)
+        return cls(model, version, seen, table, dtype, index, window)
 
-    def over(self, vectors: F32, seen: tuple[int, int]) -> Self:
-        """Return it over the catalogue as it is now; only what has changed is encoded."""
-        size = len(self.vectors)
-        moved = np.flatnonzero((vectors[:size] != self.vectors).any(axis=1))
-        rows = np.concatenate([moved, np.arange(size, len(vectors))])
+    def over(self, rows: I64, vectors: F32, seen: tuple[int, int]) -> Self:
+        """Return it over the catalogue as it is now.
+
+        Parameters
+        ----------
+        rows, vectors
+            (n,) items that have changed or come since, and (n, content_dim) their content
+            vectors.
+        seen
+            Version and size that the catalogue has now.
+        """
         with torch.inference_mode():
-            table = torch.zeros(len(vectors), self.table.shape[1])
-            table[:size] = self.table
+            table = torch.zeros(seen[1], self.table.shape[1])
+            table[: len(self.table)] = self.table
             changed = torch.from_numpy(rows)
-            table[changed] = self.model.items_at(changed, torch.from_numpy(vectors[rows]))
+            table[changed] = self.model.items_at(changed, torch.from_numpy(vectors))
         index = self.index
         if len(table) >= LARGE and (index is None or index.outgrown(len(table))):
             index = NearIndex(table.numpy())
         elif index is not None:
             index.update(table.numpy(), rows)
-        return replace(self, vectors=vectors, seen=seen, table=table, index=index)
+        return replace(self, seen=seen, table=table, index=index)
 
     @property
     def items(self) -> F32:

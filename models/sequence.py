@@ -154,6 +154,10 @@ class SequenceModel(nn.Module):
         """Set the items' content vectors: (N, content_dim), zero where there is none."""
         self.contents = self._centred(vectors)
 
+    def forget_contents(self) -> None:
+        """Drop the items' content vectors: what is made of them, :meth:`items`, is known."""
+        self.contents = torch.zeros(0)
+
     def _centred(self, vectors: Tensor) -> Tensor:
         has = vectors.abs().sum(dim=1, keepdim=True) > 0
         moved = torch.where(has, vectors.to(self.centre) - self.centre, 0.0)

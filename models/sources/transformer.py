@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from features.contexts import Contexts
 from models.nearby import SAMPLE, Nearby, mean_of
 from models.scores import Scores, Table, silence
-from models.sources.base import F32, Given, QueryVectors, World
+from models.sources.base import F32, I64, Given, QueryVectors, World
 
 __all__ = ["Network", "Transformer"]
 
@@ -32,8 +32,16 @@ class Network(Protocol):
     version: str
     seen: tuple[int, int]
 
-    def over(self, vectors: F32, seen: tuple[int, int]) -> Self:
-        """Return it over a catalogue that has changed: (N, dim) content vectors."""
+    def over(self, rows: I64, vectors: F32, seen: tuple[int, int]) -> Self:
+        """Return it over the catalogue of now, of which some items have changed or come.
+
+        Parameters
+        ----------
+        rows, vectors
+            (n,) those items, and (n, content_dim) their content vectors.
+        seen
+            Version and size that the catalogue has now.
+        """
         ...
 
     @property
@@ -99,7 +107,7 @@ class Transformer(Given):
         if self._loaded is None or not len(known):
             return silence(*shape)
         if self._loaded.seen != (catalogue.version, len(catalogue)):
-            self._loaded = self._loaded.over(*self.place())
+            self._loaded = self._over(self._loaded)
         users = self._loaded.users(contexts, known, self._world.queries)
         if (best := self._loaded.near(users)) is not None:
             return self._nearby(len(contexts), known, users, best)
@@ -109,6 +117,14 @@ class Transformer(Given):
             scores[known] = lift
             lift = scores
         return Table.of(lift)
+
+    def _over(self, loaded: Network) -> Network:
+        """Return the model over the catalogue as it is now."""
+        catalogue, (version, size) = self._world.catalogue, loaded.seen
+        changed = catalogue.changed(version)
+        new = np.arange(0 if changed is None else size, len(catalogue))
+        rows = new if changed is None else np.union1d(changed, new)
+        return loaded.over(rows, catalogue.vectors[rows], (catalogue.version, len(catalogue)))
 
     def _nearby(
         self, n_rows: int, known: NDArray[np.integer], users: F32, best: NDArray[np.int32]

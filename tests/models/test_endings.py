@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 from typing import Literal
 
@@ -84,7 +85,7 @@ def by_the_whole(
 
 
 def served(model: SequenceModel) -> Loaded:
-    return Loaded.of(model, "v", np.zeros((len(LETTERS), 2), np.float32), (0, 0), "fp32")
+    return Loaded.of(deepcopy(model), "v", (0, 0), "fp32")
 
 
 @pytest.mark.parametrize("block", ["ligr", "sasrec"])
@@ -232,7 +233,8 @@ def test_a_window_is_read_as_if_there_were_no_more(window: int) -> None:
 def test_a_window_stays_when_the_catalogue_changes() -> None:
     model = network("ligr", 1)
     vectors = np.array([vector(one) for one in LETTERS])
-    loaded = Loaded.of(model, "v", vectors, (1, len(vectors)), "fp32", 5)
-    grown = loaded.over(np.concatenate([vectors, vectors[:2]]), (2, len(vectors) + 2))
+    loaded = Loaded.of(model, "v", (1, len(vectors)), "fp32", 5)
+    new = len(vectors) + np.arange(2)
+    grown = loaded.over(new, vectors[:2], (2, len(vectors) + 2))
     assert (loaded.window, grown.window) == (5, 5)
     assert len(grown.items) == len(vectors) + 2

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from features.card import AsOf, ItemCard
+from features.catalogue import MAX_CHANGES
 from features.session import Session
 from models.endings import outputs
 from models.loaded import Loaded
@@ -75,7 +76,7 @@ def test_odds_beyond_all_measure_stay_finite() -> None:
     model = alphabet().over(place.catalogue.vectors.copy())
     with torch.no_grad():
         model.norm.weight.mul_(1e4)
-    source.swap(Loaded.of(model, "hot", *source.place()))
+    source.swap(Loaded.of(model, "hot", source.place()[1]))
     scores = table(source, contexts(place, walk("abc"), walk("fgh")))
     assert np.isfinite(scores).all()
     assert scores.max() <= np.expm1(MOST_ODDS)
@@ -93,7 +94,7 @@ def test_scores_are_those_of_the_plain_formula(closed: str, heat: float) -> None
     for letter in closed:
         card = ItemCard(AsOf(0, 0, 1), letter, withdrawn=True)
         place.catalogue.apply([card], vector(letter)[None])
-    loaded = Loaded.of(model, "v", *source.place(), "fp32")
+    loaded = Loaded.of(model, "v", source.place()[1], "fp32")
     source.swap(loaded)
     asked = contexts(place, *(walk((LETTERS * 3)[k : k + 1 + k % 6]) for k in range(20)))
     odds = loaded.users(asked, np.arange(20), Words()).astype(np.float64) @ loaded.items.T
@@ -110,7 +111,7 @@ def test_in_halves_it_says_nearly_the_same() -> None:
     people = [walk(LETTERS[k : k + 3]) for k in range(8)]
     exact = table(source, contexts(place, *people))
     vectors, seen = source.place()
-    source.swap(Loaded.of(alphabet().over(vectors), "halves", vectors, seen, "bf16"))
+    source.swap(Loaded.of(alphabet().over(vectors), "halves", seen, "bf16"))
     halves = table(source, contexts(place, *people))
     assert not np.array_equal(halves, exact)
     assert np.log1p(halves) == pytest.approx(np.log1p(exact), abs=0.1)
@@ -267,13 +268,26 @@ def test_a_catalogue_that_has_not_changed_is_not_encoded_again() -> None:
     assert source._loaded is not kept
 
 
+def test_more_changes_than_the_catalogue_remembers_are_encoded_too() -> None:
+    source, place = served()
+    scored(source, place, walk("abc"))
+    put(place, "twin", vector=vector("d").tolist())
+    for _ in range(MAX_CHANGES + 1):
+        put(place, "bare")
+    found = scored(source, place, walk("abc"))
+    assert found["twin"] == pytest.approx(found["d"], rel=0.5)
+    serve(source, place)
+    assert found == pytest.approx(scored(source, place, walk("abc")), rel=1e-4)
+
+
 def test_what_changed_in_the_catalogue_is_encoded_as_all_of_it_would_be() -> None:
-    model = alphabet()
     before = np.array([vector(one) for one in LETTERS], dtype=np.float32)
+    model = alphabet().over(before)
     after = np.concatenate([before, before[:2] + np.float32(0.3), np.zeros((1, 2), np.float32)])
     after[3] = after[5]
-    grown = Loaded.of(model, "v", before, (1, len(before))).over(after, (2, len(after)))
-    whole = Loaded.of(model.over(after), "v", after, (2, len(after)))
+    whole, old = Loaded.of(model.over(after), "v", (2, len(after))), model.items()
+    rows = np.array([3, *range(len(before), len(after))])
+    grown = Loaded.of(model, "v", (1, len(before))).over(rows, after[rows], (2, len(after)))
     assert torch.allclose(grown.table, whole.table, atol=1e-6)
-    assert not torch.allclose(grown.table[3], model.items()[3], atol=1e-3)
+    assert not torch.allclose(grown.table[3], old[3], atol=1e-3)
     assert (grown.version, grown.seen) == ("v", (2, len(after)))

@@ -39,4 +39,4 @@ def serve(source: Transformer, place: World, version: str = "tiny", step: int = 
     rows = place.catalogue.rows_of(LETTERS)
     vectors, seen = source.place()
     model = alphabet(step).over(vectors, rows)
-    source.swap(Loaded.of(model, version, vectors, seen))
+    source.swap(Loaded.of(model, version, seen))
