@@ -292,7 +292,7 @@ class KeptLearners:
             key, raw = self._keys.open_list(partition, name), encode_list(shown, partition, ids)
             opened = Stamped(key, raw, partition, shown.offset, LIST_TTL_MS, LISTS)
             writes.stamped.append(opened)
-        raw, key = msgspec.json.encode(learner.state(partition)), self._keys.learner(partition)
+        raw, key = learner.encode(partition), self._keys.learner(partition)
         kept = Stamped(key, raw, partition, learner.offset, self._ttl_ms, LEARNERS)
         writes.stamped.append(kept)
         gone = learner.closed_for_good()

@@ -65,6 +65,20 @@ class LearnerState(Struct, frozen=True):
     clicks: int = 0
 
 
+class _Written(Struct):
+    """A :class:`LearnerState` whose heads are written already."""
+
+    as_of: AsOf
+    open: dict[str, list[str]]
+    heads: dict[str, msgspec.Raw]
+    voices: list[tuple[str, int]]
+    positives: int
+    clicks: int
+
+
+_ENCODER: Final = msgspec.json.Encoder()
+
+
 class Taught(Protocol):
     """What learns: a head, or a partition's share in one."""
 
@@ -144,6 +158,7 @@ class Learner:
         self._of: dict[str, list[str]] = {}
         self._watermark = Watermark()
         self._adwin: dict[str, drift.ADWIN] = {}
+        self._written: dict[str, tuple[int, msgspec.Raw]] = {}
 
     def teach(self, head: str, x: F32, segment: I32, taken: Sequence[bool]) -> None:
         """Let a head learn one lesson (a list of n examples) and watch its loss for drift."""
@@ -258,12 +273,34 @@ class Learner:
         """Return what a checkpoint needs."""
         return LearnerState(
             AsOf(partition, self.offset, self._watermark.now),
-            {name: sorted(shown.taken) for name, shown in self._open.items()},
+            self._taken(),
             {name: head.state() for name, head in self.heads.items()},
-            self._watermark.state() if self._open else [],
+            self._voices(),
             self.positives,
             self.clicks,
         )
+
+    def encode(self, partition: int) -> bytes:
+        """Return :meth:`state` as JSON; a head that has learned nothing since stays as written."""
+        for name, head in self.heads.items():
+            if self._written.get(name, (-1,))[0] != head.examples:
+                self._written[name] = head.examples, msgspec.Raw(_ENCODER.encode(head.state()))
+        return _ENCODER.encode(
+            _Written(
+                AsOf(partition, self.offset, self._watermark.now),
+                self._taken(),
+                {name: raw for name, (_, raw) in self._written.items()},
+                self._voices(),
+                self.positives,
+                self.clicks,
+            )
+        )
+
+    def _taken(self) -> dict[str, list[str]]:
+        return {name: sorted(shown.taken) for name, shown in self._open.items()}
+
+    def _voices(self) -> list[tuple[str, int]]:
+        return self._watermark.state() if self._open else []
 
     def closed_for_good(self) -> list[str]:
         """Return the names of lists that have closed and were not shown anew."""
@@ -292,6 +329,7 @@ class Learner:
             raise ModelError(f"the checkpoint has the heads {sorted(state.heads)}")
         for name, head in self.heads.items():
             head.restore(state.heads[name])
+        self._written = {}
         self.offset = state.as_of.offset
         self.positives, self.clicks = state.positives, state.clicks
         self._watermark = Watermark(state.voices, state.as_of.event_time)
