@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Final
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
@@ -9,9 +11,25 @@ from scipy.sparse import csr_array
 from features.catalogue import Catalogue
 from features.columns import Column
 
-__all__ = ["CategoryGroups"]
+__all__ = ["CategoryGroups", "Spread"]
 
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
+
+TINY: Final = 1e-9
+"""Taken at least, so that nothing is divided by nothing."""
+
+
+class Spread:
+    """Of each category of a group of items, one over what was taken in the category."""
+
+    def __init__(self, shares: csr_array) -> None:
+        self._shares = shares
+
+    def reach(self, interest: F32) -> F64:
+        """Return B users' interests in the categories (B, categories), by group: (B, G)."""
+        return np.asarray(interest @ self._shares)
 
 
 class CategoryGroups:
@@ -65,6 +83,12 @@ class CategoryGroups:
         self._group.rows[rows] = np.array(numbers, dtype=np.int32)[place.reshape(-1)]
         if len(self._sets) > known:
             self._members = None
+
+    def spread(self, taken: NDArray[Any]) -> Spread:
+        """Return what each category of a group stands for, given what was taken of G groups."""
+        members = self.members()
+        total = members @ taken
+        return Spread(members.multiply(1 / np.maximum(total, TINY)[:, None]).tocsr())
 
     def members(self) -> csr_array:
         """Return which categories each group has, as ones: (categories, G)."""

@@ -7,10 +7,9 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from features.contexts import Contexts
-from models.category_groups import CategoryGroups
+from models.category_groups import CategoryGroups, Spread
 from models.item_state import HALF_LIVES_MS
 from models.item_stats import Popular as Taken
 from models.scores import Row, Scores, silence
@@ -61,15 +60,15 @@ class _Stacked:
     ----------
     found, seen
         What was taken, and what the catalogue was.
-    members
-        (categories, G) which categories each set has, over what was taken in each.
+    spread
+        What was taken in each set's categories.
     shelves
         The items, a shelf for each set.
     """
 
     found: Taken
     seen: tuple[int, int]
-    members: csr_array
+    spread: Spread
     shelves: Shelves
 
 
@@ -98,7 +97,7 @@ class CategoryTrend(Given):
         stacked = self._stack(int(contexts.now.max()))
         items, weight = contexts.items, contexts.weight
         interest = affinity(items, weight, catalogue.category, n_categories, self._half_life)
-        reach = interest @ stacked.members
+        reach = stacked.spread.reach(interest)
         return Shelved(np.sqrt(reach).astype(np.float32), stacked.shelves)
 
     def _stack(self, now: int) -> _Stacked:
@@ -107,15 +106,15 @@ class CategoryTrend(Given):
         # events can name an item before any card does: it has a row, and the version stays
         seen = (catalogue.version, len(catalogue))
         if self._stacked is None or self._stacked.found is not found or self._stacked.seen != seen:
-            group, members = self._groups.of_items(), self._groups.members()
-            total = members @ np.bincount(group[found.rows], found.values[WEEK], len(self._groups))
+            group = self._groups.of_items()
+            taken = np.bincount(group[found.rows], found.values[WEEK], len(self._groups))
             strength = np.zeros(len(catalogue), dtype=np.float32)
             strength[found.rows] = np.sqrt(found.values[WEEK])
             listed = found.rows[catalogue.alive[found.rows]]
             self._stacked = _Stacked(
                 found,
                 seen,
-                members.multiply(1 / np.maximum(total, 1e-9)[:, None]).tocsr(),
+                self._groups.spread(taken),
                 Shelves.of(strength, group, len(self._groups), listed),
             )
         return self._stacked
