@@ -12,6 +12,7 @@ from typing import Final
 from consumers.personalize import Personalize
 from consumers.wiring import build_loop
 from stream import metrics
+from stream.collector import settle
 from stream.errors import RilletError
 from stream.kafka import KafkaSource
 from stream.loop import Handler
@@ -93,6 +94,7 @@ class Contender(ABC):
         RilletError
             They do not come.
         """
+        settle()
         lists, steps, done = self.lists, self.steps(), 0
         wall, cpu = time.perf_counter(), time.process_time()
         while done < events:

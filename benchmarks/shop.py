@@ -15,6 +15,7 @@ from benchmarks.procfs import rss_mib
 from benchmarks.workload import Workload
 from consumers.replay import Replay, Replayed
 from features.text import load_encoder
+from stream.collector import settle
 from stream.events import Event, Item, encode
 from stream.log import LogWriter
 
@@ -71,6 +72,7 @@ class Shop:
             self._replay.run(logs.warm)
             catalogue = self._replay.personalize.engine.world.catalogue
             crowd(catalogue, settings, logs.items, filler)
+            settle()
         except BaseException:
             self.close()
             raise

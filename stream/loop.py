@@ -7,16 +7,16 @@ a Redis that goes away, a signal to stop. A handler only turns records into
 
 from __future__ import annotations
 
-import gc
 import logging
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, Protocol
+from typing import Protocol
 
 from stream import metrics
 from stream.checkpoint import Checkpoint, start_position
+from stream.collector import settle
 from stream.cutting import Cutter
 from stream.errors import RilletError
 from stream.faults import reach
@@ -28,13 +28,6 @@ from stream.writes import Plain, Writes
 __all__ = ["Handler", "Loop", "stop_on_signals"]
 
 log = logging.getLogger(__name__)
-
-
-COLLECTED_AFTER: Final = (50_000, 20, 100)
-"""New objects, and younger collections, after which Python looks for circles among its objects.
-
-A batch makes tens of thousands and leaves hardly a circle: to look after each 700 took 6 % of the
-time."""
 
 
 class Handler(Protocol):
@@ -249,11 +242,9 @@ class Loop:
         starts = {place: start_position(self.source, self.store, place) for place in gained}
         reach("gained")
         self.handler.assigned(gained)
-        if self._fresh:  # what was loaded stays: no collection need look through it, which takes
-            self._fresh = False  # a tenth of a second and more, in the middle of a batch
-            gc.collect()
-            gc.freeze()
-            gc.set_threshold(*COLLECTED_AFTER)
+        if self._fresh:
+            self._fresh = False
+            settle()
         for place, start in starts.items():
             self.source.seek(place, start)
             self._checkpoint.begin(place, start)

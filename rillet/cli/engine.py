@@ -174,18 +174,14 @@ def _import(
             "with this command",
             "give one of them",
         )
-    import gc
-
     load_libraries(ENCODING)
     from consumers.importing import Import
     from features.text import load_encoder
     from rillet.cli.figures import headline
     from stream.clock import SystemClock
+    from stream.collector import settle
 
-    # What is made here lives on; looking through it again and again is a fifth of the time.
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
-
+    settle()  # what is made here lives on; to look through it was a fifth of the time
     with whole(log, limit) as path, emptied(settings, fresh) as store:
         engine = Import(settings, store, load_encoder(settings.encoder), SystemClock())
         with reading("importing", path) as done:
@@ -280,6 +276,7 @@ def _run(
     from consumers.replay import Replay, source_names, time_at
     from features.text import load_encoder
     from models.evaluation import Evaluation
+    from stream.collector import settle
     from stream.log import read_log
 
     evaluation = None
@@ -297,6 +294,7 @@ def _run(
         evaluation=evaluation,
         train_every=how.train_every,
     )
+    settle()
     with reading("replaying", path) as done:
         return engine.run(path, on_bytes=done).report(), evaluation
 
