@@ -56,6 +56,7 @@ def run(  # noqa: PLR0913 - the options are the interface
     catalogues: Annotated[
         str, typer.Option(help="Items, by commas, scaling; 10000,100000,1000000.")
     ] = "",
+    starts: Annotated[str, typer.Option(help="Items, by commas, startup; 10000,100000.")] = "",
     loads: Annotated[
         str, typer.Option(help="Percent of the capacity, by commas, freshness; 20,50,80.")
     ] = "",
@@ -88,7 +89,7 @@ def run(  # noqa: PLR0913 - the options are the interface
       freshness   milliseconds from an event's scheduled time to reading its effect,
                   at shares of the capacity of one process
       scaling     CPU time an event, and memory, as the catalogue grows
-      startup     from starting personalize to its first list
+      startup     from starting personalize to its first list; memory of two of them
       training    sequences a second; a small Transformer
       encoding    texts a second
       import      events a second of replay --state-only
@@ -125,6 +126,7 @@ def run(  # noqa: PLR0913 - the options are the interface
     amounts = replace(
         usual,
         catalogues=grown,
+        starts=_numbers(starts, "--starts") or usual.starts,
         loads=_numbers(loads, "--loads") or usual.loads,
         rate=replace(usual.rate, measured_s=seconds or usual.rate.measured_s),
         imported=imported or usual.imported,

@@ -1,4 +1,7 @@
-"""From starting a consumer to the first list, and what the processes have in memory then."""
+"""From starting a consumer to the first list, and what the processes have in memory then.
+
+There are two of `personalize` then, which share the items' vectors.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from typing import Any, Final
 from benchmarks.filler import HOW, bare, fill
 from benchmarks.fleet import Fleet
 from benchmarks.place import Place, Servers
-from benchmarks.procfs import cpu_s, rss_mib
+from benchmarks.procfs import cpu_s, private_mib, rss_mib
 from consumers.wiring import CONSUMERS
 from stream.errors import RilletError
 from stream.events import Interaction, Item, Millis
@@ -65,7 +68,11 @@ def _row(fleet: Fleet, size: int, rounds: int) -> dict[str, Any]:
         wall, spent = _first_list(fleet, f"starter-{number}")
         took.append(wall)
         cpu.append(spent)
-    processes = {"personalize": fleet.running[-1]}
+    one = fleet.running[-1]
+    other = fleet.start("personalize")
+    partitions = fleet.place.settings.kafka.partitions
+    fleet.wait(lambda: fleet.settled(2, partitions))
+    processes = {"personalize": one, "another": other}
     processes |= {name: fleet.start(name) for name in CONSUMERS if name != "personalize"}
     fleet.wait(lambda: {name.split(":")[0] for name in _pulses(fleet)} == set(CONSUMERS))
     return {
@@ -74,6 +81,7 @@ def _row(fleet: Fleet, size: int, rounds: int) -> dict[str, Any]:
         "first_list_s": round(statistics.median(took), 2),
         "cpu_s": round(statistics.median(cpu), 2),
         "rss_mib": {name: round(rss_mib(one.pid), 1) for name, one in processes.items()},
+        "private_mib": {name: round(private_mib(one.pid), 1) for name, one in processes.items()},
     }
 
 

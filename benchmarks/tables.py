@@ -163,11 +163,16 @@ def _scaling(found: Figures, out: Console) -> None:
 
 def _startup(found: Figures, out: Console) -> None:
     _head(out, "startup: from starting personalize to the first list", found["how"])
-    table = _table("items", "seconds", "CPU s", "personalize MiB")
+    table = _table("items", "seconds", "CPU s", "personalize MiB", "private", "another's")
     for row in found["catalogues"]:
         cells = (row["first_list_s"], row["cpu_s"])
-        memory = f"{row['rss_mib']['personalize']:,.0f}"
-        table.add_row(f"{row['items']:,}", *(f"{cell:.2f}" for cell in cells), memory)
+        private = row["private_mib"]
+        memory = (row["rss_mib"]["personalize"], private["personalize"], private["another"])
+        table.add_row(
+            f"{row['items']:,}",
+            *(f"{cell:.2f}" for cell in cells),
+            *(f"{cell:,.0f}" for cell in memory),
+        )
     out.print(table)
 
 

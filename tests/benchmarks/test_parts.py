@@ -87,5 +87,6 @@ def test_memory_and_time_of_a_process_are_its_own() -> None:
     assert 0.05 < procfs.cpu_s(os.getpid()) - before < 5
     held = bytearray(b"x") * 2**26
     with_it = procfs.rss_mib(os.getpid())
+    assert 64 < procfs.private_mib(os.getpid()) <= with_it
     del held
     assert 32 < with_it - procfs.rss_mib(os.getpid()) < 128
