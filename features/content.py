@@ -82,11 +82,14 @@ class Halves:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> F32:
         """Return all of them."""
-        return np.asarray(self[:], dtype)
+        return np.asarray(self.copy(), dtype)
 
     def copy(self) -> F32:
         """Return all of them, to be changed."""
-        return self[:]
+        whole = np.empty(self.shape, dtype=np.float32)
+        for first in range(0, len(self), AT_ONCE):  # all in halves are not made beside
+            whole[first : first + AT_ONCE] = self[first : first + AT_ONCE]
+        return whole
 
 
 class Content(Protocol):
