@@ -32,8 +32,9 @@ import re
 import stat
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import get_ident
 from typing import Any, Final, Self
 
 import numpy as np
@@ -55,6 +56,9 @@ GROWTH: Final = 8
 AT_ONCE: Final = 8192
 FILE: Final = re.compile(r"([0-9a-z-]+)\.(\d+)\.vectors")
 
+_LOCKING: Final[set[int]] = set()
+"""Threads of this process that hold a folder's lock, or wait for it."""
+
 
 class Arena:
     """One file of vectors; :meth:`join` opens it.
@@ -68,7 +72,8 @@ class Arena:
     def __init__(self, folder: int, file: int, name: str, generation: int, dim: int) -> None:
         self.generation, self._dim, self._file, self._folder = generation, dim, file, folder
         self._width = -(-dim // 4)  # in words of eight bytes
-        self._leave = weakref.finalize(self, _leave, folder, file, _file_of(name, generation))
+        entry = _file_of(name, generation)
+        self._leave = weakref.finalize(self, _leave, folder, file, entry, os.getpid())
         draw = np.random.default_rng(dim).integers(0, 2**63, self._width, dtype=np.uint64)
         self._multiply = 2 * draw + np.uint64(1)
         self._capacity = 0
@@ -284,11 +289,14 @@ def _own_folder(base: Path) -> int:
 
 @contextmanager
 def _locked(folder: int) -> Iterator[None]:
-    fcntl.flock(folder, fcntl.LOCK_EX)
+    thread = get_ident()
+    _LOCKING.add(thread)
     try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
         yield
     finally:
         fcntl.flock(folder, fcntl.LOCK_UN)
+        _LOCKING.discard(thread)
 
 
 def _tidied(folder: int, name: str) -> int:
@@ -312,15 +320,28 @@ def _removed(folder: int, file: int, entry: str) -> bool:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    os.unlink(entry, dir_fd=folder)
+    # Somebody may have cleared the folder, and another have made a file of that name since.
+    with suppress(FileNotFoundError):
+        if os.path.samestat(os.stat(entry, dir_fd=folder), os.fstat(file)):
+            os.unlink(entry, dir_fd=folder)
     return True
 
 
-def _leave(folder: int, file: int, entry: str) -> None:
+def _leave(folder: int, file: int, entry: str, process: int) -> None:
     try:
-        with _locked(folder):
-            _removed(folder, file, entry)
+        if os.getpid() == process:  # else it is a fork's, whose locks are its parent's
+            _let_go(folder, file, entry)
     finally:
-        fcntl.flock(file, fcntl.LOCK_UN)  # what is still mapped has the file open too
         os.close(file)
         os.close(folder)
+
+
+def _let_go(folder: int, file: int, entry: str) -> None:
+    try:
+        # What is collected as garbage while its thread holds another's lock would wait for itself:
+        # then the next one to join removes the file.
+        if get_ident() not in _LOCKING:
+            with _locked(folder):
+                _removed(folder, file, entry)
+    finally:
+        fcntl.flock(file, fcntl.LOCK_UN)  # what is still mapped has the file open too

@@ -162,11 +162,6 @@ class Catalogue:
         return self._categories.names
 
     @property
-    def category_index(self) -> dict[str, int]:
-        """Where each category stands in ``category_names``."""
-        return self._categories.index
-
-    @property
     def brand(self) -> NDArray[np.int32]:
         """``(n,)``: index into ``brand_names``, -1 for none."""
         return self._brand.rows

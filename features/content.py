@@ -82,11 +82,14 @@ class Halves:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> F32:
         """Return all of them."""
-        return np.asarray(self[:], dtype)
+        return np.asarray(self.copy(), dtype)
 
     def copy(self) -> F32:
         """Return all of them, to be changed."""
-        return self[:]
+        whole = np.empty(self.shape, dtype=np.float32)
+        for first in range(0, len(self), AT_ONCE):  # all in halves are not made beside
+            whole[first : first + AT_ONCE] = self[first : first + AT_ONCE]
+        return whole
 
 
 class Content(Protocol):
@@ -163,6 +166,7 @@ class SharedContent:
         self._folder, self._shop, self._dim, self._encoder = folder, shop, dim, encoder
         self._slots = Column(np.int32, fill=0)
         self._own: Column[np.float16] | None = None
+        self._bearable = 0
         self._arena = self._joined()
 
     @property
@@ -197,16 +201,19 @@ class SharedContent:
 
     def clear(self, encoder: str) -> None:
         """Make all rows zero, for vectors of another encoder: they are shared in another file."""
-        self._encoder, self._own = encoder, None
+        self._encoder, self._own, self._bearable = encoder, None, 0
         if self._arena is not None:
             self._arena.leave()
         self._slots.rows[:] = 0
         self._arena = self._joined()
 
     def tidy(self, described: int) -> None:
-        """Move to the next file where most of this one is vectors of before."""
+        """Move to the next file where most of this one is vectors of before.
+
+        Where that fails, for want of room say, it is tried again when there are many more.
+        """
         arena = self._arena
-        if arena is None or arena.used <= 2 * described + SPARE:
+        if arena is None or arena.used <= max(2 * described + SPARE, self._bearable):
             return
         try:
             following = self._join(arena.generation)
@@ -216,8 +223,9 @@ class SharedContent:
                 slots[first : first + AT_ONCE] = following.put(arena.rows[some])
         except OSError as error:
             log.warning("shared vectors cannot be tidied: %s", error)
+            self._bearable = arena.used + SPARE
             return
-        self._slots.rows[:], self._arena = slots, following
+        self._slots.rows[:], self._arena, self._bearable = slots, following, 0
         arena.leave()
 
     def _join(self, after: int = -1) -> Arena:

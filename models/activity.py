@@ -20,7 +20,7 @@ from stream.partition import partition_of
 from stream.records import Outgoing
 from stream.settings import NeighboursSettings
 
-__all__ = ["Activity", "ActivityWriter", "ItemRows", "decode_activity", "rows_by_item", "touched"]
+__all__ = ["Activity", "ActivityWriter", "ItemRows", "decode_activity", "rows_by_item"]
 
 UNIT: Final = 64
 """Weights travel as whole 64ths."""
@@ -210,8 +210,3 @@ def _places(column: Sequence[int]) -> dict[int, Sequence[int]]:
         else:
             places.append(place)
     return cast(dict[int, Sequence[int]], found)
-
-
-def touched(records: Sequence[Activity]) -> list[str]:
-    """Return the items whose statistics these records change, in order of first mention."""
-    return list(dict.fromkeys(item for record in records for item in rows_by_item(record)))

@@ -28,6 +28,10 @@ ROWS: Final = 64
 """Histories computed at once: of more, what is between two layers leaves the processor's caches."""
 
 
+GROWTH: Final = 8
+"""By one part in so many there is more room than items, once some have come."""
+
+
 @dataclass(slots=True)
 class Loaded:
     """A model that is served.
@@ -49,6 +53,8 @@ class Loaded:
     window
         Interactions that it reads, if it was trained to read more: it then begins where
         :meth:`models.windows.Windows.of` says. 0: all.
+    room
+        Memory of which the table is the beginning, shared with what :meth:`over` returns.
     """
 
     model: SequenceModel
@@ -58,6 +64,7 @@ class Loaded:
     dtype: torch.dtype
     index: NearIndex | None
     window: int = 0
+    room: torch.Tensor | None = None
 
     @classmethod
     def of(
@@ -80,7 +87,10 @@ class Loaded:
         return cls(model, version, seen, table, dtype, index, window)
 
     def over(self, rows: I64, vectors: F32, seen: tuple[int, int]) -> Self:
-        """Return it over the catalogue as it is now.
+        """Return it over the catalogue as it is now; this one is not to be asked any more.
+
+        Where there is room for all items the table is written to in place: to copy it for the
+        sake of one item would cost a large catalogue more than all else.
 
         Parameters
         ----------
@@ -91,16 +101,24 @@ class Loaded:
             Version and size that the catalogue has now.
         """
         with torch.inference_mode():
-            table = torch.zeros(seen[1], self.table.shape[1])
-            table[: len(self.table)] = self.table
-            changed = torch.from_numpy(rows)
+            room = self._room_for(seen[1])
+            table, changed = room[: seen[1]], torch.from_numpy(rows)
             table[changed] = self.model.items_at(changed, torch.from_numpy(vectors))
         index = self.index
         if len(table) >= LARGE and (index is None or index.outgrown(len(table))):
             index = NearIndex(table.numpy())
         elif index is not None:
             index.update(table.numpy(), rows)
-        return replace(self, seen=seen, table=table, index=index)
+        return replace(self, seen=seen, table=table, index=index, room=room)
+
+    def _room_for(self, size: int) -> torch.Tensor:
+        """Return memory that begins with the table, of so many rows or more."""
+        room = self.table if self.room is None else self.room
+        if size <= len(room):
+            return room
+        wider = torch.zeros(max(size, len(room) + len(room) // GROWTH), room.shape[1])
+        wider[: len(self.table)] = self.table
+        return wider
 
     @property
     def items(self) -> F32:

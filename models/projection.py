@@ -138,15 +138,14 @@ class Centred:
         """
         vectors, axes = self.vectors(), self._axes
         assert axes is not None, "vectors() has fitted them"
-        whole = self._catalogue.vectors
-        if axes.basis is None:
-            return np.asarray(wanted @ np.asarray(whole).T)
-        found = (wanted @ axes.basis) @ vectors.T
+        turned = wanted if axes.basis is None else wanted @ axes.basis
+        found = turned @ vectors.T
         found *= self._length.rows
         found += (wanted @ axes.centre)[:, None] * self._catalogue.has_vector
-        if near < found.shape[1]:  # else there are too few items for axes to matter
+        # without axes it is the cosine; of few items axes do not matter
+        if axes.basis is not None and near < found.shape[1]:
             best = np.argpartition(-found, near, axis=1)[:, :near]
-            exact = (whole[best] @ wanted[:, :, None])[:, :, 0]
+            exact = (self._catalogue.vectors[best] @ wanted[:, :, None])[:, :, 0]
             np.put_along_axis(found, best, exact, axis=1)
         return np.asarray(found, dtype=np.float32)
 

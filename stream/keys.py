@@ -1,7 +1,7 @@
 """Every Redis key of Rillet: built here, parsed here, documented in docs/redis.md.
 
 A key is ``PREFIX:SCHEMA:KIND`` or ``PREFIX:SCHEMA:KIND:NAME``; the name comes
-last and may hold any characters. No operation touches two keys at once, so
+last and may hold any characters. Nothing needs two keys to lie together, so
 the same keys work on Redis Cluster.
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import redis
@@ -23,15 +24,20 @@ _GONE: Final = (
 
 _PASSING: Final = ("MISCONF", "NOREPLICAS", "LOADING", "BUSY")
 
+_IN_SCRIPT: Final = re.compile(r"@user_script: \d+: -(OOM|READONLY|MISCONF|NOREPLICAS) ")
+"""How Redis before 7 says that a script's command was refused for a reason that passes."""
+
 
 def passes(error: redis.RedisError) -> bool:
     """Tell whether the same command may succeed in a while."""
-    return isinstance(error, _GONE) or str(error).startswith(_PASSING)
+    said = str(error)
+    return isinstance(error, _GONE) or said.startswith(_PASSING) or bool(_IN_SCRIPT.search(said))
 
 
 def mend(error: redis.RedisError, tls: bool) -> str:
     """Return what to do about it, "" where nobody knows."""
-    if isinstance(error, redis.OutOfMemoryError):
+    in_script = _IN_SCRIPT.search(str(error))
+    if isinstance(error, redis.OutOfMemoryError) or (in_script and in_script[1] == "OOM"):
         return "Redis is full: raise its maxmemory, or lower redis.ttl_days"
     if isinstance(error, redis.exceptions.NoPermissionError):
         return "this user may not do that: see the roles in docs/security.md"

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["ago", "explain", "recommend"]
 
 PROBLEM: Final = 1
-DEFAULT: Final = "*default*"
 
 WORDS: Final = {
     "neighbours": "often follows {title}",
@@ -62,7 +61,7 @@ def recommend(
     settings_file: SettingsFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a user's recommendations as they lie in Redis, and why each is there.
+    """Show a user's recommendations as they lie in Redis, and why the first ones are there.
 
     A user nobody knows yet gets the list for everybody, and it says so.
 

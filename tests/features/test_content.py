@@ -297,6 +297,30 @@ def test_vectors_of_before_are_left_behind(
     assert files(tmp_path) == [after]
 
 
+def test_where_there_is_no_room_to_tidy_it_is_not_tried_at_once_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("features.content.SPARE", 100)
+    disk, content = Full(monkeypatch), SharedContent(tmp_path, "s", DIM, "v1")
+    for seed in range(4):
+        put(content, drawn(100, seed))
+    disk.full = True
+    for _ in range(3):
+        content.tidy(100)
+    assert len(caplog.records) == 1
+    assert content.shared
+    assert np.array_equal(content.rows[:], halves(drawn(100, seed=3)))
+    assert len(files(tmp_path)) == 1
+    disk.full = False
+    put(content, drawn(100, seed=4))
+    content.tidy(100)  # not many more yet
+    (before,) = files(tmp_path)
+    put(content, drawn(100, seed=5))
+    content.tidy(100)
+    assert files(tmp_path) != [before]
+    assert np.array_equal(content.rows[:], halves(drawn(100, seed=5)))
+
+
 def test_a_catalogue_over_shared_vectors_is_like_one_of_its_own(tmp_path: Path) -> None:
     cards = [ItemCard(AsOf(0, 0, 0), f"i{row}") for row in range(300)]
     unit = drawn(300) / np.linalg.norm(drawn(300), axis=1, keepdims=True)

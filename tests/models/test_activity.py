@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from features.session import admit, advance, new_session
-from models.activity import UNIT, Activity, ActivityWriter, decode_activity, rows_by_item, touched
+from models.activity import UNIT, Activity, ActivityWriter, decode_activity, rows_by_item
 from stream.events import Event
 from stream.partition import partition_of
 from stream.settings import NeighboursSettings
@@ -107,7 +107,7 @@ def test_items_rows_go_to_their_partition_and_carry_their_place() -> None:
         assert record.source == 2
         assert record.follow_offset == sorted(record.follow_offset)
         assert set(record.follow_time) <= {NOON + n for n in range(8)}
-    assert set(touched(records)) == set("abcdefgh")
+    assert {item for record in records for item in rows_by_item(record)} == set("abcdefgh")
 
 
 @pytest.mark.parametrize("partitions", [1, 4])

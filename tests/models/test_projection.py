@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from features.card import AsOf, ItemCard
 from features.catalogue import MAX_CHANGES, Catalogue
+from features.content import Halves, SharedContent
 from models.item_stats import ItemStats
 from models.projection import AT_ONCE, ENOUGH, SAMPLE, Centred
 from models.sources.base import World
@@ -78,6 +80,21 @@ def test_without_axes_or_with_too_many_vectors_are_as_long_as_they_were(axes: in
     found = fresh(catalogue, axes)
     assert found.shape == (201, DIM)
     assert found == pytest.approx(by_hand(catalogue), abs=1e-5)
+
+
+def test_cosines_without_axes_are_those_of_whole_vectors_which_nobody_copies(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    content = SharedContent(tmp_path, "shop", DIM, "encoder")
+    catalogue = Catalogue(DIM, content=content)
+    put(catalogue, [f"i{k}" for k in range(200)], shelves(200))
+    catalogue.ensure("bare")
+    whole, wanted = catalogue.vectors.copy(), shelves(3, seed=9)
+    centred = Centred(catalogue)
+    centred.vectors()
+    monkeypatch.setattr(Halves, "__array__", None)
+    assert centred.cosines(wanted, 5) == pytest.approx(wanted @ whole.T, abs=1e-5)
+    content.clear("")
 
 
 @pytest.mark.parametrize("seed", range(3))

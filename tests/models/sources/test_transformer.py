@@ -291,3 +291,32 @@ def test_what_changed_in_the_catalogue_is_encoded_as_all_of_it_would_be() -> Non
     assert torch.allclose(grown.table, whole.table, atol=1e-6)
     assert not torch.allclose(grown.table[3], old[3], atol=1e-3)
     assert (grown.version, grown.seen) == ("v", (2, len(after)))
+
+
+def test_items_that_come_one_by_one_are_written_where_there_is_room() -> None:
+    before = np.array([vector(one) for one in LETTERS], dtype=np.float32)
+    after = np.concatenate([before, np.random.default_rng(0).normal(size=(60, 2))])
+    after = after.astype(np.float32)
+    model, first = alphabet().over(before), len(before)
+    whole = Loaded.of(model.over(after), "v", (0, len(after)))
+    loaded, memory = Loaded.of(model, "v", (0, first)), set()
+    for size in range(first + 1, len(after) + 1):
+        new = np.arange(size - 1, size)
+        loaded = loaded.over(new, after[new], (size, size))
+        memory.add(loaded.table.data_ptr())
+        assert loaded.items.shape == (size, loaded.table.shape[1])
+        assert torch.allclose(loaded.table, whole.table[:size], atol=1e-6)
+    assert 1 < len(memory) < 30  # copied now and then, and not for each of them
+
+
+def test_a_model_that_is_served_again_takes_over_what_came_since() -> None:
+    source, place = served()
+    kept = source._loaded
+    put(place, "new", vector=vector("b").tolist())
+    scored(source, place, walk("abc"))
+    put(place, "newer", vector=vector("d").tolist())
+    put(place, "bare")
+    found = scored(source, place, walk("abc"))
+    source.swap(kept)
+    assert found == pytest.approx(scored(source, place, walk("abc")), rel=1e-4)
+    assert found["newer"] > 1
