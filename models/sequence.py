@@ -13,6 +13,7 @@ SwiGLU (Shazeer 2020, arXiv:2002.05202), as eSASRec has them (arXiv:2508.06450).
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
@@ -329,7 +330,7 @@ class Attention(nn.Module):
         return torch.as_tensor(self.out(mixed.transpose(1, 2).reshape(-1, dim)[there]))
 
 
-class Block(nn.Module):
+class Block(nn.Module, ABC):
     """Attention, and what comes after it position by position."""
 
     norms: nn.ModuleList
@@ -339,9 +340,9 @@ class Block(nn.Module):
         """Return (n, dim) outputs of what is there in the places of B sequences."""
         return self.onward(x, self.attention(self.norms[0](x), there, shape))
 
+    @abstractmethod
     def onward(self, x: Tensor, seen: Tensor) -> Tensor:
         """Return the outputs of inputs that attention has seen so much of: (n, dim) all."""
-        raise NotImplementedError
 
 
 class _SasrecBlock(Block):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -14,12 +15,14 @@ from consumers.learners import KeptLearners
 from consumers.personalize import Personalize
 from consumers.view import LiveView
 from features.card import AsOf
+from features.contexts import Contexts
 from features.session import encode_session, new_session
 from features.text import Encoder
 from features.tombstone import SHELL_MS
 from models.answer import Answer, decode_answer
 from models.arrays import unpack
 from models.engine import Engine
+from models.retrieval import Retrieval, retrieve
 from models.watermark import VOICES
 from stream.clock import HandClock
 from stream.events import Event, Interaction, Merge, Ranking, decode, encode
@@ -432,3 +435,24 @@ def test_reading_again_what_was_written_is_not_taken_for_another_process(
     one = make()
     store.write(one.handle(records(BATCH)))
     assert activity(one.handle(records(BATCH))) == []
+
+
+@pytest.mark.parametrize(("most", "looks"), [(128, 1), (5, 1), (4, 2), (1, 5)])
+def test_sources_are_asked_once_where_lessons_and_lists_are_few(
+    make: Make, monkeypatch: pytest.MonkeyPatch, most: int, looks: int
+) -> None:
+    asked = list[int]()
+
+    def counted(sources: Any, contexts: Contexts, *more: Any) -> Retrieval:
+        asked.append(len(contexts))
+        return retrieve(sources, contexts, *more)
+
+    monkeypatch.setattr("models.engine.retrieve", counted)
+    monkeypatch.setattr("models.engine.MOST", most)
+    bought = [interaction("a", NOON, "ann"), interaction("b", NOON + 1, "bob")]
+    writes = make().handle(records(bought))
+    # two positives; then both users' lists, and the one for everybody
+    assert sum(asked) == 5
+    assert len(asked) == looks
+    keys = [one.key for one in writes.stamped] + [one.key for one in writes.plain]
+    assert sum(":recs:" in key for key in keys) == 3
