@@ -165,8 +165,8 @@ class Personalize:
         lessons = Lessons(self.engine, self.learners.held, self._observer, partitions)
         with metrics.step("fold"):
             touched, stones = self._fold(events, lessons, writes)
-        asked = self._ask(touched)
         with metrics.step("study"):
+            asked = self._ask(touched)
             chunk = lessons.study(asked.questions)
         with metrics.step("learn"):
             self.learners.teach(lessons)

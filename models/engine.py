@@ -224,8 +224,7 @@ class Engine:
 
     def close_list(self, shown: OpenList, taken: Sequence[bool]) -> None:
         """Note a shown list that has closed, for :meth:`learn_lists`."""
-        drawn = shown.scored if shown.scored is not None and shown.scored.learn else None
-        taste = None if drawn is None else taste_of(drawn.x)
+        taste = None if shown.drawn is None else taste_of(shown.drawn.x)
         self._closed.append(Closed(shown.rows, np.array(taken, dtype=bool), shown.before, taste))
 
     def learn_lists(self) -> None:

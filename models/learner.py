@@ -265,9 +265,8 @@ class Learner:
         taken = [item in shown.taken for item in shown.items]
         if self._closed is not None:
             self._closed(shown, taken, self.offset if offset is None else offset)
-        scored = shown.scored
-        if scored is not None and scored.learn and any(taken):
-            self.teach("shown", scored.x, scored.segment, taken)
+        if (drawn := shown.drawn) is not None and any(taken):
+            self.teach("shown", drawn.x, drawn.segment, taken)
 
     def state(self, partition: int) -> LearnerState:
         """Return what a checkpoint needs."""

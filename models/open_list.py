@@ -77,6 +77,11 @@ class OpenList:
     scored: Scored | None = None
     taken: set[str] = field(default_factory=set)
 
+    @property
+    def drawn(self) -> Scored | None:
+        """What is learned from; None where the list was not drawn for it."""
+        return self.scored if self.scored is not None and self.scored.learn else None
+
 
 class _Kept(Struct):
     """An open list as JSON; arrays are base64 of their little-endian bytes, rows are ids.
@@ -113,7 +118,7 @@ def encode_list(shown: OpenList, partition: int, ids: list[str]) -> bytes:
         Item ids by row.
     """
     before = shown.before
-    scored = shown.scored if shown.scored is not None and shown.scored.learn else None
+    scored = shown.drawn
     kept = _Kept(
         as_of=AsOf(partition, shown.offset, shown.time),
         user=shown.user,
