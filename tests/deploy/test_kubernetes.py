@@ -176,7 +176,7 @@ def test_a_consumer_that_is_told_to_end_has_the_time_that_it_needs(name: str) ->
     """A full batch over the largest catalogue that is reckoned with, and a group that is slow."""
     settings, pod = Settings(), pod_of(DEPLOYMENTS[name])
     assert pod is not None
-    cost = re.search(r"with 100,000 items reckon (\d+) ms", SCALING)
+    cost = re.search(r"with 1,000,000 items reckon (\d+) ms", SCALING)
     assert cost is not None
     batch_s = settings.batch.max_records * int(cost[1]) / 1000
     grace_s = pod["terminationGracePeriodSeconds"]
