@@ -163,7 +163,8 @@ def _traces(records: Sequence[Record]) -> tuple[Context | None, list[Link]]:
     from opentelemetry.trace import Link, get_current_span
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-    propagator, found = TraceContextTextMapPropagator(), dict[int, Context]()
+    propagator = TraceContextTextMapPropagator()
+    found: dict[int, Context] = {}
     for record in records:
         # a foreign program may have sent a header without a value
         carrier = {n: v.decode("latin-1") for n, v in record.headers if n in HEADERS and v}
