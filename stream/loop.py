@@ -12,7 +12,8 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from operator import attrgetter
+from typing import Final, Protocol
 
 from stream import metrics
 from stream.checkpoint import Checkpoint, start_position
@@ -29,6 +30,8 @@ from stream.writes import Plain, Writes
 __all__ = ["Handler", "Loop", "stop_on_signals"]
 
 log = logging.getLogger(__name__)
+
+_PUBLISHED: Final = attrgetter("timestamp")
 
 
 class Handler(Protocol):
@@ -219,7 +222,7 @@ class Loop:
             outcome = self._checkpoint.commit(writes, positions)
         self.events += len(records)
         metrics.count("events", len(records))
-        metrics.note_written(min(record.timestamp for record in records))
+        metrics.note_written(min(map(_PUBLISHED, records)))
         if self.tracer is not None:
             self.tracer.batch(records, self.source.group)
         if outcome.refused:
