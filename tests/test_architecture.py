@@ -173,6 +173,8 @@ OUTSIDE = {
         "models/sources/neighbours.py",
     },
     "faiss": {"models/near.py"},
+    "prometheus_client": {"stream/exporter.py"},
+    "opentelemetry": {"stream/tracing.py"},
     "pickle": set(),
     "cPickle": set(),
     "dill": set(),
