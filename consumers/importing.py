@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from consumers.catalogue import CatalogueConsumer
-from consumers.kept import KeptSessions
-from consumers.neighbours import Neighbours
+from consumers.held import Held
+from consumers.neighbours import CACHED
+from features.card import AsOf
 from features.parts.base import Rules
 from features.session import Session, admit, advance, encode_session, merge_of
 from features.text import TextEncoder
-from features.tombstone import encode_tombstone, life_of
-from models.activity import ActivityWriter
+from features.tombstone import encode_tombstone, life_of, state_of
+from models.item_state import ItemState, decode_item_state
+from models.kept_item import KeptItem
+from models.tally import Tally
 from stream import metrics
 from stream.clock import Clock
 from stream.events import BadRecord, Delete, Event, Identify, Merge, decode, partition_key
@@ -40,7 +43,16 @@ NOWHERE: Final = -1
 this number: whatever comes is written over it."""
 
 AT_ONCE: Final = 50_000
-"""Records of a step, at the most: each state that they touch is read and written once."""
+"""Records of a step, at the most: each item's statistics that they touch are folded once."""
+
+KEPT_BYTES: Final = 512 << 20
+"""Memory for users' states, where that is more of them than `session.cached`."""
+
+SWOLLEN: Final = 8
+"""Bytes of memory that a stored byte of a state takes."""
+
+SAMPLED: Final = 200
+"""States of which it is reckoned after a step how much memory one takes."""
 
 TEXTS: Final = 512
 """Items that are encoded at once."""
@@ -99,9 +111,10 @@ class Import:
         self._keys = Keys(settings.redis.prefix)
         self._rules = Rules(settings.session, settings.interactions)
         self._catalogue = CatalogueConsumer(settings, store, encoder)
-        self._neighbours = Neighbours(settings, store)
-        self._sessions = KeptSessions(store, self._keys, settings.session.cached)
-        self._activity = ActivityWriter(settings.neighbours, settings.kafka.transitions, 1)
+        self._sessions = Held(store, self._read_sessions, self._session)
+        self._items = Held(store, self._read_items, self._item)
+        self._tally = Tally(settings.neighbours, NOWHERE)
+        self._room = settings.session.cached
         self._pseudonyms = pseudonyms_of(settings.privacy)
         self._most = settings.limits.user_events_per_minute
         self._known: set[int] = set()
@@ -115,6 +128,8 @@ class Import:
         for lines in _parts(read_log(path, on_bytes=on_bytes), AT_ONCE):
             found.events += len(lines)
             found.bad += self._take(lines)
+        self._items.trim(0)
+        self._sessions.trim(0)
         found.users = len(self._known)
         found.wall_s = time.perf_counter() - wall
         found.cpu_us_per_event = (time.process_time() - cpu) / max(1, found.events) * 1e6
@@ -142,64 +157,103 @@ class Import:
         return bad
 
     def _fitting(self, deeds: Sequence[Deed]) -> Iterator[Sequence[Deed]]:
-        """Yield parts of which the users' states fit in memory: `session.cached`, or one's."""
+        """Yield parts of which the users' states fit in memory, or which are one's."""
         first, users = 0, set[str]()
-        most = self._settings.session.cached
         for at, deed in enumerate(deeds):
             if deed[2] in users and not isinstance(deed[1], Identify):
                 continue
             mine = _names(deed)
-            if users and len(users) + len(mine) > most and len(users.union(mine)) > most:
-                yield deeds[first:at]
-                first, users = at, set()
+            if users and len(users) + len(mine) > self._room:
+                if len(users.union(mine)) > self._room:
+                    yield deeds[first:at]
+                    first, users = at, set()
             users.update(mine)
         if first < len(deeds):
             yield deeds[first:]
 
     def _fold(self, deeds: Sequence[Deed]) -> None:
         self._sessions.load({name for deed in deeds for name in _names(deed)})
-        touched: dict[str, Session] = {}
+        touched = {user for _, _, user in deeds}
         stones: dict[str, bytes] = {}
         for number, event, user in deeds:
-            self._one(number, event, self._sessions[user], touched, stones)
-        place = NOWHERE, deeds[-1][0]
-        self._write(self._neighbours.fold([(place, one) for _, one in self._activity.take()]))
-        self._neighbours.committed()
+            session = self._sessions[user]
+            if isinstance(event, Identify | Delete):
+                self._leave(number, event, session, touched, stones)
+            else:
+                self._one(number, event, session)
+        for state in self._tally.fold(self._load_items):
+            state.as_of = AsOf(NOWHERE, deeds[-1][0], state.newest)
+        self._items.trim(CACHED)
         life = int(self._settings.privacy.tombstone_days * 86_400_000)
-        keys = self._keys
-        plain = [Plain(keys.forgotten(user), raw, life) for user, raw in stones.items()]
-        plain += map(self._state, touched.values())
-        self._store.write_plain(plain)
+        named = self._keys.forgotten
+        self._store.write_plain([Plain(named(user), raw, life) for user, raw in stones.items()])
         self._known.update(map(hash, touched))
-        self._sessions.trim()
+        self._sessions.change(touched)
+        self._make_room()
 
-    def _one(
+    def _leave(
         self,
         number: int,
-        event: Event,
+        event: Identify | Delete,
         session: Session,
-        touched: dict[str, Session],
+        touched: set[str],
         stones: dict[str, bytes],
     ) -> None:
-        """Fold one event of a user, and what it hands over to another."""
-        place = (NOWHERE, number)
-        touched[session.user] = session
-        merge = merge_of(session, event) if isinstance(event, Identify) else None
+        """Empty a user's state, and hand over to another what is his."""
         found = isinstance(event, Identify) and not session.forgotten
-        moment = admit(session, event, place, self._rules)
-        if isinstance(event, Identify | Delete):
-            stones[session.user] = encode_tombstone(session, found=found)
+        merge = merge_of(session, event) if isinstance(event, Identify) else None
+        admit(session, event, (NOWHERE, number), self._rules)
+        stones[session.user] = encode_tombstone(session, found=found)
         if merge is not None:
-            self._one(number, merge, self._sessions[merge.user], touched, stones)
+            touched.add(merge.user)
+            self._one(number, merge, self._sessions[merge.user])
+
+    def _one(self, number: int, event: Event, session: Session) -> None:
+        """Fold one event of a user."""
+        place = (NOWHERE, number)
+        moment = admit(session, event, place, self._rules)
         if moment is None:
             return
         if not self._most or session.pace.at(moment.time) < self._most:
-            self._activity.add(session, event, moment, place)
+            self._tally.add(session, event, moment, number)
         advance(session, event, moment, place, self._rules)
 
-    def _state(self, session: Session) -> Plain:
+    def _make_room(self) -> None:
+        """Keep as many users' states as there is memory for."""
+        if some := self._sessions.some(SAMPLED):
+            size = sum(len(encode_session(one)) for one in some) / len(some) * SWOLLEN
+            self._room = max(self._settings.session.cached, int(KEPT_BYTES / size))
+        self._sessions.trim(self._room)
+
+    def _read_sessions(self, users: Sequence[str]) -> Sequence[Session]:
+        raws = self._store.get_many([self._keys.session(user) for user in users])
+        stones = self._store.get_many([self._keys.forgotten(user) for user in users])
+        return list(map(state_of, users, raws, stones))
+
+    def _session(self, session: Session) -> Iterable[Plain]:
         life = life_of(session, self._store.ttl_ms)
-        return Plain(self._keys.session(session.user), encode_session(session), life)
+        return [Plain(self._keys.session(session.user), encode_session(session), life)]
+
+    def _load_items(self, items: Sequence[str]) -> Sequence[ItemState]:
+        self._items.load(items)
+        self._items.change(items)
+        return [self._items[item] for item in items]
+
+    def _read_items(self, items: Sequence[str]) -> Sequence[ItemState]:
+        raws = self._store.get_many([self._keys.item_state(item) for item in items])
+        return [
+            decode_item_state(raw) if raw else ItemState(AsOf(-1, -1, 0), item)
+            for item, raw in zip(items, raws, strict=True)
+        ]
+
+    def _item(self, state: ItemState) -> Iterable[Plain]:
+        keys, life, kept = (
+            self._keys,
+            self._store.ttl_ms,
+            KeptItem(state, self._settings.neighbours),
+        )
+        yield Plain(keys.item_state(state.item), kept.encode(), life)
+        yield Plain(keys.neighbours(state.item), kept.encode_view(), life)
 
     def _write(self, writes: Writes) -> None:
         """Write what a consumer wants written; nobody follows the feed meanwhile."""
