@@ -28,6 +28,11 @@ class Held(Generic[T]):
         Returns the states of these names, empty ones where nothing is known.
     written
         Returns what is to be written of a state.
+
+    Attributes
+    ----------
+    held
+        The loaded states; those that were loaded last come last.
     """
 
     def __init__(
@@ -37,20 +42,12 @@ class Held(Generic[T]):
         written: Callable[[T], Iterable[Plain]],
     ) -> None:
         self._store, self._read, self._written = store, read, written
-        self._held: dict[str, T] = {}
+        self.held: dict[str, T] = {}
         self._changed: set[str] = set()
-
-    def __getitem__(self, name: str) -> T:
-        """Return a loaded state."""
-        return self._held[name]
-
-    def __len__(self) -> int:
-        """Return how many are held."""
-        return len(self._held)
 
     def load(self, names: Iterable[str]) -> None:
         """Read the states that are not held; these are the last to be put away."""
-        held = self._held
+        held = self.held
         wanted = list(dict.fromkeys(names))
         missing = [name for name in wanted if name not in held]
         held.update(zip(missing, self._read(missing), strict=True))
@@ -63,13 +60,13 @@ class Held(Generic[T]):
 
     def some(self, most: int) -> list[T]:
         """Return at most so many states, evenly from those of long ago to those of now."""
-        return list(islice(self._held.values(), 0, None, max(1, -(-len(self._held) // most))))
+        return list(islice(self.held.values(), 0, None, max(1, -(-len(self.held) // most))))
 
     def trim(self, most: int) -> None:
         """Put away, longest away first, what is more than so many."""
-        while (more := len(self._held) - most) > 0:
-            names = list(islice(self._held, min(more, AT_ONCE)))
-            states = [(name, self._held.pop(name)) for name in names]
+        while (more := len(self.held) - most) > 0:
+            names = list(islice(self.held, min(more, AT_ONCE)))
+            states = [(name, self.held.pop(name)) for name in names]
             plain = [self._written(state) for name, state in states if name in self._changed]
             self._store.write_plain([one for several in plain for one in several])
             self._changed.difference_update(names)

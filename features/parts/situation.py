@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import ClassVar, Final
 
 from features.parts.base import Moment, Part, Rules, Whole
 from stream.events import Event, Field, Interaction, Ranking, Search, User
@@ -29,6 +29,8 @@ class Situation(Part):
     profile
         Fields of ``user`` events; at most 32 are kept.
     """
+
+    heeds: ClassVar = (Interaction, Ranking, Search, User)
 
     query: str = ""
     query_time: Whole = 0

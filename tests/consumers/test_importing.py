@@ -95,7 +95,8 @@ def test_how_much_is_read_at_once_changes_nothing(
     place: Callable[..., Place], usual: Result, step: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("consumers.importing.AT_ONCE", step)
-    monkeypatch.setattr("consumers.importing.KEPT_BYTES", 0)
+    monkeypatch.setattr("consumers.deeds.KEPT_BYTES", 0)
+    monkeypatch.setattr("consumers.deeds.CACHED", 1)
     one = place(session={"cached": 2})
     one.take(the_log())
     assert states(one.store) == states(usual.store)
