@@ -89,7 +89,7 @@ class Impressions(Part):
 
     def _forget(self) -> None:
         """Let the oldest lists go, whole, until what is left fits."""
-        shown = sum(len(items) for items in self.items)
+        shown = sum(map(len, self.items))
         gone = 0
         while shown > MAX_SHOWN or len(self.lists) - gone > MAX_LISTS:
             shown -= len(self.items[gone])

@@ -61,9 +61,10 @@ class Windows(Part):
 
     def _add(self, name: str, count: int, day: str) -> None:
         totals = self.totals
-        if name not in totals and len(totals) >= MAX_NAMES:
+        total = totals.get(name)
+        if total is None and len(totals) >= MAX_NAMES:
             return
-        totals[name] = totals.get(name, 0) + count
+        totals[name] = (total or 0) + count
         days = self.days.get(name)
         if days is None:
             days = self.days[name] = {}
