@@ -362,7 +362,7 @@ def partition_key(event: Event) -> str:
     ``identify`` is keyed by the anonymous visitor, whose state it moves.
     """
     if isinstance(event, _ByUser):
-        return event.user or event.session or ""
+        return event.actor
     if isinstance(event, Item):
         return event.item
     if isinstance(event, Identify):
