@@ -68,6 +68,7 @@ class HeardLearners:
     def _read_all(self) -> list[int]:
         """Read all partitions' learners, and what was told since; return which there are."""
         found: list[int] = []
+        self._raws, self._told = {}, {}  # of a Redis that was emptied nothing is to stay
         for first in range(0, 2**16, AT_ONCE):
             some = range(first, first + AT_ONCE)
             raws = self._store.get_many([self._keys.learner(at) for at in some])
