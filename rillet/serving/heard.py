@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from typing import Final
 
@@ -40,6 +41,11 @@ class HeardLearners:
         Where it lies.
     engine
         Whose weights are set.
+
+    Attributes
+    ----------
+    models_every_s
+        Seconds between two looks for new partitions, and at what the sources have learned.
     """
 
     def __init__(self, settings: Settings, store: Store, engine: Engine) -> None:
@@ -48,7 +54,8 @@ class HeardLearners:
         self._pools = {name: Pool(head) for name, head in engine.new_heads().items()}
         self._raws: dict[int, bytes] = {}
         self._told: dict[int, Told] = {}
-        self._models_at = -MODELS_EVERY_S
+        self.models_every_s = MODELS_EVERY_S
+        self._models_at = -math.inf
 
     @property
     def version(self) -> str:
@@ -58,7 +65,7 @@ class HeardLearners:
     def read(self) -> bytes | None:
         """Read what is new in Redis; return what the sources have learned, if that is much more."""
         now = time.monotonic()
-        if now - self._models_at < MODELS_EVERY_S:
+        if now - self._models_at < self.models_every_s:
             self._read_told(list(self._raws))
             return None
         self._models_at = now

@@ -49,6 +49,8 @@ class Mirror:
         Held by one thread at a time.
     view, engine
         As of :class:`consumers.personalize.Personalize`.
+    heard
+        What the running consumers have learned.
     catalogue, words
         The items, and the words of their texts by catalogue row.
     keys
@@ -59,14 +61,14 @@ class Mirror:
         self.lock = threading.RLock()
         self._settings, self.keys = settings, store.keys
         self._reads = Unwritten(store)
-        # partitions matter to who folds events and learns
-        self.view = LiveView(settings, store, encoder, transition_partitions=1)
+        # partitions matter to who folds events; how often it is read, who follows it says
+        self.view = LiveView(settings, store, encoder, transition_partitions=1, every_ms=1)
         self.view.take_queries_from(unwritten_queries(settings, self._reads, encoder))
         self.catalogue = self.view.world.catalogue
         self.catalogue.told = self._told
         self.words = LexicalIndex(in_a_thread)
         self.engine = Engine(settings, self.view.world)
-        self._heard = HeardLearners(settings, store, self.engine)
+        self.heard = HeardLearners(settings, store, self.engine)
         self._served = ServedModel(settings, store, self.engine, encoder.version)
         self._cards: OrderedDict[str, ItemCard] = OrderedDict()
         self._cards_lock = threading.Lock()
@@ -75,13 +77,13 @@ class Mirror:
     def version(self) -> str:
         """What answers are made with: the blend, and the Transformer where there is one."""
         served = self._served.version
-        return f"{self._heard.version}+{served}" if served else self._heard.version
+        return f"{self.heard.version}+{served}" if served else self.heard.version
 
     def load(self) -> None:
         """Read everything there is; nobody asks before this has returned."""
         self.view.begin()
         self.words.settle()
-        self._heard.apply(self._heard.read())
+        self.heard.apply(self.heard.read())
         self._served.begin()
         self.engine.near.vectors()
 
@@ -94,9 +96,9 @@ class Mirror:
             Redis cannot be reached; what is known stays.
         """
         try:
-            models = self._heard.read()
+            models = self.heard.read()
             with self.lock:
-                self._heard.apply(models)
+                self.heard.apply(models)
                 self.view.refresh()
                 self._served.look()
         except StoreError:
