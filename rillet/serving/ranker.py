@@ -181,12 +181,13 @@ class Ranker:
             It has not loaded yet.
         """
         mirror, query = self._loaded(), query.strip()
-        who, wanted = Asker(self._settings, mirror), mirror.vector(query)
+        who = Asker(self._settings, mirror)
         known = who.session(user, session)
+        mirror.encode(query)
         with mirror.lock:
             if not len(mirror.catalogue):
                 return []
-            search = Search.of(mirror, who.question(known, query), query, wanted)
+            search = Search.of(mirror, who.question(known, query), query)
             rows = search.found() if items is None else search.among(items)
             rows = search.without(rows, exclude)
         if where is not None:
@@ -218,11 +219,12 @@ class Ranker:
             It has not loaded yet.
         """
         mirror, query = self._loaded(), query.strip()
-        who, wanted = Asker(self._settings, mirror), mirror.vector(query)
+        who = Asker(self._settings, mirror)
         known, found = who.session(user, session), list[Ranked]()
+        mirror.encode(query)
         with mirror.lock:
             if len(mirror.catalogue):
-                search = Search.of(mirror, who.question(known, query), query, wanted, whole=True)
+                search = Search.of(mirror, who.question(known, query), query, whole=True)
                 rows = search.among(items)
         if len(mirror.catalogue):
             found = self._answer(search, rows, len(rows), known if explain else None)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.tokens import words_of_query
+from models.retrieval import Retrieval
 from models.topk import top_k
 from rillet.serving.mirror import Mirror
 
@@ -34,21 +35,35 @@ class Relevance:
         Rows of the items that are found by each, best first.
     lexical
         (N,) BM25 of all items.
-    wanted
-        (dim,) the query's vector.
     """
 
     by_words: I32
     by_vectors: I32
     lexical: F32
-    wanted: F32
 
     @classmethod
-    def of(cls, mirror: Mirror, query: str, wanted: F32, allowed: NDArray[np.bool_]) -> Self:
-        """Ask the catalogue, whose lock is held; (N,) allowed are the items to be found."""
+    def of(cls, mirror: Mirror, query: str, retrieval: Retrieval, source: int | None) -> Self:
+        """Ask the catalogue, whose lock is held.
+
+        Parameters
+        ----------
+        mirror
+            The items.
+        query
+            The query, not blank.
+        retrieval
+            The one question that has it, seen by all sources.
+        source
+            Which of them compares vectors with the query's; None where that is switched off.
+        """
+        blocked = retrieval.blocked
         lexical = mirror.words.scores(words_of_query(query), len(mirror.catalogue))
-        lexical *= allowed
-        return cls(_best(lexical), _nearest(mirror, wanted, allowed), lexical, wanted)
+        lexical[blocked.dead] = 0
+        near = np.zeros(0, np.int32)
+        if source is not None:
+            near = _there(retrieval.scores[source].top(blocked, min(FOUND, len(lexical)))[0])
+        words = _there(top_k(lexical[None], min(FOUND, len(lexical)))[0])
+        return cls(words, near, lexical)
 
     def candidates(self) -> I32:
         """Return the rows of the items that are found, those first that both find high up."""
@@ -68,18 +83,5 @@ class Relevance:
         return self.lexical[rows] / np.float32(most)
 
 
-def _best(scores: F32) -> I32:
-    found = top_k(scores[None], min(FOUND, len(scores)))[0]
+def _there(found: I32) -> I32:
     return np.asarray(found[found >= 0])
-
-
-def _nearest(mirror: Mirror, wanted: F32, allowed: NDArray[np.bool_]) -> I32:
-    """Return the allowed items whose texts are nearest to the query's, nearest first."""
-    near = mirror.engine.near
-    if not wanted.any():
-        return np.zeros(0, np.int32)
-    if (best := near.near_to_text(wanted[None])) is not None:
-        found = best[0][best[0] >= 0]
-        return np.asarray(found[allowed[found]])
-    cosine = near.cosines(wanted[None], FOUND)[0]
-    return _best(np.where(allowed & mirror.catalogue.has_vector, np.maximum(cosine, 0), 0))

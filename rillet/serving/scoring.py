@@ -18,7 +18,7 @@ from models.scores import Blocked
 from models.signals import segment_of
 from rillet.serving.relevance import Relevance
 
-__all__ = ["BIAS", "WORDS", "Scored", "look", "scored"]
+__all__ = ["BIAS", "QUERY", "WORDS", "Scored", "look", "scored"]
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]

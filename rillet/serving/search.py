@@ -14,11 +14,10 @@ from features.contexts import Question
 from models.engine import Chunk
 from rillet.serving.mirror import Mirror
 from rillet.serving.relevance import Relevance
-from rillet.serving.scoring import Scored, look, scored
+from rillet.serving.scoring import QUERY, Scored, look, scored
 
 __all__ = ["Search", "Where", "admitted"]
 
-F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
 
 ADMITTED: Final = 200
@@ -58,9 +57,7 @@ class Search:
     relevance: Relevance | None
 
     @classmethod
-    def of(
-        cls, mirror: Mirror, question: Question, query: str, wanted: F32, *, whole: bool = False
-    ) -> Self:
+    def of(cls, mirror: Mirror, question: Question, query: str, *, whole: bool = False) -> Self:
         """Ask the sources; there is at least one item.
 
         Parameters
@@ -69,19 +66,22 @@ class Search:
             The engine.
         question
             The user's, with the query.
-        query, wanted
-            The query, "" for none, and its vector.
+        query
+            The query, "" for none.
         whole
             Whether to ask about what is not recommended too, such as what was bought before.
             Who has a query is always told of it.
         """
-        relevance = None
-        if query:
-            relevance = Relevance.of(mirror, query, wanted, mirror.catalogue.alive)
-        if query or whole:
-            return cls(mirror, look(mirror.engine, question), relevance)
-        (chunk,) = mirror.engine.look([question])
-        return cls(mirror, chunk, None)
+        engine = mirror.engine
+        if not query and not whole:
+            (chunk,) = engine.look([question])
+            return cls(mirror, chunk, None)
+        chunk = look(engine, question)
+        if not query:
+            return cls(mirror, chunk, None)
+        names = [source.name for source in engine.sources]
+        source = names.index(QUERY) if QUERY in names else None
+        return cls(mirror, chunk, Relevance.of(mirror, query, chunk.retrieval, source))
 
     def found(self) -> I32:
         """Return the rows of all items that the query finds, or the sources, best first."""
