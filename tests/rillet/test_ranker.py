@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import pytest
 from consumers.replay import Replay
 from features.card import ItemCard
 from features.text import Encoder, load_encoder
+from models.answer import decode_answer
 from rillet.serving import ranker as ranker_module
 from rillet.serving.ranker import Ranked, Ranker
 from stream.errors import NothingYetError, StoreError
@@ -174,8 +176,6 @@ def test_contributions_add_up_to_the_score_and_scores_are_chances(shop: Shop) ->
         for one in answer:
             assert sum(one.parts.values()) == pytest.approx(one.score, abs=1e-4)
             assert {"bias"} < set(one.parts) or not one.known
-    import math
-
     ranked = shop.ranker.rank(everything, user="user1")
     assert sum(math.exp(one.score) for one in ranked if one.known) == pytest.approx(1)
 
@@ -278,8 +278,6 @@ def test_the_next_list_follows_a_search(other: Shop) -> None:
     assert "query" in [source.name for source in answer.sources]
     listed = other.store.get(other.store.keys.recs("user1"))
     assert listed is not None
-    from models.answer import decode_answer
-
     found = decode_answer(listed)
     assert "query" in found.sources
     assert [one.item for one in found.items].index("c2") < 3
