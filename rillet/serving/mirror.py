@@ -110,13 +110,12 @@ class Mirror:
         """End what is done beside."""
         self._served.close()
 
-    def encode(self, query: str) -> None:
-        """See that the vector of a query is known.
+    def vector(self, query: str) -> NDArray[np.float32] | None:
+        """Return the vector of a query, (dim,); None of a blank one.
 
         To be asked without the lock: to encode takes some milliseconds, to find it again none.
         """
-        if query:
-            self.view.world.queries.vectors([query])
+        return self.view.world.queries.vectors([query])[0] if query else None
 
     def cards(self, items: Sequence[str]) -> dict[str, ItemCard]:
         """Return the cards of several items; those without one are left out."""

@@ -190,11 +190,11 @@ class Ranker:
         mirror, query = self.mirror, query.strip()
         who = Asker(self._settings, mirror)
         known = who.session(user, session)
-        mirror.encode(query)
+        wanted = mirror.vector(query)
         with mirror.lock:
             if not len(mirror.catalogue):
                 return []
-            search = Search.of(mirror, who.question(known, query), query)
+            search = Search.of(mirror, who.question(known, query), query, wanted)
             rows = search.found() if items is None else search.among(items)
             rows = search.without(rows, exclude)
         if where is not None:
@@ -228,10 +228,10 @@ class Ranker:
         mirror, query = self.mirror, query.strip()
         who = Asker(self._settings, mirror)
         known, found = who.session(user, session), list[Ranked]()
-        mirror.encode(query)
+        wanted = mirror.vector(query)
         with mirror.lock:
             if len(mirror.catalogue):
-                search = Search.of(mirror, who.question(known, query), query, whole=True)
+                search = Search.of(mirror, who.question(known, query), query, wanted, whole=True)
                 rows = search.among(items)
         if len(mirror.catalogue):
             found = self._answer(search, rows, len(rows), known if explain else None)

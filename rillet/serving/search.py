@@ -14,10 +14,11 @@ from features.contexts import Question
 from models.engine import Chunk
 from rillet.serving.mirror import Mirror
 from rillet.serving.relevance import Relevance
-from rillet.serving.scoring import QUERY, Scored, look, scored
+from rillet.serving.scoring import Scored, look, scored
 
 __all__ = ["Search", "Where", "admitted"]
 
+F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
 
 ADMITTED: Final = 200
@@ -57,7 +58,15 @@ class Search:
     relevance: Relevance | None
 
     @classmethod
-    def of(cls, mirror: Mirror, question: Question, query: str, *, whole: bool = False) -> Self:
+    def of(
+        cls,
+        mirror: Mirror,
+        question: Question,
+        query: str,
+        wanted: F32 | None,
+        *,
+        whole: bool = False,
+    ) -> Self:
         """Ask the sources; there is at least one item.
 
         Parameters
@@ -65,23 +74,18 @@ class Search:
         mirror
             The engine.
         question
-            The user's, with the query.
-        query
-            The query, "" for none.
+            The user's.
+        query, wanted
+            The query, "" for none, and its vector, None for none.
         whole
             Whether to ask about what is not recommended too, such as what was bought before.
             Who has a query is always told of it.
         """
-        engine = mirror.engine
-        if not query and not whole:
-            (chunk,) = engine.look([question])
+        if wanted is None and not whole:
+            (chunk,) = mirror.engine.look([question])
             return cls(mirror, chunk, None)
-        chunk = look(engine, question)
-        if not query:
-            return cls(mirror, chunk, None)
-        names = [source.name for source in engine.sources]
-        source = names.index(QUERY) if QUERY in names else None
-        return cls(mirror, chunk, Relevance.of(mirror, query, chunk.retrieval, source))
+        relevance = None if wanted is None else Relevance.of(mirror, query, wanted)
+        return cls(mirror, look(mirror.engine, question), relevance)
 
     def found(self) -> I32:
         """Return the rows of all items that the query finds, or the sources, best first."""
