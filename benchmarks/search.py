@@ -175,7 +175,7 @@ def _lists(ranker: Ranker, settings: Settings, event: Search) -> dict[str, list[
     asker = Asker(settings, mirror)
     with mirror.lock:
         question = asker.question(asker.session(None, None), event.query)
-        asked = Asked.of(mirror, question, event.query, mirror.vector(event.query))
+        asked = Asked.of(mirror, question, event.query)
         relevance = asked.relevance
         assert relevance is not None, "there is a query"
         candidates = relevance.candidates()

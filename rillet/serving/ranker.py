@@ -196,11 +196,11 @@ class Ranker:
         mirror, query = self.mirror, query.strip()
         who = Asker(self._settings, mirror)
         known = who.session(user, session)
-        wanted = mirror.vector(query)
+        mirror.encode(query)
         with mirror.lock:
             if not len(mirror.catalogue):
                 return []
-            search = Search.of(mirror, who.question(known, query), query, wanted)
+            search = Search.of(mirror, who.question(known, query), query)
             rows = search.found() if items is None else search.among(items)
             rows = search.without(rows, exclude)
         if where is not None:
@@ -234,10 +234,10 @@ class Ranker:
         mirror, query = self.mirror, query.strip()
         who = Asker(self._settings, mirror)
         known, found = who.session(user, session), list[Ranked]()
-        wanted = mirror.vector(query)
+        mirror.encode(query)
         with mirror.lock:
             if len(mirror.catalogue):
-                search = Search.of(mirror, who.question(known, query), query, wanted, whole=True)
+                search = Search.of(mirror, who.question(known, query), query, whole=True)
                 rows = search.among(items)
         if len(mirror.catalogue):
             found = self._answer(search, rows, len(rows), known if explain else None)
@@ -268,8 +268,7 @@ class Ranker:
             ids = [mirror.catalogue.ids[row] for row in best.rows.tolist()]
             if known is None:
                 return list(map(Ranked, ids, best.score.tolist()))
-            parts = best.parts(mirror.engine, search.chunk)
-            reasons = best.reasons(mirror.engine, search.chunk)
+            parts, reasons = best.explained(mirror.engine, search.chunk)
         return self._worded(ids, best, parts, reasons, known)
 
     def _worded(
