@@ -175,6 +175,7 @@ OUTSIDE = {
     "faiss": {"models/near.py"},
     "prometheus_client": {"stream/exporter.py"},
     "opentelemetry": {"stream/tracing.py"},
+    "bm25s": {"models/lexical.py"},
     "pickle": set(),
     "cPickle": set(),
     "dill": set(),
