@@ -14,7 +14,8 @@ from models.pairs import Pairs, Slots
 from models.projection import Centred
 from models.scores import Blocked, Table
 from models.sources.base import World
-from models.sources.content import SHARPNESS, Content, sharpened
+from models.sources.content import SHARPNESS, Content, Query, sharpened
+from tests.builders import folded, search
 from tests.models.sources.shop import HALF_LIFE_DAYS, Words, contexts, put, visits
 
 F32 = NDArray[np.float32]
@@ -148,3 +149,23 @@ def test_a_large_catalogue_proposes_what_a_table_would(monkeypatch: pytest.Monke
     assert (exact[2] == -1).all()
     for row in (0, 1):
         assert len({*found[row].tolist()} & {*exact[row].tolist()}) >= 18
+
+
+def test_a_large_catalogue_proposes_what_whole_vectors_say_of_a_query(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    vectors = crowd(3000, seed=6)
+    catalogue = Catalogue(dim=DIM)
+    place = World(catalogue, ItemStats(catalogue, served=3), Words(), HALF_LIFE_DAYS)
+    for number, vector in enumerate(vectors):
+        put(place, f"i{number}", vector=vector.tolist())
+    wanted = crowd(2, seed=11)
+    monkeypatch.setattr(Words, "known", {"tea": wanted[0], "hats": wanted[1]})
+    monkeypatch.setattr("models.projection.LARGE", 1000)
+    people = [folded([search(text)]) for text in ("tea", "hats")]
+    source = Query(place, Centred(place.catalogue, axes=12))
+    blocked = Blocked(np.ones(len(vectors), bool), NONE, NONE, len(people))
+    found = source.score(contexts(place, *people)).top(blocked, 20)
+    assert recall(found, wanted, vectors, 20) > 0.9
+    products = np.take_along_axis(wanted @ vectors.T, found.astype(np.int64), axis=1)
+    assert (np.diff(products, axis=1) <= 0).all()
