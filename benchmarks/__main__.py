@@ -38,7 +38,7 @@ def run(  # noqa: PLR0913 - the options are the interface
     *,
     only: Annotated[str, typer.Option(help=f"Parts, by commas: {', '.join(PARTS)}.")] = "",
     quick: Annotated[
-        bool, typer.Option("--quick", help=f"Small sizes, no {LONG[0]} or {LONG[1]}: does it work?")
+        bool, typer.Option("--quick", help=f"Small sizes, no {', no '.join(LONG)}: does it work?")
     ] = False,
     output: Annotated[Path, typer.Option("--output", "-o", help="The JSON file.")] = Path(
         "build/bench.json"
@@ -93,6 +93,7 @@ def run(  # noqa: PLR0913 - the options are the interface
       training    sequences a second; a small Transformer
       encoding    texts a second
       import      events a second of replay --state-only
+      index       whether a large catalogue's indexes find what comparing all would
       processes   two personalize processes beside one
       quality     HR@10 and NDCG@10, beside an oracle, popularity and chance
 

@@ -13,7 +13,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["NearIndex", "nearest"]
+__all__ = ["LOOKED_AT", "NearIndex", "nearest"]
 
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
