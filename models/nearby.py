@@ -77,7 +77,8 @@ class Nearby:
         product = (vectors[np.maximum(best, 0)] @ query[:, :, None])[:, :, 0]
         product = np.where(best >= 0, product, np.float32(-np.inf)).astype(np.float32)
         order = best_first(product)  # what found them may know less of the vectors, or halves
-        best, product = (np.take_along_axis(one, order, axis=1) for one in (best, product))
+        best = np.take_along_axis(best, order, axis=1)
+        product = np.take_along_axis(product, order, axis=1)
         value = _law(np.float32(scale) * product + moved[:, None])
         return cls(n_rows, rows, query, vectors, scale, moved, best, value)
 

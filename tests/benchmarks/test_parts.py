@@ -74,9 +74,9 @@ def test_what_an_index_misses_is_told(monkeypatch: pytest.MonkeyPatch, looked_at
     else:
         assert min(recalls) > 0.99
         assert many["blend_100"] > 0.95
-    out = Console(width=80, file=io.StringIO())
-    tables.show({"index": found}, out)
-    assert "blend, best 100" in out.file.getvalue()
+    said = io.StringIO()
+    tables.show({"index": found}, Console(file=said, width=80))
+    assert "blend, best 100" in said.getvalue()
 
 
 def test_lists_are_read_by_both_clients(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,7 +65,7 @@ def test_of_the_fewest_items_that_have_an_index_the_hundred_nearest_are_found(
     near += 0.7 * rng.standard_normal((LARGE, DIM))
     near /= np.linalg.norm(near, axis=1, keepdims=True)
     vectors = near.astype(np.float32)
-    wanted = (vectors[:200] + vectors[200:400]) / 2
+    wanted = np.asarray((vectors[:200] + vectors[200:400]) / 2, np.float32)
     monkeypatch.setattr("models.near.LOOKED_AT", looked_at)
     found = NearIndex(vectors).find(wanted, 100)
     assert (recall(found, wanted, vectors, 100) >= 0.99) is enough
