@@ -54,11 +54,12 @@ def test_an_import_tells_what_it_has_read() -> None:
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("looked_at", [160, 1])
+@pytest.mark.parametrize("looked_at", [256, 1])
 def test_what_an_index_misses_is_told(monkeypatch: pytest.MonkeyPatch, looked_at: int) -> None:
     for module in ("projection", "loaded"):
         monkeypatch.setattr(f"models.{module}.LARGE", 3000)
-    monkeypatch.setattr("models.near.LOOKED_AT", looked_at)
+    for name in ("LOOKED_AT", "LOOKED_AT_TRAINED"):
+        monkeypatch.setattr(f"models.near.{name}", looked_at)
     monkeypatch.setattr("models.near.FEWEST", 1)
     notes: list[str] = []
     found = index.measure(cut(TINY), (300, 4000), 20, {}, notes.append)

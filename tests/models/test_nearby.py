@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from features.catalogue import Catalogue
 from models.item_stats import ItemStats
-from models.near import LOOKED_AT, NearIndex
+from models.near import LOOKED_AT, LOOKED_AT_TRAINED, NearIndex
 from models.nearby import FOUND, LARGE, Nearby, mean_of
 from models.pairs import Pairs, Slots
 from models.projection import Centred
@@ -54,20 +54,44 @@ def test_nearly_all_of_the_nearest_are_found_and_nearest_first(vectors: F32) -> 
     assert (np.diff(products, axis=1) < 2e-3).all()  # kept in half precision
 
 
-@pytest.mark.parametrize(("looked_at", "enough"), [(LOOKED_AT, True), (LOOKED_AT // 2, False)])
-def test_of_the_fewest_items_that_have_an_index_the_hundred_nearest_are_found(
-    monkeypatch: pytest.MonkeyPatch, looked_at: int, *, enough: bool
-) -> None:
-    """Half of the cells would not do: heaps lie close here, and what is asked for between them."""
+def between(vectors: F32) -> F32:
+    """Return what lies between two of the first vectors each: (200, d)."""
+    return np.asarray((vectors[:200] + vectors[200:400]) / 2, np.float32)
+
+
+@pytest.fixture(scope="module")
+def many() -> F32:
+    """Return the fewest unit vectors that have an index, in heaps that lie close."""
     rng = np.random.default_rng(0)
     heaps = rng.standard_normal((1000, DIM))
-    near = heaps[rng.integers(0, len(heaps), LARGE)]
-    near += 0.7 * rng.standard_normal((LARGE, DIM))
-    near /= np.linalg.norm(near, axis=1, keepdims=True)
-    vectors = near.astype(np.float32)
-    wanted = np.asarray((vectors[:200] + vectors[200:400]) / 2, np.float32)
+    vectors = heaps[rng.integers(0, len(heaps), LARGE)] + 0.7 * rng.standard_normal((LARGE, DIM))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors.astype(np.float32)
+
+
+@pytest.mark.parametrize(("looked_at", "enough"), [(LOOKED_AT, True), (LOOKED_AT // 2, False)])
+def test_the_hundred_nearest_of_many_are_found_and_half_of_the_cells_would_not_do(
+    monkeypatch: pytest.MonkeyPatch, many: F32, looked_at: int, *, enough: bool
+) -> None:
     monkeypatch.setattr("models.near.LOOKED_AT", looked_at)
-    found = NearIndex(vectors).find(wanted, 100)
+    wanted = between(many)
+    found = NearIndex(many).find(wanted, 100)
+    assert (recall(found, wanted, many, 100) >= 0.99) is enough
+
+
+@pytest.mark.parametrize(
+    ("looked_at", "enough"), [(LOOKED_AT_TRAINED, True), (LOOKED_AT_TRAINED // 2, False)]
+)
+def test_half_of_the_cells_would_lose_some_of_what_was_learned(
+    monkeypatch: pytest.MonkeyPatch, many: F32, looked_at: int, *, enough: bool
+) -> None:
+    """Those that were taken have a part of their own, and are longer; most are what texts say."""
+    vectors = np.float32(0.7) * many
+    own = np.random.default_rng(1).standard_normal((LARGE // 25, DIM)).astype(np.float32)
+    vectors[: len(own)] += np.float32(0.08) * own
+    monkeypatch.setattr("models.near.LOOKED_AT_TRAINED", looked_at)
+    wanted = between(vectors)
+    found = NearIndex(vectors, trained=True).find(wanted, 100)
     assert (recall(found, wanted, vectors, 100) >= 0.99) is enough
 
 
