@@ -38,7 +38,11 @@ def run(  # noqa: PLR0913 - the options are the interface
     *,
     only: Annotated[str, typer.Option(help=f"Parts, by commas: {', '.join(PARTS)}.")] = "",
     quick: Annotated[
+<<<<<<< HEAD
         bool, typer.Option("--quick", help=f"Small sizes, no {', '.join(LONG)}: does it work?")
+=======
+        bool, typer.Option("--quick", help=f"Small sizes, no {', no '.join(LONG)}: does it work?")
+>>>>>>> s6-idx
     ] = False,
     output: Annotated[Path, typer.Option("--output", "-o", help="The JSON file.")] = Path(
         "build/bench.json"
@@ -93,6 +97,7 @@ def run(  # noqa: PLR0913 - the options are the interface
       training    sequences a second; a small Transformer
       encoding    texts a second
       import      events a second of replay --state-only
+      index       whether a large catalogue's indexes find what comparing all would
       processes   two personalize processes beside one
       quality     HR@10 and NDCG@10, beside an oracle, popularity and chance
       search      NDCG@10 of BM25, vectors, both, and both for who asks

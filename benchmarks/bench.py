@@ -13,6 +13,7 @@ from benchmarks import (
     encoding,
     freshness,
     importing,
+    index,
     memory,
     processes,
     quality,
@@ -35,12 +36,20 @@ Say = Callable[[str], None]
 
 PARTS: Final = (
     *("throughput", "memory", "reads", "freshness", "scaling", "startup", "training"),
+<<<<<<< HEAD
     *("encoding", "import", "processes", "quality", "search"),
+=======
+    *("encoding", "import", "index", "processes", "quality"),
+>>>>>>> s6-idx
 )
 SERVED: Final = ("throughput", "memory", "reads", "freshness", "startup", "processes")
 """Parts that need a real Kafka and a real Redis."""
 
+<<<<<<< HEAD
 LONG: Final = ("processes", "quality", "search")
+=======
+LONG: Final = ("index", "processes", "quality")
+>>>>>>> s6-idx
 """Parts that a quick call leaves out, unless they are named."""
 
 STAGED: Final = frozenset({"throughput", "memory", "reads", "freshness"})
@@ -66,6 +75,8 @@ class Amounts:
         Events that each number of processes works off.
     starts, rounds
         Catalogues that processes are started over, and how often each.
+    indexed, questions
+        Catalogues in which indexes are asked, ascending, and what they are asked.
     """
 
     catalogues: tuple[int, ...] = (10_000, 100_000, 1_000_000)
@@ -78,10 +89,26 @@ class Amounts:
     process_events: int = 10_000
     starts: tuple[int, ...] = (10_000, 100_000)
     rounds: int = 3
+    indexed: tuple[int, ...] = (100_000, 300_000)
+    questions: int = 300
 
 
 SMALL: Final = Amounts(
+<<<<<<< HEAD
     (600, 6000), (20, 80), Rate(1, 1.0, 3.0), 2000, 100, 20_000, 20, 1000, (600,), 1
+=======
+    catalogues=(600, 6000),
+    loads=(20, 80),
+    rate=Rate(1, 1.0, 3.0),
+    reads=2000,
+    texts=100,
+    imported=20_000,
+    process_events=1000,
+    starts=(600,),
+    rounds=1,
+    indexed=(100_000,),
+    questions=50,
+>>>>>>> s6-idx
 )
 """Everything works, and no figure means anything."""
 
@@ -123,6 +150,7 @@ class Bench:
             "startup": self._startup,
             "encoding": self._encoding,
             "import": self._import,
+            "index": self._index,
             "processes": self._processes,
             "quality": self._quality,
             "search": self._search,
@@ -226,6 +254,11 @@ class Bench:
     def _import(self, say: Say) -> dict[str, Any]:
         say(f"import: simulating {self.amounts.imported:,} events")
         return importing.measure(self.sizes, self.amounts.imported)
+
+    def _index(self, say: Say) -> dict[str, Any]:
+        sizes = replace(self.sizes, warm=self.sizes.warm // 2)
+        amounts = self.amounts
+        return index.measure(cut(sizes), amounts.indexed, amounts.questions, self.known, say)
 
     def _processes(self, say: Say) -> dict[str, Any]:
         events = self.amounts.process_events

@@ -86,7 +86,8 @@ def crowd(catalogue: Catalogue, settings: Settings, items: Sequence[Item], count
         How many are put, named ``filler-0`` and on, the same with every call.
     """
     cards = [fold_item(None, item, settings, partition=0, offset=0) for item in items]
-    known = catalogue.vectors[catalogue.has_vector].copy()
+    rows = np.sort(catalogue.rows_of([item.item for item in items]))
+    known = catalogue.vectors[rows[catalogue.has_vector[rows]]]
     plane = np.random.default_rng(PLANE).normal(size=(PLANE, catalogue.dim))
     plane *= NOISE / np.sqrt(PLANE * catalogue.dim)
     for first in range(0, count, AT_ONCE):

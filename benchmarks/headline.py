@@ -65,6 +65,15 @@ def _startup(found: Results) -> dict[str, Any]:
     return {"startup_s": {str(row["items"]): row["first_list_s"] for row in found["catalogues"]}}
 
 
+def _index(found: Results) -> dict[str, Any]:
+    """Take the worst source of each catalogue, and the blend's best hundred."""
+    rows = {str(row["items"]): row for row in found["catalogues"] if row["sources"]}
+    worst = {
+        size: min(its["recall"] for its in row["sources"].values()) for size, row in rows.items()
+    }
+    return {"index_recall": worst, "blend_recall": {n: row["blend_100"] for n, row in rows.items()}}
+
+
 def _processes(found: Results) -> dict[str, Any]:
     rows = found["rows"]
     return {
@@ -81,6 +90,7 @@ _PICKS: Final[dict[str, Callable[[Results], dict[str, Any]]]] = {
     "reads": lambda found: {"read_us": found["redis_py"]["get_us"]["p50"]},
     "import": lambda found: {"import_events_per_s": found["events_per_s"]},
     "startup": _startup,
+    "index": _index,
     "training": lambda found: {"training_sequences_per_s": found["sequences_per_s"]},
     "encoding": lambda found: {"encoding_texts_per_s": found["cold"]["texts_per_s"]},
     "processes": _processes,

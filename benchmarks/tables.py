@@ -221,6 +221,19 @@ def _import(found: Figures, out: Console) -> None:
     _head(out, "import: rillet replay --state-only", text)
 
 
+def _index(found: Figures, out: Console) -> None:
+    _head(out, f"index: recall, {found['questions']:,} questions", found["how"])
+    table = _table("items", "of", "questions", "recall", "CPU us/query")
+    for row in found["catalogues"]:
+        size = f"{row['items']:,}"
+        for name, its in row["sources"].items():
+            micros = f"{its['us']:,.0f}" if "us" in its else ""
+            table.add_row(size, name, f"{its['questions']:,}", f"{its['recall']:.4f}", micros)
+        for name in ("blend_100", "blend_50", "lists"):
+            table.add_row(size, name.replace("_", ", best "), "", f"{row[name]:.4f}", "")
+    out.print(table)
+
+
 def _processes(found: Figures, out: Console) -> None:
     text = f"{found['events']:,} events from nothing, {found['items']:,} items; idling is taken off"
     _head(out, "processes: personalize, several times", text)
@@ -293,6 +306,7 @@ _PARTS: Final[dict[str, Callable[[Figures, Console], None]]] = {
     "training": _training,
     "encoding": _encoding,
     "import": _import,
+    "index": _index,
     "processes": _processes,
     "quality": _quality,
     "log": _quality,

@@ -83,7 +83,7 @@ class Loaded:
         with torch.inference_mode():
             table = model.eval().items()
         model.forget_contents()
-        index = NearIndex(table.numpy()) if len(table) >= LARGE else None
+        index = NearIndex(table.numpy(), trained=True) if len(table) >= LARGE else None
         dtype = serving_dtype(serve)
         return cls(model, version, seen, table, dtype, index, window)
 
@@ -107,7 +107,7 @@ class Loaded:
             table[changed] = self.model.items_at(changed, torch.from_numpy(vectors))
         index = self.index
         if len(table) >= LARGE and (index is None or index.outgrown(len(table))):
-            index = NearIndex(table.numpy())
+            index = NearIndex(table.numpy(), trained=True)
         elif index is not None:
             index.update(table.numpy(), rows)
         return replace(self, seen=seen, table=table, index=index, room=room)

@@ -13,7 +13,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["NearIndex", "nearest"]
+__all__ = ["LOOKED_AT", "LOOKED_AT_TRAINED", "NearIndex", "nearest"]
 
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
@@ -23,13 +23,17 @@ PER_CELL: Final = 40
 """Vectors from which each cell's centre is found."""
 
 LOOKED_AT: Final = 160
-"""Cells that are looked at, which finds 98.5 % of the 100 nearest among 100,000 vectors."""
+"""Cells of unit vectors that are looked at, which finds 99 % of the 100 nearest or more."""
 
 DENSE: Final = 200_000
 """Vectors from which on fewer will do, in inverse proportion: the more there are, the nearer is
 the hundredth, and the fewer cells it can lie in."""
 
-FEWEST: Final = 48
+FEWEST: Final = 96
+
+LOOKED_AT_TRAINED: Final = 256
+"""Cells of trained vectors, however many there are. What was taken often is longer than the rest:
+it is among the largest products though its direction is another, that is from further cells."""
 
 GROWN: Final = 2.0
 """By how much there must be more vectors for the cells to be laid out anew."""
@@ -54,9 +58,12 @@ class NearIndex:
     ----------
     vectors
         (N, d) the table.
+    trained
+        Whether its rows are of different lengths, as a network learns them; else they are unit
+        vectors.
     """
 
-    def __init__(self, vectors: F32) -> None:
+    def __init__(self, vectors: F32, *, trained: bool = False) -> None:
         faiss.omp_set_num_threads(1)
         n, dim = vectors.shape
         self._built, self._size = n, 0
@@ -73,7 +80,8 @@ class NearIndex:
         sample = np.random.default_rng(SEED).permutation(n)[: cells * PER_CELL]
         self._index.train(np.ascontiguousarray(vectors[np.sort(sample)]))
         self._index.set_direct_map_type(BY_ROW)
-        self._index.nprobe = round(min(LOOKED_AT, max(FEWEST, LOOKED_AT * DENSE / n)))
+        fewer = round(min(LOOKED_AT, max(FEWEST, LOOKED_AT * DENSE / n)))
+        self._index.nprobe = LOOKED_AT_TRAINED if trained else fewer
         self.update(vectors, np.zeros(0, np.int64))
 
     def outgrown(self, n: int) -> bool:

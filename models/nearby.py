@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from features.content import Vectors
 from models.pairs import Slots
 from models.scores import Blocked
+from models.topk import best_first
 
 __all__ = ["FOUND", "LARGE", "SAMPLE", "Nearby", "mean_of"]
 
@@ -71,11 +72,15 @@ class Nearby:
         scale: float = 1.0,
         shift: F32 | None = None,
     ) -> Self:
-        """Return the scores of questions whose nearest items were found."""
+        """Return the scores of questions whose nearest items, in whatever order, were found."""
         moved = np.zeros(len(rows), np.float32) if shift is None else shift
         product = (vectors[np.maximum(best, 0)] @ query[:, :, None])[:, :, 0]
-        value = np.where(best >= 0, _law(scale * product + moved[:, None]), 0)
-        return cls(n_rows, rows, query, vectors, scale, moved, best, value.astype(np.float32))
+        product = np.where(best >= 0, product, np.float32(-np.inf)).astype(np.float32)
+        order = best_first(product)  # what found them may know less of the vectors, or halves
+        best = np.take_along_axis(best, order, axis=1)
+        product = np.take_along_axis(product, order, axis=1)
+        value = _law(np.float32(scale) * product + moved[:, None])
+        return cls(n_rows, rows, query, vectors, scale, moved, best, value)
 
     def mean(self) -> F32:
         """Return an estimate of the mean over all items: (B,)."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from benchmarks import encoding, importing, procfs, reads, training
+from benchmarks import encoding, importing, index, procfs, reads, tables, training
 from benchmarks.filler import bare, fill
 from benchmarks.workload import Sizes, cut
 from features.card import decode_card
@@ -49,6 +51,33 @@ def test_an_import_tells_what_it_has_read() -> None:
     assert 0 < found["users"] <= 1500
     assert found["events_per_s"] == pytest.approx(found["events"] / found["wall_s"], rel=0.02)
     assert found["peak_rss_mib"] > 50
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("looked_at", [256, 1])
+def test_what_an_index_misses_is_told(monkeypatch: pytest.MonkeyPatch, looked_at: int) -> None:
+    for module in ("projection", "loaded"):
+        monkeypatch.setattr(f"models.{module}.LARGE", 3000)
+    for name in ("LOOKED_AT", "LOOKED_AT_TRAINED"):
+        monkeypatch.setattr(f"models.near.{name}", looked_at)
+    monkeypatch.setattr("models.near.FEWEST", 1)
+    notes: list[str] = []
+    found = index.measure(cut(TINY), (300, 4000), 20, {}, notes.append)
+    few, many = found["catalogues"]
+    assert few == {"items": 300, "sources": {}, "blend_100": 1, "blend_50": 1, "lists": 1}
+    assert many["items"] == 4000
+    assert {"content", "taste", "transformer"} <= set(many["sources"])
+    assert 0 < many["sources"]["transformer"]["questions"] <= found["questions"] == 20
+    assert all(many["sources"][name]["us"] > 0 for name in ("taste", "transformer"))
+    recalls = [its["recall"] for its in many["sources"].values()]
+    if looked_at == 1:
+        assert max(recalls) < 0.9
+    else:
+        assert min(recalls) > 0.99
+        assert many["blend_100"] > 0.95
+    said = io.StringIO()
+    tables.show({"index": found}, Console(file=said, width=80))
+    assert "blend, best 100" in said.getvalue()
 
 
 def test_lists_are_read_by_both_clients(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

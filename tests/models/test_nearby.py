@@ -8,13 +8,14 @@ from numpy.typing import NDArray
 
 from features.catalogue import Catalogue
 from models.item_stats import ItemStats
-from models.near import NearIndex
+from models.near import LOOKED_AT, LOOKED_AT_TRAINED, NearIndex
 from models.nearby import FOUND, LARGE, Nearby, mean_of
 from models.pairs import Pairs, Slots
 from models.projection import Centred
 from models.scores import Blocked, Table
 from models.sources.base import World
-from models.sources.content import SHARPNESS, Content, sharpened
+from models.sources.content import SHARPNESS, Content, Query, sharpened
+from tests.builders import folded, search
 from tests.models.sources.shop import HALF_LIFE_DAYS, Words, contexts, put, visits
 
 F32 = NDArray[np.float32]
@@ -39,7 +40,7 @@ def vectors() -> F32:
 
 
 def recall(found: NDArray[np.int32], wanted: F32, vectors: F32, k: int) -> float:
-    exact = np.argsort(-(wanted @ vectors.T), axis=1)[:, :k]
+    exact = np.argpartition(-(wanted @ vectors.T), k, axis=1)[:, :k]
     pairs = zip(found[:, :k].tolist(), exact.tolist(), strict=True)
     return float(np.mean([len({*mine} & {*its}) / k for mine, its in pairs]))
 
@@ -51,6 +52,47 @@ def test_nearly_all_of_the_nearest_are_found_and_nearest_first(vectors: F32) -> 
     assert recall(found, wanted, vectors, 100) > 0.98
     products = np.take_along_axis(wanted @ vectors.T, found.astype(np.int64), axis=1)
     assert (np.diff(products, axis=1) < 2e-3).all()  # kept in half precision
+
+
+def between(vectors: F32) -> F32:
+    """Return what lies between two of the first vectors each: (200, d)."""
+    return np.asarray((vectors[:200] + vectors[200:400]) / 2, np.float32)
+
+
+@pytest.fixture(scope="module")
+def many() -> F32:
+    """Return the fewest unit vectors that have an index, in heaps that lie close."""
+    rng = np.random.default_rng(0)
+    heaps = rng.standard_normal((1000, DIM))
+    vectors = heaps[rng.integers(0, len(heaps), LARGE)] + 0.7 * rng.standard_normal((LARGE, DIM))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors.astype(np.float32)
+
+
+@pytest.mark.parametrize(("looked_at", "enough"), [(LOOKED_AT, True), (LOOKED_AT // 2, False)])
+def test_the_hundred_nearest_of_many_are_found_and_half_of_the_cells_would_not_do(
+    monkeypatch: pytest.MonkeyPatch, many: F32, looked_at: int, *, enough: bool
+) -> None:
+    monkeypatch.setattr("models.near.LOOKED_AT", looked_at)
+    wanted = between(many)
+    found = NearIndex(many).find(wanted, 100)
+    assert (recall(found, wanted, many, 100) >= 0.99) is enough
+
+
+@pytest.mark.parametrize(
+    ("looked_at", "enough"), [(LOOKED_AT_TRAINED, True), (LOOKED_AT_TRAINED // 2, False)]
+)
+def test_half_of_the_cells_would_lose_some_of_what_was_learned(
+    monkeypatch: pytest.MonkeyPatch, many: F32, looked_at: int, *, enough: bool
+) -> None:
+    """Those that were taken have a part of their own, and are longer; most are what texts say."""
+    vectors = np.float32(0.7) * many
+    own = np.random.default_rng(1).standard_normal((LARGE // 25, DIM)).astype(np.float32)
+    vectors[: len(own)] += np.float32(0.08) * own
+    monkeypatch.setattr("models.near.LOOKED_AT_TRAINED", looked_at)
+    wanted = between(vectors)
+    found = NearIndex(vectors, trained=True).find(wanted, 100)
+    assert (recall(found, wanted, vectors, 100) >= 0.99) is enough
 
 
 def test_the_same_vectors_make_the_same_index(vectors: F32) -> None:
@@ -148,3 +190,23 @@ def test_a_large_catalogue_proposes_what_a_table_would(monkeypatch: pytest.Monke
     assert (exact[2] == -1).all()
     for row in (0, 1):
         assert len({*found[row].tolist()} & {*exact[row].tolist()}) >= 18
+
+
+def test_a_large_catalogue_proposes_what_whole_vectors_say_of_a_query(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    vectors = crowd(3000, seed=6)
+    catalogue = Catalogue(dim=DIM)
+    place = World(catalogue, ItemStats(catalogue, served=3), Words(), HALF_LIFE_DAYS)
+    for number, vector in enumerate(vectors):
+        put(place, f"i{number}", vector=vector.tolist())
+    wanted = crowd(2, seed=11)
+    monkeypatch.setattr(Words, "known", {"tea": wanted[0], "hats": wanted[1]})
+    monkeypatch.setattr("models.projection.LARGE", 1000)
+    people = [folded([search(text)]) for text in ("tea", "hats")]
+    source = Query(place, Centred(place.catalogue, axes=12))
+    blocked = Blocked(np.ones(len(vectors), bool), NONE, NONE, len(people))
+    found = source.score(contexts(place, *people)).top(blocked, 20)
+    assert recall(found, wanted, vectors, 20) > 0.9
+    products = np.take_along_axis(wanted @ vectors.T, found.astype(np.int64), axis=1)
+    assert (np.diff(products, axis=1) <= 0).all()
