@@ -38,11 +38,7 @@ def run(  # noqa: PLR0913 - the options are the interface
     *,
     only: Annotated[str, typer.Option(help=f"Parts, by commas: {', '.join(PARTS)}.")] = "",
     quick: Annotated[
-<<<<<<< HEAD
-        bool, typer.Option("--quick", help=f"Small sizes, no {', '.join(LONG)}: does it work?")
-=======
         bool, typer.Option("--quick", help=f"Small sizes, no {', no '.join(LONG)}: does it work?")
->>>>>>> s6-idx
     ] = False,
     output: Annotated[Path, typer.Option("--output", "-o", help="The JSON file.")] = Path(
         "build/bench.json"

@@ -36,20 +36,12 @@ Say = Callable[[str], None]
 
 PARTS: Final = (
     *("throughput", "memory", "reads", "freshness", "scaling", "startup", "training"),
-<<<<<<< HEAD
-    *("encoding", "import", "processes", "quality", "search"),
-=======
-    *("encoding", "import", "index", "processes", "quality"),
->>>>>>> s6-idx
+    *("encoding", "import", "index", "processes", "quality", "search"),
 )
 SERVED: Final = ("throughput", "memory", "reads", "freshness", "startup", "processes")
 """Parts that need a real Kafka and a real Redis."""
 
-<<<<<<< HEAD
-LONG: Final = ("processes", "quality", "search")
-=======
-LONG: Final = ("index", "processes", "quality")
->>>>>>> s6-idx
+LONG: Final = ("index", "processes", "quality", "search")
 """Parts that a quick call leaves out, unless they are named."""
 
 STAGED: Final = frozenset({"throughput", "memory", "reads", "freshness"})
@@ -94,21 +86,18 @@ class Amounts:
 
 
 SMALL: Final = Amounts(
-<<<<<<< HEAD
-    (600, 6000), (20, 80), Rate(1, 1.0, 3.0), 2000, 100, 20_000, 20, 1000, (600,), 1
-=======
     catalogues=(600, 6000),
     loads=(20, 80),
     rate=Rate(1, 1.0, 3.0),
     reads=2000,
     texts=100,
     imported=20_000,
+    searches=20,
     process_events=1000,
     starts=(600,),
     rounds=1,
     indexed=(100_000,),
     questions=50,
->>>>>>> s6-idx
 )
 """Everything works, and no figure means anything."""
 
