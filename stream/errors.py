@@ -16,6 +16,7 @@
     ├── ChildFailedError     a consumer process died again and again
     ├── BadEventError        what was to be published is no event
     ├── NothingYetError      there is no list to read yet
+    ├── RefusedError         a request over HTTP is not answered as it wished
     └── StoppedError         what a thread did is not waited for any more
 
 A record that cannot be decoded is not an error but a value: see
@@ -35,6 +36,7 @@ __all__ = [
     "ModelError",
     "NotReadyError",
     "NothingYetError",
+    "RefusedError",
     "RilletError",
     "SettingsError",
     "StoppedError",
@@ -112,3 +114,25 @@ class NothingYetError(RilletError):
 
 class StoppedError(RilletError):
     """The process ends: nobody waits any more for what a thread did."""
+
+
+class RefusedError(RilletError):
+    """A request over HTTP is not answered as it wished; becomes a problem (RFC 9457).
+
+    Parameters
+    ----------
+    status
+        The HTTP status.
+    kind
+        What kind of problem it is, in one word for programs.
+    message, mend
+        What is wrong, and what to do about it.
+    wait_s
+        Seconds after which trying again may help; 0 where it will not.
+    """
+
+    def __init__(
+        self, status: int, kind: str, message: str, mend: str = "", *, wait_s: float = 0
+    ) -> None:
+        super().__init__(message, mend)
+        self.status, self.kind, self.wait_s = status, kind, wait_s

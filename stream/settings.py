@@ -22,6 +22,7 @@ from stream.kafka_settings import KafkaSettings
 from stream.limit_settings import LimitsSettings
 from stream.privacy_settings import PrivacySettings
 from stream.redis_settings import RedisSettings
+from stream.serve_settings import ServeSettings
 from stream.setting_group import Group as _Group
 from stream.transformer_settings import TransformerSettings
 
@@ -268,6 +269,7 @@ class Settings(_Group):
     training: TrainingSettings = TrainingSettings()
     transformer: TransformerSettings = TransformerSettings()
     encoder_tuning: EncoderTuningSettings = EncoderTuningSettings()
+    serve: ServeSettings = ServeSettings()
     interactions: dict[str, InteractionType] = Setting(
         default_factory=_default_types, description="type of interaction -> what it means"
     )

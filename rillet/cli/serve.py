@@ -1,0 +1,102 @@
+"""The command ``serve``: the HTTP service, and keys for it."""
+
+from __future__ import annotations
+
+import json
+import webbrowser
+from typing import Annotated, Any
+
+import typer
+
+from rillet.cli.options import AsJson, RedisUrl, SettingsFile, Verbose, opened
+from stream.settings import Settings
+
+__all__ = ["serve"]
+
+
+def serve(  # noqa: PLR0913 - the options are the interface
+    *,
+    host: Annotated[str, typer.Option(help="Address to listen on; else serve.host.")] = "",
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="0 is any; else serve.port.")
+    ] = None,
+    open_docs: Annotated[
+        bool, typer.Option("--open-docs", help="Open its documentation in a browser.")
+    ] = False,
+    new_key: Annotated[
+        str, typer.Option(help="Make a key with these scopes instead, such as read+write.")
+    ] = "",
+    redis: RedisUrl = "",
+    settings_file: SettingsFile = None,
+    verbose: Verbose = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Serve recommendations over HTTP, until Ctrl-C.
+
+    Lists are read from Redis, events go to Kafka; each is connected to when it
+    is there, and waited for where it is not. /docs says what can be asked.
+
+    On this machine nobody needs a key. To be reached from others, make one for
+    each program that asks, and set serve.keys: only its SHA-256 is kept.
+
+    [bold]Scopes of a key[/bold]
+
+      read      lists, search, sessions, metrics
+
+      write     publishing events
+
+      admin     having users forgotten
+
+    [bold]Examples[/bold]
+
+      rillet serve --open-docs
+
+      curl localhost:8080/recommend -d '{"user": "alice", "top_n": 5}'
+
+      curl localhost:8080/feedback -d '{"event": "search", "user": "alice", "query": "rug"}'
+
+      rillet serve --new-key read+write
+
+      RILLET_SERVE__KEYS=read+write:SHA256 rillet serve --host 0.0.0.0
+    """
+    if new_key:
+        return _new_key(new_key, as_json)
+    from consumers.wiring import configure_logs
+    from rillet.serving.app import create_app
+    from rillet.serving.server import serve as run
+
+    given: dict[str, Any] = {"host": host} if host else {}
+    if port is not None:
+        given["port"] = port
+    settings = opened(settings_file, redis, serve=given)
+    configure_logs(verbose)
+
+    def ready(url: str) -> None:
+        _tell(url, settings, as_json)
+        if open_docs:
+            webbrowser.open(f"{url}/docs")
+
+    run(create_app(settings), settings.serve, ready)
+    return None
+
+
+def _tell(url: str, settings: Settings, as_json: bool) -> None:
+    """Say where it serves, and to whom."""
+    if as_json:
+        typer.echo(json.dumps({"url": url}))
+        return
+    keys = len(settings.serve.keys)
+    who = f"to holders of {keys} keys" if keys else "to everybody on this machine"
+    typer.echo(f"serving {who}: {url}; {url}/docs says how; Ctrl-C ends it", err=True)
+
+
+def _new_key(scopes: str, as_json: bool) -> None:
+    """Print a key this once, and what to set for it."""
+    from rillet.serving.guard import new_key
+
+    key, line = new_key([one.strip() for one in scopes.replace(",", "+").split("+")])
+    if as_json:
+        typer.echo(json.dumps({"key": key, "setting": line}))
+        return
+    typer.echo(key)
+    typer.echo(f'add to serve.keys: "{line}"; the key itself is kept nowhere', err=True)

@@ -1,0 +1,61 @@
+"""The application: endpoints, and what is around them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from rillet.serving.edge import Edge
+from rillet.serving.problems import add_problems
+from rillet.serving.routes import health, recommend
+from rillet.serving.searching import Searching
+from rillet.serving.service import Service
+from stream.settings import Settings
+
+__all__ = ["create_app"]
+
+ABOUT: Final = """\
+Recommendations that follow what users do, for a query, a user or anybody.
+"""
+
+
+def create_app(settings: Settings, *, ranker: Searching | None = None) -> FastAPI:
+    """Return the application, which connects when it starts.
+
+    Parameters
+    ----------
+    settings
+        Of everything.
+    ranker
+        What searches and ranks; it is started and closed with the application. None where only
+        lists are served.
+    """
+    service = Service(settings, ranker)
+
+    @asynccontextmanager
+    async def living(_: FastAPI) -> AsyncIterator[None]:
+        await service.start()
+        try:
+            yield
+        finally:
+            await service.close()
+
+    app = FastAPI(title="Rillet", description=ABOUT, lifespan=living, docs_url=None, redoc_url=None)
+    app.state.service = service
+    for router in (recommend.router, health.open_router, health.router):
+        app.include_router(router)
+    add_problems(app)
+    if settings.serve.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.serve.cors_origins),
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "X-API-Key", "Content-Type"],
+            expose_headers=["X-Rillet-Degraded", "Retry-After"],
+        )
+    app.add_middleware(Edge, serve=settings.serve, figures=service.figures)
+    return app

@@ -1,0 +1,96 @@
+"""What the endpoints share: the way to Redis and to Kafka, the ranker, the guard, the figures."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import ParamSpec, TypeVar
+
+from fastapi import Request
+
+from rillet.serving.figures import Figures
+from rillet.serving.guard import Guard
+from rillet.serving.reader import Reader
+from rillet.serving.searching import Searching
+from stream.errors import RefusedError
+from stream.keys import DEFAULT_USER
+from stream.pseudonyms import pseudonyms_of
+from stream.settings import Settings
+
+__all__ = ["Service", "service_of"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Service:
+    """One for each application; made before it starts.
+
+    Parameters
+    ----------
+    settings
+        Of everything.
+    ranker
+        What searches and ranks; None where only lists are served.
+
+    Attributes
+    ----------
+    reader
+        Reads Redis.
+    guard, figures
+        Who is let in; what was done.
+    """
+
+    def __init__(self, settings: Settings, ranker: Searching | None) -> None:
+        self.settings, self.ranker = settings, ranker
+        self.reader = Reader(settings)
+        self.guard = Guard(settings.serve)
+        self.figures = Figures()
+        self._pool = ThreadPoolExecutor(settings.serve.threads, "rank")
+
+    async def start(self) -> None:
+        """Connect what can be connected, and begin to load the ranker."""
+        await self.reader.start()
+        if self.ranker is not None:
+            self.ranker.start()
+
+    async def close(self) -> None:
+        """End all threads, and disconnect."""
+        if self.ranker is not None:
+            await asyncio.to_thread(self.ranker.close)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        await self.reader.close()
+
+    def names(self, user: str) -> list[str]:
+        """Return under which names a user may lie in Redis, the present one first."""
+        if user == DEFAULT_USER:
+            return [user]
+        return pseudonyms_of(self.settings.privacy).all_of(user)
+
+    def loaded(self) -> Searching:
+        """Return the ranker.
+
+        Raises
+        ------
+        RefusedError
+            There is none (503), or it is still loading.
+        """
+        if self.ranker is None:
+            mend = "`rillet serve` loads it, unless --no-search is given"
+            raise RefusedError(503, "no-search", "search is not loaded", mend)
+        if not self.ranker.ready:
+            raise RefusedError(503, "loading", "search is still loading", wait_s=2)
+        return self.ranker
+
+    async def aside(self, work: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
+        """Do what takes the processor in a thread, so that reading lists goes on."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, partial(work, *args, **named))
+
+
+def service_of(request: Request) -> Service:
+    """Return the service of the application that a request came to."""
+    found: Service = request.app.state.service
+    return found
