@@ -25,6 +25,9 @@ A record that cannot be decoded is not an error but a value: see
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 __all__ = [
     "BadEventError",
     "BrokerError",
@@ -105,7 +108,21 @@ class ChildFailedError(RilletError):
 
 
 class BadEventError(RilletError):
-    """What was to be published is no event; nothing of it was sent."""
+    """What was to be published is no event; nothing of it was sent.
+
+    Parameters
+    ----------
+    message, mend
+        What is wrong, and what to do about it.
+    faults
+        Of each bad record its place (``record``), ``field`` and ``message``, where several came.
+    """
+
+    def __init__(
+        self, message: str, mend: str = "", faults: Sequence[Mapping[str, Any]] = ()
+    ) -> None:
+        super().__init__(message, mend)
+        self.faults = faults
 
 
 class NothingYetError(RilletError):

@@ -10,8 +10,10 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from rillet.serving.edge import Edge
+from rillet.serving.openapi import document_of
 from rillet.serving.problems import add_problems
-from rillet.serving.routes import health, recommend
+from rillet.serving.readiness import Readiness
+from rillet.serving.routes import feedback, gorse, health, items, rank, recommend, users
 from rillet.serving.searching import Searching
 from rillet.serving.service import Service
 from stream.settings import Settings
@@ -21,6 +23,12 @@ __all__ = ["create_app"]
 ABOUT: Final = """\
 Recommendations that follow what users do, for a query, a user or anybody.
 """
+
+ROUTERS: Final = (
+    *(recommend.router, rank.router, items.router, users.reading, users.admin),
+    *(feedback.router, gorse.reading, gorse.writing, health.open_router, health.router),
+)
+"""In the order of the documentation."""
 
 
 def create_app(settings: Settings, *, ranker: Searching | None = None) -> FastAPI:
@@ -45,9 +53,10 @@ def create_app(settings: Settings, *, ranker: Searching | None = None) -> FastAP
             await service.close()
 
     app = FastAPI(title="Rillet", description=ABOUT, lifespan=living, docs_url=None, redoc_url=None)
-    app.state.service = service
-    for router in (recommend.router, health.open_router, health.router):
+    app.state.service, app.state.readiness = service, Readiness(service)
+    for router in ROUTERS:
         app.include_router(router)
+    app.openapi = document_of(app, open_to_all=service.guard.open)  # type: ignore[method-assign]
     add_problems(app)
     if settings.serve.cors_origins:
         app.add_middleware(

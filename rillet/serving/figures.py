@@ -15,7 +15,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 __all__ = ["Figures"]
 
-disable_created_metrics()  # when a counter began is of no use to anybody here
+disable_created_metrics()  # type: ignore[no-untyped-call]  # when a counter began is of no use to anybody here
 
 BUCKETS_S: Final = (
     *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025),

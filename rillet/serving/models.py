@@ -10,15 +10,21 @@ from rillet.serving.where import Where
 from stream.limits import MAX_CHARS, MAX_ID, MAX_NAME, MAX_SHOWN
 
 __all__ = [
+    "MOST",
+    "Accepted",
     "Filter",
+    "Forgotten",
     "Id",
     "Price",
     "Problem",
     "Ranked",
     "RankedItems",
+    "Ready",
     "RankIn",
     "RecommendIn",
     "Recommended",
+    "SessionOut",
+    "SimilarItems",
 ]
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID)]
@@ -184,3 +190,51 @@ class Problem(BaseModel):
     kind: str = Field(description="in one word, for programs")
     mend: str | None = Field(None, description="what to do about it")
     errors: list[Fault] | None = None
+
+
+class Accepted(BaseModel):
+    """Events that Kafka has; as metarank answers."""
+
+    status: Literal["ok"] = "ok"
+    accepted: int = Field(description="how many events it has")
+    updated: int = Field(0, description="0: states change when the consumers have read them")
+    tookMillis: int = Field(description="milliseconds")
+
+
+class SimilarItem(BaseModel):
+    """An item that follows another one."""
+
+    item: str
+    weight: float = Field(description="how strongly, beside the others")
+
+
+class SimilarItems(BaseModel):
+    """What follows an item, strongest first."""
+
+    item: str
+    items: list[SimilarItem]
+
+
+class SessionOut(BaseModel):
+    """A user's state; docs/redis.md has all of it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    user: str
+    as_of: dict[str, int] = Field(description="the last event it knows of")
+    events: int = Field(0, description="how many there were")
+
+
+class Forgotten(BaseModel):
+    """That a user is to be forgotten is stored; the consumers see to it."""
+
+    user: str
+    status: Literal["ordered"] = "ordered"
+
+
+class Ready(BaseModel):
+    """Whether the servers behind this one answer."""
+
+    redis: bool
+    kafka: bool
+    search: bool = Field(description="whether search is loaded; lists are served without it")

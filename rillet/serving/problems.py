@@ -88,7 +88,9 @@ def problem_of(error: RilletError) -> Response:
     else:
         known = (found for one, found in _KINDS.items() if isinstance(error, one))
         status, kind = next(known, (500, "failed"))
-    more = {"mend": error.mend} if error.mend else {}
+    more: dict[str, Any] = {"mend": error.mend} if error.mend else {}
+    if isinstance(error, BadEventError) and error.faults:
+        more["errors"] = error.faults
     waiting = status in (429, 503) and wait_s > 0
     headers = {"Retry-After": str(max(1, round(wait_s)))} if waiting else {}
     if status == 401:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -12,6 +13,7 @@ from fastapi import Request
 
 from rillet.serving.figures import Figures
 from rillet.serving.guard import Guard
+from rillet.serving.publisher import Publisher
 from rillet.serving.reader import Reader
 from rillet.serving.searching import Searching
 from stream.errors import RefusedError
@@ -39,6 +41,8 @@ class Service:
     ----------
     reader
         Reads Redis.
+    publisher
+        Sends events to Kafka.
     guard, figures
         Who is let in; what was done.
     """
@@ -48,10 +52,12 @@ class Service:
         self.reader = Reader(settings)
         self.guard = Guard(settings.serve)
         self.figures = Figures()
+        self.publisher = Publisher(settings, self.figures)
         self._pool = ThreadPoolExecutor(settings.serve.threads, "rank")
 
     async def start(self) -> None:
         """Connect what can be connected, and begin to load the ranker."""
+        self.publisher.start()
         await self.reader.start()
         if self.ranker is not None:
             self.ranker.start()
@@ -61,7 +67,18 @@ class Service:
         if self.ranker is not None:
             await asyncio.to_thread(self.ranker.close)
         self._pool.shutdown(wait=False, cancel_futures=True)
+        await self.publisher.close()
         await self.reader.close()
+
+    @staticmethod
+    def now_ms() -> int:
+        """Return the time, in epoch milliseconds."""
+        return time.time_ns() // 1_000_000
+
+    @property
+    def can_rank(self) -> bool:
+        """Whether there is a ranker, and it is loaded."""
+        return self.ranker is not None and self.ranker.ready
 
     def names(self, user: str) -> list[str]:
         """Return under which names a user may lie in Redis, the present one first."""

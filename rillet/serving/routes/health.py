@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any, Final
+
 from fastapi import APIRouter, Request, Response
+from starlette.responses import PlainTextResponse
 
 from rillet.serving.guarded import router_for
+from rillet.serving.models import Problem, Ready
+from rillet.serving.problems import MEDIA_TYPE, problem
 from rillet.serving.service import service_of
 
 __all__ = ["open_router", "router"]
+
+NOT_READY: Final[dict[int | str, dict[str, Any]]] = {
+    503: {
+        "description": "Redis or Kafka does not answer.",
+        "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema()}},
+    }
+}
 
 open_router = APIRouter(tags=["operations"])
 router = router_for("read", "operations")
@@ -19,7 +31,19 @@ async def health() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@router.get("/metrics", response_class=Response)
+@open_router.get("/ready", response_model=Ready, responses=NOT_READY)
+async def ready(request: Request) -> Response:
+    """Tell whether Redis and Kafka answer; needs no key."""
+    found = await request.app.state.readiness.look()
+    if found.redis and found.kafka:
+        return Response(found.model_dump_json(), media_type="application/json")
+    away = [name for name in ("redis", "kafka") if not getattr(found, name)]
+    message = f"{' and '.join(away)} cannot be used"
+    headers = {"Retry-After": "2"}
+    return problem(503, "not-ready", message, more=found.model_dump(), headers=headers)
+
+
+@router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
     """Return what was done, as Prometheus reads it."""
     figures = service_of(request).figures

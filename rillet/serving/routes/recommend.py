@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import msgspec
 from fastapi import Request, Response
 
+from rillet.serving.guard import Caller
 from rillet.serving.guarded import router_for
 from rillet.serving.lists import brief, recommended
 from rillet.serving.models import Recommended, RecommendIn
+from rillet.serving.ranking import Asked, Order, as_json, ordered, remember, searched
 from rillet.serving.reading import admitting, json_answer, listing, trending
-from rillet.serving.searching import Found
 from rillet.serving.service import Service, service_of
+from stream.errors import StoreError
 
-__all__ = ["ranked_items", "router"]
+__all__ = ["router"]
 
 router = router_for("read", "recommendations")
 
@@ -30,7 +29,9 @@ async def recommend(request: Request, wish: RecommendIn) -> Response:
     """
     service = service_of(request)
     if wish.query is not None:
-        return await _search(service, wish, wish.query)
+        return await _search(service, wish, wish.query, request.state.caller)
+    if wish.items is not None and service.can_rank and (wish.user or wish.session):
+        return await _ranked(service, wish, wish.items)
     return await _listed(service, wish)
 
 
@@ -46,37 +47,26 @@ async def _listed(service: Service, wish: RecommendIn) -> Response:
     return json_answer(service, body, degraded=degraded)
 
 
-async def _search(service: Service, wish: RecommendIn, query: str) -> Response:
-    found = await service.aside(
-        service.loaded().search,
-        query,
-        user=wish.user,
-        session=wish.session,
-        n=wish.top_n,
-        items=wish.items,
-        exclude=frozenset(wish.exclude),
-        where=wish.filter.where() if wish.filter else None,
-        explain=wish.explain,
-    )
-    answer = {
-        "user": wish.user or wish.session,
-        "origin": "search",
-        "items": ranked_items(found, explain=wish.explain),
-    }
+async def _search(service: Service, wish: RecommendIn, query: str, caller: Caller) -> Response:
+    try:
+        found = await searched(service, wish, query)
+    except StoreError:
+        if wish.filter is not None:  # what is known of the items lies in Redis too
+            raise
+        return await _listed(service, wish)
+    remember(service, wish, query, caller)
+    items = as_json(found, explain=wish.explain)
+    answer = {"user": wish.user or wish.session, "origin": "search", "items": items}
     return json_answer(service, msgspec.json.encode(answer), degraded=False)
 
 
-def ranked_items(found: Sequence[Found], *, explain: bool) -> list[dict[str, Any]]:
-    """Return ranked items as they are answered."""
-    if not explain:
-        return [{"item": one.item, "score": one.score} for one in found]
-    return [
-        {
-            "item": one.item,
-            "score": one.score,
-            "parts": one.parts,
-            "reasons": one.reasons,
-            "words": one.words,
-        }
-        for one in found
-    ]
+async def _ranked(service: Service, wish: RecommendIn, items: list[str]) -> Response:
+    """Put the items that may be in the answer in the user's order."""
+    where = wish.filter.where() if wish.filter else None
+    admits = await admitting(service, items, None, wish.exclude, where)
+    left = items if admits is None else list(filter(admits, items))
+    asked = Asked(left, wish.user, wish.session, None, wish.explain)
+    found, degraded = await ordered(service, asked) if left else Order([], False)
+    shown = as_json(found[: wish.top_n], explain=wish.explain)
+    answer = {"user": wish.user or wish.session, "origin": "rank", "items": shown}
+    return json_answer(service, msgspec.json.encode(answer), degraded=degraded)
