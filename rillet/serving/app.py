@@ -21,7 +21,14 @@ from stream.settings import Settings
 __all__ = ["create_app"]
 
 ABOUT: Final = """\
-Recommendations that follow what users do, for a query, a user or anybody.
+Recommendations that follow what users do: for a query, a user or anybody.
+
+Lists are read from Redis, events go to Kafka. A key is sent as `Authorization: Bearer KEY` or
+`X-API-Key: KEY`; without `serve.keys` nobody needs one, and the service is for this machine alone.
+
+Whatever goes wrong is told as `application/problem+json` (RFC 9457), with `kind` for programs and
+`detail` for people. Where Redis is away, the last known list for everybody is served, with the
+header `X-Rillet-Degraded: redis`.
 """
 
 ROUTERS: Final = (
@@ -55,7 +62,8 @@ def create_app(settings: Settings, *, ranker: Searching | None = None) -> FastAP
     app = FastAPI(title="Rillet", description=ABOUT, lifespan=living, docs_url=None, redoc_url=None)
     app.state.service, app.state.readiness = service, Readiness(service)
     for router in ROUTERS:
-        app.include_router(router)
+        # As they are, and not each router as one: finding a route is quicker, and each is known.
+        app.router.routes.extend(router.routes)
     app.openapi = document_of(app, open_to_all=service.guard.open)  # type: ignore[method-assign]
     add_problems(app)
     if settings.serve.cors_origins:

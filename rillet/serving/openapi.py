@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
@@ -87,6 +88,7 @@ def _complete(
 ) -> None:
     responses = operation["responses"]
     responses.pop("422", None)
+    operation["operationId"] = _id(path, method)
     if not isinstance(route, GuardedRoute):
         return
     needed = route.scope_needed
@@ -96,6 +98,17 @@ def _complete(
     told = ALWAYS | (WITH_BODY if "requestBody" in operation else {}) | ONLY.get((path, method), {})
     for status, words in sorted(told.items()):
         responses[str(status)] = _answer(words)
+
+
+def _id(path: str, method: str) -> str:
+    """Return what generated clients call it.
+
+    Examples
+    --------
+    >>> _id("/api/recommend/{user}", "get")
+    'get_api_recommend_user'
+    """
+    return "_".join([method, *re.findall(r"\w+", path)])
 
 
 def _answer(words: str) -> Mapping[str, Any]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
-from starlette.responses import PlainTextResponse
+from starlette.responses import HTMLResponse, PlainTextResponse
 
+from rillet.serving.docs_page import HEADERS, docs_page
 from rillet.serving.guarded import router_for
 from rillet.serving.models import Problem, Ready
 from rillet.serving.problems import MEDIA_TYPE, problem
@@ -48,3 +49,10 @@ async def metrics(request: Request) -> Response:
     """Return what was done, as Prometheus reads it."""
     figures = service_of(request).figures
     return Response(figures.text(), media_type=figures.media_type)
+
+
+@open_router.get("/docs", include_in_schema=False)
+async def docs(request: Request) -> HTMLResponse:
+    """Return the page that says what can be asked; needs no key, for it tells no secret."""
+    base = str(request.base_url).rstrip("/")
+    return HTMLResponse(docs_page(request.app.openapi(), base), headers=HEADERS)
