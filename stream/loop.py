@@ -133,6 +133,21 @@ class Loop:
             return 0
         return len(records)
 
+    def begin(self, stop: threading.Event) -> None:
+        """Belong to this thread from here on, and send heartbeats; :meth:`run` does it itself.
+
+        For who takes the steps of several loops by turns in one thread.
+
+        Parameters
+        ----------
+        stop
+            Ends a wait for Redis.
+        """
+        self._stop, self._thread = stop, threading.get_ident()
+        self.store.restarts.owner = self._thread
+        self._heart = metrics.Heart(self.handler.name, self.source.group)
+        self._fresh = True
+
     def run(self, stop: threading.Event, ended: Callable[[], None] | None = None) -> None:
         """Work until ``stop`` is set; the batch at hand is finished, then all is closed.
 
@@ -143,10 +158,7 @@ class Loop:
         ended
             Called where it ended well, before the partitions are left to others.
         """
-        self._stop, self._thread = stop, threading.get_ident()
-        self.store.restarts.owner = self._thread
-        self._heart = metrics.Heart(self.handler.name, self.source.group)
-        self._fresh = True
+        self.begin(stop)
         try:
             while not stop.is_set():
                 self.step()

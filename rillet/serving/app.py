@@ -9,6 +9,7 @@ from typing import Final
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
+from consumers.embedded import Embedded
 from rillet.serving.edge import Edge
 from rillet.serving.openapi import document_of
 from rillet.serving.problems import add_problems
@@ -38,7 +39,9 @@ ROUTERS: Final = (
 """In the order of the documentation."""
 
 
-def create_app(settings: Settings, *, ranker: Searching | None = None) -> FastAPI:
+def create_app(
+    settings: Settings, *, ranker: Searching | None = None, engine: Embedded | None = None
+) -> FastAPI:
     """Return the application, which connects when it starts.
 
     Parameters
@@ -48,8 +51,11 @@ def create_app(settings: Settings, *, ranker: Searching | None = None) -> FastAP
     ranker
         What searches and ranks; it is started and closed with the application. None where only
         lists are served.
+    engine
+        One that runs in this process, is started and closed with it, and takes the events;
+        None where they go to Kafka.
     """
-    service = Service(settings, ranker)
+    service = Service(settings, ranker, engine)
 
     @asynccontextmanager
     async def living(_: FastAPI) -> AsyncIterator[None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -25,7 +24,7 @@ MOST_TOLD: Final = 20
 _MANY: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-def records_of(body: bytes, caller: Caller, settings: Settings) -> list[Outgoing]:
+def records_of(body: bytes, caller: Caller, settings: Settings, now_ms: int) -> list[Outgoing]:
     """Return what a request's body is to Kafka.
 
     Parameters
@@ -36,6 +35,8 @@ def records_of(body: bytes, caller: Caller, settings: Settings) -> list[Outgoing
         Who sends it.
     settings
         What is allowed of an event, and where it belongs.
+    now_ms
+        The time, epoch milliseconds.
 
     Raises
     ------
@@ -50,15 +51,19 @@ def records_of(body: bytes, caller: Caller, settings: Settings) -> list[Outgoing
             raws = map(bytes, _MANY.decode(body))
         except msgspec.MsgspecError as error:
             raise RefusedError(400, "malformed", f"the body is no JSON: {error}") from error
-    return outgoing_of((_decoded(raw, settings) for raw in raws), caller, settings)
+    found = (_decoded(raw, settings, now_ms) for raw in raws)
+    return outgoing_of(found, caller, settings, now_ms)
 
 
 def outgoing_of(
-    found: Iterable[tuple[bytes, Event | BadRecord]], caller: Caller, settings: Settings
+    found: Iterable[tuple[bytes, Event | BadRecord]],
+    caller: Caller,
+    settings: Settings,
+    now_ms: int,
 ) -> list[Outgoing]:
     """Return the records of several events with their bytes; see :func:`records_of`."""
     records, faults = [], []
-    latest = _now_ms() + settings.batch.future_s * 1000
+    latest = now_ms + settings.batch.future_s * 1000
     for place, (raw, event) in enumerate(found):
         fault = _fault(event, len(raw), latest, settings)
         if fault:
@@ -91,19 +96,15 @@ def _fault(
     return None
 
 
-def _decoded(raw: bytes, settings: Settings) -> tuple[bytes, Event | BadRecord]:
+def _decoded(raw: bytes, settings: Settings, now_ms: int) -> tuple[bytes, Event | BadRecord]:
     event = decode(raw, max_bytes=settings.batch.max_bytes)
     if isinstance(event, BadRecord) and event.field == "timestamp" and "missing" in event.message:
-        raw = _dated(raw)
+        raw = _dated(raw, now_ms)
         event = decode(raw, max_bytes=settings.batch.max_bytes)
     return raw, event
 
 
-def _dated(raw: bytes) -> bytes:
+def _dated(raw: bytes, now_ms: int) -> bytes:
     """Return an event that happened now."""
     fields: dict[str, Any] = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
-    return msgspec.json.encode(fields | {"timestamp": _now_ms()})
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
+    return msgspec.json.encode(fields | {"timestamp": now_ms})

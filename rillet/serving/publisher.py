@@ -13,17 +13,17 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 
 from rillet.serving.figures import Figures
 from stream.errors import BrokerError, RilletError
 from stream.kafka import KafkaSink
-from stream.records import Outgoing
-from stream.settings import Settings
+from stream.records import Outgoing, Sink
+from stream.settings import KafkaSettings, Settings
 
-__all__ = ["Publisher"]
+__all__ = ["Connect", "Publisher"]
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +32,9 @@ MOST: Final = 256
 
 PAUSE_S: Final = 1.0
 """After a failure it is not tried again for so long; who comes meanwhile is told at once."""
+
+
+Connect = Callable[[KafkaSettings], Sink]
 
 
 class _Given(NamedTuple):
@@ -49,13 +52,16 @@ class Publisher:
         Where Kafka is; ``serve.kafka_s`` is how long it is waited for.
     figures
         Where published and refused events are counted.
+    connect
+        Makes the way out: to Kafka, or to an engine within this process.
     """
 
-    def __init__(self, settings: Settings, figures: Figures) -> None:
+    def __init__(self, settings: Settings, figures: Figures, connect: Connect = KafkaSink) -> None:
         self._patience_s = settings.serve.kafka_s
         self._settings = settings.kafka.model_copy(update={"timeout_s": self._patience_s})
         self._figures = figures
-        self._sink: KafkaSink | None = None
+        self._connect = connect
+        self._sink: Sink | None = None
         self._failed: BrokerError | None = None
         self._failed_at = 0.0
         self._given: queue.SimpleQueue[_Given | None] = queue.SimpleQueue()
@@ -126,7 +132,7 @@ class Publisher:
     def _sent(self, batch: list[_Given]) -> BrokerError | None:
         try:
             if self._sink is None:
-                self._sink = KafkaSink(self._settings)
+                self._sink = self._connect(self._settings)
             for one in batch:
                 for record in one.records:
                     self._sink.send(record)
@@ -139,7 +145,7 @@ class Publisher:
         return None
 
 
-def _close(sink: KafkaSink) -> None:
+def _close(sink: Sink) -> None:
     with suppress(RilletError):
         sink.close()
 

@@ -34,7 +34,9 @@ class Readiness:
     async def look(self) -> Ready:
         """Return what is there."""
         async with self._asking:
-            if time.monotonic() - self._asked_at >= FRESH_S:
+            if self._service.engine is not None:
+                self._there = self._service.engine.failed is None
+            elif time.monotonic() - self._asked_at >= FRESH_S:
                 self._there = await asyncio.to_thread(_has_topics, self._kafka)
                 self._asked_at = time.monotonic()
         reader = self._service.reader

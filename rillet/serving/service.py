@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -11,12 +10,15 @@ from typing import ParamSpec, TypeVar
 
 from fastapi import Request
 
+from consumers.embedded import Embedded
 from rillet.serving.figures import Figures
 from rillet.serving.guard import Guard
 from rillet.serving.publisher import Publisher
 from rillet.serving.reader import Reader
 from rillet.serving.searching import Searching
+from stream.clock import Clock, SystemClock
 from stream.errors import RefusedError
+from stream.kafka import KafkaSink
 from stream.keys import DEFAULT_USER
 from stream.pseudonyms import pseudonyms_of
 from stream.settings import Settings
@@ -36,6 +38,8 @@ class Service:
         Of everything.
     ranker
         What searches and ranks; None where only lists are served.
+    engine
+        One that runs in this process and takes the events; None where they go to Kafka.
 
     Attributes
     ----------
@@ -47,16 +51,21 @@ class Service:
         Who is let in; what was done.
     """
 
-    def __init__(self, settings: Settings, ranker: Searching | None) -> None:
-        self.settings, self.ranker = settings, ranker
+    def __init__(
+        self, settings: Settings, ranker: Searching | None, engine: Embedded | None = None
+    ) -> None:
+        self.settings, self.ranker, self.engine = settings, ranker, engine
+        self._clock: Clock = engine.clock if engine else SystemClock()
         self.reader = Reader(settings)
         self.guard = Guard(settings.serve)
         self.figures = Figures()
-        self.publisher = Publisher(settings, self.figures)
+        self.publisher = Publisher(settings, self.figures, engine.sink if engine else KafkaSink)
         self._pool = ThreadPoolExecutor(settings.serve.threads, "rank")
 
     async def start(self) -> None:
         """Connect what can be connected, and begin to load the ranker."""
+        if self.engine is not None:
+            self.engine.start()
         self.publisher.start()
         await self.reader.start()
         if self.ranker is not None:
@@ -69,11 +78,12 @@ class Service:
         self._pool.shutdown(wait=False, cancel_futures=True)
         await self.publisher.close()
         await self.reader.close()
+        if self.engine is not None:
+            await asyncio.to_thread(self.engine.close)
 
-    @staticmethod
-    def now_ms() -> int:
+    def now_ms(self) -> int:
         """Return the time, in epoch milliseconds."""
-        return time.time_ns() // 1_000_000
+        return self._clock.now_ms()
 
     @property
     def can_rank(self) -> bool:

@@ -27,7 +27,8 @@ async def feedback(request: Request) -> Accepted:
     """
     began = time.perf_counter()
     service = service_of(request)
-    records = records_of(await request.body(), request.state.caller, service.settings)
+    body, caller = await request.body(), request.state.caller
+    records = records_of(body, caller, service.settings, service.now_ms())
     await service.publisher.publish(records)
     took = round((time.perf_counter() - began) * 1000)
     return Accepted(accepted=len(records), tookMillis=took)

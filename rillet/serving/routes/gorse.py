@@ -65,6 +65,6 @@ async def feedback(request: Request, given: list[FeedbackIn]) -> RowAffected:
             raw = one.event(now)
             yield raw, decode(raw, max_bytes=service.settings.batch.max_bytes)
 
-    records = outgoing_of(events(), request.state.caller, service.settings)
+    records = outgoing_of(events(), request.state.caller, service.settings, now)
     await service.publisher.publish(records)
     return RowAffected(RowAffected=len(records))
