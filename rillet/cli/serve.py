@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import webbrowser
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rillet.cli.options import AsJson, RedisUrl, SettingsFile, Verbose, opened
+from stream.errors import SettingsError
 from stream.settings import Settings
+
+if TYPE_CHECKING:
+    from consumers.embedded import Embedded
 
 __all__ = ["serve"]
 
@@ -23,6 +28,18 @@ def serve(  # noqa: PLR0913 - the options are the interface
     open_docs: Annotated[
         bool, typer.Option("--open-docs", help="Open its documentation in a browser.")
     ] = False,
+    embedded: Annotated[
+        Path | None,
+        typer.Option(help="Run the engine here, without Kafka; its state is kept in this folder."),
+    ] = None,
+    resume_clock: Annotated[
+        bool,
+        typer.Option("--resume-clock", help="With --embedded: go on at the newest event's time."),
+    ] = False,
+    open_console: Annotated[
+        bool, typer.Option("--open", help="Open the console in a browser.")
+    ] = False,
+    console: Annotated[bool, typer.Option(help="Serve the console at /console.")] = True,
     new_key: Annotated[
         str, typer.Option(help="Make a key with these scopes instead, such as read+write.")
     ] = "",
@@ -68,16 +85,41 @@ def serve(  # noqa: PLR0913 - the options are the interface
     given: dict[str, Any] = {"host": host} if host else {}
     if port is not None:
         given["port"] = port
-    settings = opened(settings_file, redis, serve=given)
+    if embedded is not None and redis:
+        raise SettingsError("--embedded and --redis both name a Redis", "give one of them")
+    settings = opened(settings_file, f"embedded:{embedded}" if embedded else redis, serve=given)
     configure_logs(verbose)
+    engine = _engine(settings, resume_clock) if embedded else None
+    app = create_app(settings, engine=engine)
+    if console:
+        from rillet.console.mount import mount_console
+
+        mount_console(app)
 
     def ready(url: str) -> None:
         _tell(url, settings, as_json)
-        if open_docs:
-            webbrowser.open(f"{url}/docs")
+        for page in ("/docs",) * open_docs + ("/console/",) * (open_console and console):
+            open_page(f"{url}{page}")
 
-    run(create_app(settings), settings.serve, ready)
+    run(app, settings.serve, ready)
     return None
+
+
+def _engine(settings: Settings, resume_clock: bool) -> Embedded:
+    """Return an engine that will run in this process."""
+    from consumers.embedded import Embedded
+
+    return Embedded(settings, resume_clock=resume_clock)
+
+
+def open_page(url: str) -> None:
+    """Open a page in a browser with windows; one in this terminal would hide what is said here."""
+    try:
+        browser = webbrowser.get()
+    except webbrowser.Error:
+        return
+    if type(browser) is not webbrowser.GenericBrowser:
+        browser.open(url)
 
 
 def _tell(url: str, settings: Settings, as_json: bool) -> None:

@@ -140,7 +140,7 @@ class Guard:
             He has no key (401), one that does not do (403), calls from a page or by a name
             that is not allowed (403), or too often (429).
         """
-        self._check_browser(method, headers)
+        self.check_browser(method, headers)
         try:
             caller = self.caller(headers, address)
         except RefusedError:
@@ -172,7 +172,7 @@ class Guard:
             raise RefusedError(401, "unknown-key", "this key is not known here")
         return Caller(f"key {digest[:16]}", found.scopes)
 
-    def _check_browser(self, method: str, headers: Headers) -> None:
+    def check_browser(self, method: str, headers: Headers) -> None:
         """Refuse what a page of another site makes a browser send."""
         host = headers.get("host", "")
         name = urlsplit(f"//{host}").hostname or ""
