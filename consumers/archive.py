@@ -54,10 +54,11 @@ class _Held:
     rows: list[Row] = field(default_factory=list)
     bytes: int = 0
     since: float = 0.0
+    oldest_ms: int = 0
 
     def take(self, record: Record, row: Row | None) -> None:
         if self.start == self.following:
-            self.since = time.monotonic()
+            self.since, self.oldest_ms = time.monotonic(), record.timestamp
         self.following = record.offset + 1
         if row is not None:
             self.rows.append(row)
@@ -215,7 +216,7 @@ class Archive:
 
     def _take(self, records: Iterable[Record]) -> None:
         batch = self._settings.batch
-        latest = self._clock.now_ms() + batch.future_s * 1000
+        latest, before = self._clock.now_ms() + batch.future_s * 1000, self.events
         for record in records:
             held = self._held[record.place]
             if record.offset < held.following:
@@ -226,6 +227,7 @@ class Archive:
             self.events += 1
             metrics.count("archived" if kept is not None else "left_out")
             reach("archive-polled")
+        metrics.count("events", self.events - before)
 
     def _belongs(self, record: Record, event: Event | BadRecord, latest: float) -> Row | None:
         """Return the row of an event; None for what others set aside, and for our own hand-overs.
@@ -263,6 +265,7 @@ class Archive:
             with metrics.step("checkpoint.archive"):
                 span = (place, held.start, held.following, held.rows)
                 self._patiently(partial(self.writer.write, *span), place)
+            metrics.note_written(held.oldest_ms)
             reach("archive-span")
             log.debug("%s: %d to %d archived", place, held.start, held.following - 1)
             self._held[place] = _Held(held.following, held.following)
@@ -307,7 +310,7 @@ class Archive:
         if heart is None or self._store is None or not heart.due() or now < self._silent_until:
             return
         places = {str(place): held.start for place, held in self._held.items()}
-        pulse = heart.pulse(self.events, self.source.lag(), places)
+        pulse = heart.pulse(self.events, self.source.lags(), places)
         key = self._store.keys.heartbeat(heart.process)
         try:
             self._store.write_plain([Plain(key, pulse, heart.LIFE_MS)])

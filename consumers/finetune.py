@@ -113,7 +113,7 @@ class Finetune:
         """Say that this process is alive, where it is time to."""
         if self._heart.due():
             key = self._store.keys.heartbeat(self._heart.process)
-            pulse = self._heart.pulse(self.runs, 0, {})
+            pulse = self._heart.pulse(self.runs, {}, {})
             self._store.write_plain([Plain(key, pulse, self._heart.LIFE_MS)])
 
     def _follow(self) -> None:
@@ -264,6 +264,7 @@ class Finetune:
         self.runs += 1
         self._announce()
         word = "promoted" if verdict.promote else "refused"
+        metrics.count(f"trainings.{word}")
         log.info("%s is %s: %s", version, word, "; ".join(verdict.reasons))
 
     def _announce(self) -> None:

@@ -232,6 +232,14 @@ class KeptLearners:
             for at, raw in found
         )
 
+    def examples(self) -> dict[tuple[str, ...], float]:
+        """Return how many examples the heads of this process' own partitions have."""
+        return {
+            (name, str(partition)): head.examples
+            for partition, learner in self.held.items()
+            for name, head in learner.heads.items()
+        }
+
     def _learned(self) -> int:
         """Return how many examples this process' own partitions have."""
         return sum(_examples(learner) for learner in self.held.values())

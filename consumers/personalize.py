@@ -71,6 +71,11 @@ class Served(Protocol):
         """The version that is served; "" where there is none."""
         ...
 
+    @property
+    def versions(self) -> dict[str, str]:
+        """Each kind of model that is followed, and the version in use; "" where none is."""
+        ...
+
     def begin(self) -> None:
         """Load what is current, before the first batch."""
         ...

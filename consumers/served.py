@@ -57,6 +57,11 @@ class ServedModel(Follower):
         """The version that is served; "" where there is none."""
         return self._source.version if self._source is not None else ""
 
+    @property
+    def versions(self) -> dict[str, str]:
+        """The version by its kind."""
+        return {self.kind: self.version}
+
     def begin(self) -> None:
         """Load what is current before the first batch; without one nothing is served."""
         self.prepare()

@@ -163,6 +163,11 @@ class Serving:
         """Version of the sequence model that is served; "" where there is none."""
         return self.model.version
 
+    @property
+    def versions(self) -> dict[str, str]:
+        """The version of either, by its kind."""
+        return {self.encoder.kind: self.encoder.version} | self.model.versions
+
     def begin(self) -> None:
         """Load the model that is current, before the first batch.
 

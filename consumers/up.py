@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from stream.errors import ChildFailedError
+from stream.errors import ChildFailedError, SettingsError
 
-__all__ = ["Child", "Tree"]
+__all__ = ["Child", "Tree", "port_of"]
 
 RESTARTS: Final = 5
 """How often in a row a child may die young before it counts as failed for good."""
@@ -28,8 +28,44 @@ GRACE_S: Final = 30.0
 
 WATCH_S: Final = 0.1
 
+LAST_PORT: Final = 65_535
+
+PORTS: Final = ("catalogue", "neighbours", "archive", "finetune")
+"""Who has which port from ``metrics.port`` on; `personalize` and its like come after them."""
+
 Say = Callable[[str, str], None]
 """Called with a child's name and one line of its output; from several threads."""
+
+
+def port_of(name: str, first: int, number: int = 1) -> int:
+    """Return the port of a child's metrics, the same however many others there are; 0 is none.
+
+    Parameters
+    ----------
+    name
+        The consumer.
+    first
+        ``metrics.port``.
+    number
+        Which of several alike it is, from 1.
+
+    Raises
+    ------
+    SettingsError
+        There is no such port.
+
+    Examples
+    --------
+    >>> port_of("catalogue", 9464), port_of("personalize", 9464), port_of("personalize", 9464, 2)
+    (9464, 9468, 9469)
+    """
+    if not first:
+        return 0
+    place = PORTS.index(name) if name in PORTS else len(PORTS) + number - 1
+    if (port := first + place) > LAST_PORT:
+        message = f"metrics.port: {name} would listen on {port}, beyond {LAST_PORT}"
+        raise SettingsError(message, "choose a lower metrics.port")
+    return port
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ from consumers.catalogue import CatalogueConsumer
 from consumers.encoders import Promoted, promoted_encoder
 from consumers.lockstep import CatchUp, Lockstep
 from consumers.neighbours import Neighbours
+from consumers.observed import observe
 from consumers.personalize import Personalize
 from consumers.served import ServedModel
 from consumers.served_encoder import FollowedEncoder, Serving, ViewedEncoder
@@ -19,12 +20,14 @@ from consumers.view import LiveView
 from features.text import TextEncoder, load_encoder
 from stream.clock import Clock, SystemClock
 from stream.errors import BrokerError, SettingsError
+from stream.exporter import exported
 from stream.kafka import KafkaSink, KafkaSource
 from stream.loop import Handler, Loop
 from stream.records import TopicPartition
 from stream.settings import Settings
 from stream.store import Store
 from stream.topics import describe
+from stream.tracing import tracer_for
 from stream.writes import Writes
 
 if TYPE_CHECKING:  # Parquet is for those who archive, torch for those who train
@@ -224,14 +227,24 @@ def run_consumer(
     RilletError
         It could not be built, or could not go on.
     """
-    if name == "archive":
-        return _run_archive(settings, stop, ready)
-    if name == "finetune":
-        return _run_finetune(settings, stop, ready)
+    others = {"archive": _run_archive, "finetune": _run_finetune}
+    with exported(name, settings.metrics):
+        if name in others:
+            others[name](settings, stop, ready)
+        else:
+            _run_loop(name, settings, stop, ready)
+
+
+def _run_loop(
+    name: str, settings: Settings, stop: threading.Event, ready: Callable[[], None] | None
+) -> None:
+    tracer = tracer_for(name, settings.tracing)
     store = Store(settings.redis)
     store.restarts.watching = True
     try:
         loop = build_loop(name, settings, store)
+        loop.tracer = tracer
+        observe(inner_of(loop.handler))
         if ready is not None:
             ready()
         log.info("%s runs on Kafka %s and %s", name, settings.kafka.bootstrap, store.url)
@@ -242,7 +255,8 @@ def run_consumer(
         log.info("%s ended after %d records", name, loop.events)
     finally:
         store.close()
-    return None
+        if tracer is not None:
+            tracer.close()
 
 
 def _run_archive(
@@ -279,6 +293,11 @@ def _run_finetune(
         store.close()
 
 
+def inner_of(handler: Handler) -> Handler:
+    """Return the consumer itself, of one that takes turns with another."""
+    return handler.inner if isinstance(handler, Lockstep) else handler
+
+
 def save_learners(handler: Handler, store: Store) -> None:
     """Write what a personalize consumer has learned since its last checkpoints.
 
@@ -286,7 +305,7 @@ def save_learners(handler: Handler, store: Store) -> None:
     what was committed. And while the partitions are still held: their next
     owner reads it.
     """
-    inner = handler.inner if isinstance(handler, Lockstep) else handler
+    inner = inner_of(handler)
     if isinstance(inner, Personalize):
         writes = Writes()
         inner.learners.checkpoint(writes, models=True)
@@ -295,7 +314,7 @@ def save_learners(handler: Handler, store: Store) -> None:
 
 def end_beside(handler: Handler) -> None:
     """End what a consumer does in threads; it is done with when the process ends."""
-    inner = handler.inner if isinstance(handler, Lockstep) else handler
+    inner = inner_of(handler)
     if isinstance(inner, Personalize) and inner.served is not None:
         inner.served.close()
     elif isinstance(inner, CatalogueConsumer) and inner.follower is not None:

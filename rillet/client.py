@@ -20,6 +20,7 @@ from stream.keys import DEFAULT_USER
 from stream.pseudonyms import pseudonyms_of
 from stream.routing import outgoing
 from stream.settings import Settings, load_settings
+from stream.tracing import headers_of_span
 
 if TYPE_CHECKING:
     from features.card import ItemCard
@@ -90,9 +91,15 @@ class Client:
         ------
         BadEventError
             One of them is no event; then none of them is sent.
+
+        Notes
+        -----
+        Where an OpenTelemetry span is active, its trace goes along in the records' headers.
         """
         several = [events] if isinstance(events, (Mapping, msgspec.Struct)) else list(events)
         records = [outgoing(*_checked(one, self.settings), self.settings) for one in several]
+        if headers := headers_of_span():
+            records = [msgspec.structs.replace(record, headers=headers) for record in records]
         sink = self._writing()
         for record in records:
             sink.send(record)

@@ -240,13 +240,14 @@ class KafkaSource:
     def _patience_ms(self) -> int:
         return int(self._settings.timeout_s * 1000)
 
-    def lag(self) -> int:
-        """Return how many records wait, as of the last answers of the brokers."""
-        waiting = 0
+    def lags(self) -> dict[TopicPartition, int]:
+        """Return how many records of each partition wait, as of the brokers' last answers."""
+        waiting = {}
         for place in self._owned(self._next):
             high = self._consumer.highwater(place)
             if high is not None:
-                waiting += max(0, high - self._next[TopicPartition(*place)])
+                mine = TopicPartition(*place)
+                waiting[mine] = max(0, high - self._next[mine])
         return waiting
 
     def close(self) -> None:

@@ -23,6 +23,7 @@ from stream.faults import reach
 from stream.records import Record, Sink, Source, TopicPartition
 from stream.settings import BatchSettings
 from stream.store import Store
+from stream.tracing import Tracer
 from stream.writes import Plain, Writes
 
 __all__ = ["Handler", "Loop", "stop_on_signals"]
@@ -87,6 +88,13 @@ class Loop:
         and sink; it also sets ``store.wait``.
     batch
         How to cut batches.
+
+    Attributes
+    ----------
+    events
+        Records handled so far.
+    tracer
+        Makes spans of a sample of the batches; None, the usual case, of none.
     """
 
     def __init__(
@@ -94,6 +102,7 @@ class Loop:
     ) -> None:
         self.handler, self.source, self.sink, self.store = handler, source, sink, store
         self.events = 0
+        self.tracer: Tracer | None = None
         self._batch = batch
         self._checkpoint = Checkpoint(source, sink, store)
         self._cutter = Cutter(batch.cut) if batch.cut else None
@@ -222,6 +231,9 @@ class Loop:
             outcome = self._checkpoint.commit(writes, positions)
         self.events += len(records)
         metrics.count("events", len(records))
+        metrics.note_written(min(record.timestamp for record in records))
+        if self.tracer is not None:
+            self.tracer.batch(records, self.source.group)
         if outcome.refused:
             metrics.count("refused", len(outcome.refused))
             late = outcome.refused[0]  # not its key, which names a user
@@ -304,7 +316,7 @@ class Loop:
 
     def _beat(self, heart: metrics.Heart) -> None:
         places = {str(place): at for place, at in self._checkpoint.positions.items()}
-        pulse = heart.pulse(self.events, self.source.lag(), places)
+        pulse = heart.pulse(self.events, self.source.lags(), places)
         key = self.store.keys.heartbeat(heart.process)
         self.store.write_plain([Plain(key, pulse, heart.LIFE_MS)])
         self._checkpoint.confirm()

@@ -350,9 +350,9 @@ class MemorySource:
         """Return the offset the next record will get."""
         return self._broker._topic(place.topic)[place.partition].end
 
-    def lag(self) -> int:
-        """Return how many records wait unread in its partitions."""
-        return sum(self.end(place) - at for place, at in self._positions.items())
+    def lags(self) -> dict[TopicPartition, int]:
+        """Return how many records wait unread in each of its partitions."""
+        return {place: self.end(place) - at for place, at in self._positions.items()}
 
     def close(self) -> None:
         """Leave the group; its partitions are free at once."""

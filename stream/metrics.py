@@ -2,7 +2,7 @@
 
 One registry per process. A step costs about a microsecond to measure, so it
 is put around batches, never around single records. Steps are measured in one
-thread, the loop's; counters may be raised from any.
+thread, the loop's; counters may be raised from any, and all of it read from any.
 """
 
 from __future__ import annotations
@@ -10,24 +10,33 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 from typing import Final, Self
 
 import msgspec
 from msgspec import Struct
 
+from stream import gauges
+from stream.records import TopicPartition
+
 __all__ = [
     "Heart",
+    "Histogram",
     "Pulse",
     "Step",
     "StepFigures",
     "busiest",
     "count",
     "counters",
+    "freshness",
+    "listen",
     "note_busy",
+    "note_written",
     "reset",
     "snapshot",
     "step",
+    "steps",
 ]
 
 _SUB: Final = 8
@@ -58,18 +67,73 @@ class StepFigures(Struct, frozen=True):
     p99_us: float
 
 
-class Step:
-    """Measures what runs within ``with``; steps of one name may be nested."""
+class Histogram:
+    """Counts durations by their size, in buckets that grow by an eighth of a doubling."""
 
-    __slots__ = ("_buckets", "_cpu_early_ns", "_cpu_ns", "_cpu_runs", "_starts", "count", "wall_ns")
+    __slots__ = ("_buckets", "count", "wall_ns")
 
     def __init__(self) -> None:
         self.count = 0
         self.wall_ns = 0
+        self._buckets = [0] * (64 * _SUB)
+
+    def add(self, ns: int) -> None:
+        """Count a duration in nanoseconds, which is not negative."""
+        self.wall_ns += ns
+        self.count += 1
+        self._buckets[_bucket(ns)] += 1
+
+    def percentile_us(self, share: float) -> float:
+        """Return the wall time below which this share of the runs stayed, 0 without runs."""
+        wanted = share * self.count
+        seen = 0
+        for bucket, times in enumerate(self._buckets):
+            seen += times
+            if times and seen >= wanted:
+                return _middle_ns(bucket) / 1000
+        return 0.0
+
+    def summary(self) -> StepFigures:
+        """Return its figures; CPU time is not measured."""
+        p50, p99 = self.percentile_us(0.5), self.percentile_us(0.99)
+        return StepFigures(self.count, self.wall_ns / 1000, 0.0, p50, p99)
+
+    def below(self, sizes: Sequence[int]) -> tuple[list[int], int]:
+        """Return how many durations were below ``2**size`` nanoseconds, and how many in all.
+
+        Parameters
+        ----------
+        sizes
+            Each 4 or more.
+
+        Examples
+        --------
+        >>> one = Histogram()
+        >>> for ns in (20, 40, 2**40):
+        ...     one.add(ns)
+        >>> one.below([5, 6, 7])
+        ([1, 2, 2], 3)
+        """
+        upto = list(accumulate(self._buckets.copy()))  # a copy: the loop counts on
+        return [upto[(size + 1) * _SUB - 1] for size in sizes], upto[-1]
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self.count = self.wall_ns = 0
+        self._buckets = [0] * (64 * _SUB)
+
+
+class Step(Histogram):
+    """Measures what runs within ``with``; steps of one name may be nested."""
+
+    __slots__ = ("_cpu_early_ns", "_cpu_ns", "_cpu_runs", "_starts", "name")
+
+    def __init__(self, name: str = "") -> None:
+        super().__init__()
+        self.name = name
         self._cpu_ns = 0
         self._cpu_runs = 0
         self._cpu_early_ns = 0
-        self._buckets = [0] * (64 * _SUB)
         self._starts: list[tuple[int, int]] = []
 
     def __enter__(self) -> Self:
@@ -88,6 +152,8 @@ class Step:
         self.wall_ns += taken
         self.count += 1
         self._buckets[_bucket(taken)] += 1
+        if _listening:
+            _listening[0](self.name, wall, wall + taken)
 
     def _cpu_is_due(self) -> bool:
         """Tell whether this run is one of the sample.
@@ -107,16 +173,6 @@ class Step:
         return self._cpu_early_ns + (self._cpu_ns - self._cpu_early_ns) * (
             (self.count - _CPU_EARLY) / later
         )
-
-    def percentile_us(self, share: float) -> float:
-        """Return the wall time below which this share of the runs stayed, 0 without runs."""
-        wanted = share * self.count
-        seen = 0
-        for bucket, times in enumerate(self._buckets):
-            seen += times
-            if times and seen >= wanted:
-                return _middle_ns(bucket) / 1000
-        return 0.0
 
     def figures(self) -> StepFigures:
         """Return the step's figures so far."""
@@ -139,7 +195,11 @@ def _middle_ns(bucket: int) -> float:
     return float(2 ** (size - 4) * (8 + sub + 0.5)) if size >= 4 else float(bucket)
 
 
+Listener = Callable[[str, int, int], None]
+
 _steps: dict[str, Step] = {}
+_fresh = Histogram()
+_listening: list[Listener] = []
 _counters: dict[str, int] = {}
 _busy: dict[str, tuple[int, float]] = {}
 
@@ -156,8 +216,35 @@ def step(name: str) -> Step:
     """
     found = _steps.get(name)
     if found is None:
-        found = _steps[name] = Step()
+        found = _steps[name] = Step(name)
     return found
+
+
+def steps() -> dict[str, Step]:
+    """Return all steps by name."""
+    return dict(_steps)
+
+
+def listen(listener: Listener | None) -> None:
+    """Name who is told of every step that has run, its begin and its end (perf_counter_ns)."""
+    _listening[:] = [] if listener is None else [listener]
+
+
+def note_written(published_ms: int) -> None:
+    """Note that what follows from a record is written, and how long ago that was published.
+
+    Parameters
+    ----------
+    published_ms
+        The broker's time of the record, epoch milliseconds; 0 or less is unknown.
+    """
+    if published_ms > 0:  # two machines' clocks may differ by more than that it took
+        _fresh.add(max(0, time.time_ns() - published_ms * 1_000_000))
+
+
+def freshness() -> Histogram:
+    """Return how long records took from their publishing until what follows is written."""
+    return _fresh
 
 
 def count(name: str, more: int = 1) -> None:
@@ -202,13 +289,16 @@ def reset() -> None:
     _steps.clear()
     _counters.clear()
     _busy.clear()
+    _fresh.clear()
+    gauges.reset()
 
 
 class Pulse(Struct, frozen=True):
     """What a running consumer says of itself under ``keys.heartbeat(name)``.
 
     Times are epoch milliseconds; ``events_per_s`` is since the pulse before;
-    ``busy`` has users that go too fast, with their events in a minute.
+    ``busy`` has users that go too fast, with their events in a minute; ``fresh`` says how long
+    records took from their publishing until what follows from them was written.
     """
 
     name: str
@@ -224,6 +314,7 @@ class Pulse(Struct, frozen=True):
     counters: dict[str, int]
     steps: dict[str, StepFigures]
     busy: dict[str, int] = {}
+    fresh: StepFigures = StepFigures(0, 0.0, 0.0, 0.0, 0.0)
 
 
 class Heart:
@@ -259,9 +350,24 @@ class Heart:
         """Return whether a pulse is due."""
         return time.monotonic() - self._last >= self._every_s
 
-    def pulse(self, events: int, lag: int, partitions: Mapping[str, int]) -> bytes:
-        """Return the pulse as JSON; ``partitions`` is name -> next offset."""
+    def pulse(
+        self, events: int, lags: Mapping[TopicPartition, int], partitions: Mapping[str, int]
+    ) -> bytes:
+        """Return the pulse as JSON, and look at the gauges.
+
+        Parameters
+        ----------
+        events
+            Records handled so far.
+        lags
+            Partition -> how many records wait in it.
+        partitions
+            Name -> next offset.
+        """
         now = time.monotonic()
+        gauges.put(gauges.BEAT, {(): time.time()})
+        gauges.put(gauges.LAG, {(at.topic, str(at.partition)): n for at, n in lags.items()})
+        gauges.look()
         rate = (events - self._events) / max(now - self._last, 1e-9)
         self._last, self._events = now, events
         pulse = Pulse(
@@ -273,11 +379,12 @@ class Heart:
             at=_now_ms(),
             events=events,
             events_per_s=round(rate, 1),
-            lag=lag,
+            lag=sum(lags.values()),
             partitions=[f"{name}@{offset}" for name, offset in sorted(partitions.items())],
             counters=counters(),
             steps=snapshot(),
             busy=busiest(),
+            fresh=_fresh.summary(),
         )
         return msgspec.json.encode(pulse)
 

@@ -131,8 +131,8 @@ class Source(Protocol):
         """Return the offset the next record sent will get."""
         ...
 
-    def lag(self) -> int:
-        """Return how many records of its partitions wait unread, as far as it is known."""
+    def lags(self) -> Mapping[TopicPartition, int]:
+        """Return how many records of each of its partitions wait unread, where it is known."""
         ...
 
     def close(self) -> None:

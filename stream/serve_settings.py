@@ -57,6 +57,10 @@ class ServeSettings(Group):
     trending_s: float = Setting(
         1, gt=0, description="seconds after which the list for unknown users is read anew"
     )
+    report: str = Setting(
+        "",
+        description="figures of `rillet replay --json FILE`, which the console shows; empty = none",
+    )
     threads: int = Setting(2, ge=1, description="threads that rank and search")
 
     @field_validator("keys")

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from stream.encoder_settings import EncoderTuningSettings
 from stream.errors import SettingsError
+from stream.export_settings import MetricsSettings, TracingSettings
 from stream.kafka_settings import KafkaSettings
 from stream.limit_settings import LimitsSettings
 from stream.privacy_settings import PrivacySettings
@@ -270,6 +271,8 @@ class Settings(_Group):
     transformer: TransformerSettings = TransformerSettings()
     encoder_tuning: EncoderTuningSettings = EncoderTuningSettings()
     serve: ServeSettings = ServeSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    tracing: TracingSettings = TracingSettings()
     interactions: dict[str, InteractionType] = Setting(
         default_factory=_default_types, description="type of interaction -> what it means"
     )

@@ -38,7 +38,7 @@ def test_the_parser_refuses_what_compose_would() -> None:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_images_are_pinned(name: str) -> None:
-    assert re.search(r":\d+\.\d+\.\d+", SERVICES[name]["image"])
+    assert re.fullmatch(r"[\w/]+:v?\d+\.\d+\.\d+(-\w+)?", SERVICES[name]["image"])
 
 
 @pytest.mark.parametrize("image", instructions("FROM"))

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -199,6 +199,9 @@ def consume(
     ],
     settings_file: SettingsFile = None,
     verbose: Verbose = 0,
+    metrics_port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="Another port than metrics.port; 0 is that.")
+    ] = 0,
     until_eof: Annotated[
         bool, typer.Option("--until-eof", hidden=True, help="End with standard input.")
     ] = False,
@@ -224,10 +227,13 @@ def consume(
       RILLET_KAFKA__BOOTSTRAP=broker:9092 rillet consume neighbours
 
       RILLET_ARCHIVE__URL=s3://shop/archive rillet consume archive
+
+      rillet consume personalize --metrics-port 9464; curl 127.0.0.1:9464/metrics
     """
     ending = _Ending()
+    other: dict[str, Any] = {"metrics": {"port": metrics_port}} if metrics_port else {}
     try:
-        _consume(name, opened(settings_file), verbose, until_eof, ending)
+        _consume(name, opened(settings_file, **other), verbose, until_eof, ending)
     except KeyboardInterrupt:
         return
     except RilletError:
@@ -293,6 +299,9 @@ def up(
 
     And archive and finetune too, where archive.enabled and transformer.enabled say so.
 
+    Where metrics.port is set each has a port of its own: catalogue that one, neighbours the
+    next, then archive, finetune, and from the fifth on personalize.
+
     A child that dies is started again, a few times; one that keeps dying ends
     them all, with status 2. Ctrl-C or SIGTERM end all of them cleanly; a second
     one at once.
@@ -319,14 +328,20 @@ def up(
         signal.signal(number, end)
     beside = {"archive": settings.archive.enabled, "finetune": settings.transformer.enabled}
     wanted = [name for name, enabled in beside.items() if enabled]
-    children = _children(personalize, wanted, settings_file, verbose)
+    children = _children(personalize, wanted, settings_file, verbose, metrics=settings.metrics.port)
     Tree(children, _printer([child.name for child in children])).run(stop, kill)
 
 
 def _children(
-    personalize: int, beside: list[str], settings_file: Path | None, verbose: int
+    personalize: int,
+    beside: list[str],
+    settings_file: Path | None,
+    verbose: int,
+    *,
+    metrics: int = 0,
 ) -> list[Child]:
-    from consumers.up import Child
+    """Return the child processes; ``metrics`` is the first port of their metrics, 0 for none."""
+    from consumers.up import Child, port_of
 
     names = ["catalogue", "neighbours"]
     several = [f"personalize {number}" for number in range(1, personalize + 1)]
@@ -336,7 +351,13 @@ def _children(
     if settings_file is not None:
         options += ["--settings", str(settings_file)]
     enter = [sys.executable, "-m", "rillet.cli.main", "consume"]
-    return [Child(name, [*enter, name.split()[0], *options]) for name in names]
+    children = []
+    for name in names:
+        kind, _, number = name.partition(" ")
+        port = port_of(kind, metrics, int(number or 1))
+        listen = ["--metrics-port", str(port)] if port else []
+        children.append(Child(name, [*enter, kind, *options, *listen]))
+    return children
 
 
 def _printer(names: list[str]) -> Callable[[str, str], None]:

@@ -131,6 +131,9 @@ def _facts(state: State) -> Table:
         table.add_row(f"lag of {name}", f"{lag:,}")
     if state.deadletters is not None:
         table.add_row("dead letters", f"{state.deadletters:,}{_reasons(state)}")
+    if drifts := sum(pulse.counters.get("drift", 0) for pulse in state.processes):
+        words = f"the blend's loss rose {drifts:,} times (since the start): users do otherwise"
+        table.add_row("[yellow]drift[/]", words)
     for pulse in state.processes:
         for user, events in pulse.busy.items():
             table.add_row("[yellow]too fast[/]", f"{escape(user)}: {events:,} events in a minute")

@@ -119,7 +119,7 @@ def test_others_lists_come_in_the_same_batch_and_first(make: Make) -> None:
 def test_the_heartbeat_names_him_and_not_the_others(make: Make) -> None:
     consumer = make()
     consumer.handle(records([*clicks("bot", 400), *clicks("ann", MOST)]))
-    pulse = msgspec.json.decode(Heart("personalize", "g").pulse(0, 0, {}), type=Pulse)
+    pulse = msgspec.json.decode(Heart("personalize", "g").pulse(0, {}, {}), type=Pulse)
     assert pulse.busy == {"bot": 400}
 
 

@@ -18,6 +18,7 @@ import pytest
 from msgspec.structs import replace
 
 from consumers.catalogue import CatalogueConsumer
+from consumers.observed import observe
 from consumers.personalize import Personalize
 from consumers.served import ServedModel
 from consumers.view import LiveView
@@ -27,7 +28,7 @@ from models.answer import decode_answer
 from models.manifest import WEIGHTS
 from models.registry import Registry
 from models.sources.transformer import Transformer
-from stream import metrics
+from stream import gauges, metrics
 from stream.announcement import Announced, announce
 from stream.clock import HandClock
 from stream.events import Event, encode
@@ -187,6 +188,22 @@ def test_without_a_model_lists_are_made_all_the_same(shop: Shop) -> None:
     assert consumer.served is not None
     assert consumer.served.version == ""
     assert "models.refused" not in metrics.counters()
+
+
+def test_what_is_served_is_told_with_when_it_was_made(shop: Shop) -> None:
+    shop.announce(shop.versions[1])
+    consumer = shop.start()
+    try:
+        observe(consumer)
+        shop.handle(consumer, click(0))
+        gauges.look()
+        made_at = shop.registry.manifest(shop.versions[1]).made_at
+        assert gauges.known(gauges.MADE) == {("sequence", shop.versions[1]): made_at // 1000}
+        assert gauges.known(gauges.ITEMS) == {(): len(consumer.engine.world.catalogue)}
+        assert set(gauges.known(gauges.EXAMPLES)) == {("next", "0"), ("shown", "0")}
+        assert gauges.known(gauges.EXAMPLES)["next", "0"] == 1
+    finally:
+        metrics.reset()
 
 
 def test_what_is_current_is_served_from_the_first_batch(shop: Shop) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from consumers.up import Child, Tree
-from stream.errors import ChildFailedError
+from consumers.up import Child, Tree, port_of
+from stream.errors import ChildFailedError, SettingsError
 
 WORKS = """
 import signal, sys, threading
@@ -138,7 +138,7 @@ def test_an_orphan_sees_its_input_end(tmp_path: Path) -> None:
     )
     program = f"""
 import sys, threading
-from consumers.up import Child, Tree
+from consumers.up import Child, Tree, port_of
 say = lambda name, line: print(line, flush=True)
 Tree([Child("c", [sys.executable, "-c", {grandchild!r}])], say).run(threading.Event())
 """
@@ -156,3 +156,18 @@ Tree([Child("c", [sys.executable, "-c", {grandchild!r}])], say).run(threading.Ev
         time.sleep(0.02)
     process.wait()
     outer._let_go(outer.children[0])
+
+
+def test_each_child_has_a_port_of_its_own_whoever_else_runs() -> None:
+    alone = [port_of(name, 9464) for name in ("catalogue", "neighbours", "personalize")]
+    assert alone == [9464, 9465, 9468]
+    several = [port_of("personalize", 9464, number) for number in range(1, 40)]
+    every = [*alone[:2], port_of("archive", 9464), port_of("finetune", 9464), *several]
+    assert len(set(every)) == len(every)
+    assert port_of("personalize", 0, 3) == 0
+
+
+def test_a_port_that_does_not_exist_is_refused_before_anything_starts() -> None:
+    assert port_of("personalize", 65_531) == 65_535
+    with pytest.raises(SettingsError, match="personalize would listen on 65536"):
+        port_of("personalize", 65_531, 2)

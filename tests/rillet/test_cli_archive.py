@@ -114,3 +114,17 @@ def test_up_runs_it_only_where_it_is_enabled() -> None:
     with_it = _children(2, ["archive"], Path("shop.toml"), 1)
     assert [child.name for child in with_it][-2:] == ["personalize 2", "archive"]
     assert list(with_it[-1].command)[3:5] == ["consume", "archive"]
+
+
+def test_up_gives_each_child_a_port_where_one_is_set() -> None:
+    assert not any("--metrics-port" in child.command for child in _children(2, [], None, 0))
+    children = _children(2, ["archive"], None, 0, metrics=9464)
+    ports = {child.name: child.command[-1] for child in children}
+    assert ports == {
+        "catalogue": "9464",
+        "neighbours": "9465",
+        "archive": "9466",
+        "personalize 1": "9468",
+        "personalize 2": "9469",
+    }
+    assert {child.command[-2] for child in children} == {"--metrics-port"}

@@ -1,4 +1,4 @@
-"""What `rillet status` shows of who goes too fast."""
+"""What `rillet status` shows of who goes too fast, and of what has changed."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from rillet.state import State
 from stream.metrics import Pulse
 
 
-def pulse(busy: dict[str, int]) -> Pulse:
+def pulse(busy: dict[str, int], counters: dict[str, int]) -> Pulse:
     said: dict[str, Any] = {"name": "personalize", "host": "h", "pid": 1, "group": "g"}
     said |= {"started_at": 0, "at": 0, "events": 1, "events_per_s": 1.0, "lag": 0}
-    return Pulse(**said, partitions=[], counters={}, steps={}, busy=busy)
+    return Pulse(**said, partitions=[], counters=counters, steps={}, busy=busy)
 
 
-def shown(busy: dict[str, int]) -> str:
+def shown(busy: dict[str, int], **counters: int) -> str:
     nothing: dict[str, Any] = {
         "deadletters": 0,
         "newest": None,
@@ -26,7 +26,9 @@ def shown(busy: dict[str, int]) -> str:
         "model": "",
         "blends": [],
     }
-    state = State(at=0, processes=[pulse(busy)], lag={}, kafka="", **nothing)
+    state = State(
+        at=0, processes=[pulse(busy, counters), pulse({}, counters)], lag={}, kafka="", **nothing
+    )
     console = Console(width=120, file=io.StringIO(), record=True)
     console.print(_screen(state))
     return console.export_text()
@@ -38,3 +40,8 @@ def test_who_goes_too_fast_is_named_whatever_he_is_called() -> None:
 
 def test_nobody_is_named_where_nobody_is() -> None:
     assert "too fast" not in shown({})
+
+
+def test_a_drift_of_any_process_is_told() -> None:
+    assert "rose 2 times" in shown({}, drift=1)
+    assert "rose" not in shown({}, drift=0)

@@ -5,6 +5,7 @@ import pytest
 
 from stream import metrics
 from stream.metrics import Heart, Pulse, Step
+from stream.records import TopicPartition
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +43,8 @@ def test_a_pulse_says_who_where_and_how_far() -> None:
     metrics.count("events", 5)
     heart = Heart("personalize", "rillet.personalize", every_s=0)
     assert heart.due()
-    pulse = msgspec.json.decode(heart.pulse(5, 7, {"events[0]": 12}), type=Pulse)
+    lags = {TopicPartition("events", 0): 3, TopicPartition("events", 1): 4}
+    pulse = msgspec.json.decode(heart.pulse(5, lags, {"events[0]": 12}), type=Pulse)
     assert (pulse.name, pulse.lag, pulse.partitions) == ("personalize", 7, ["events[0]@12"])
     assert pulse.counters == {"events": 5}
     assert heart.process == f"personalize:{pulse.host}:{pulse.pid}"
