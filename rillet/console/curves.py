@@ -22,14 +22,18 @@ DAY_MS: Final = 86_400_000
 
 
 class Curve(NamedTuple):
-    """Values at times (epoch milliseconds, rising); both of one length."""
+    """Values at rising times; both of one length."""
 
     times: Sequence[float]
     values: Sequence[float]
 
 
 def curves(
-    found: Mapping[str, Curve], label: str, *, form: Callable[[float], str] = "{:.2f}".format
+    found: Mapping[str, Curve],
+    label: str,
+    *,
+    form: Callable[[float], str] = "{:.2f}".format,
+    moment: Callable[[float], str] | None = None,
 ) -> str:
     """Return a picture of curves, the first of which stands out, with a legend.
 
@@ -41,6 +45,8 @@ def curves(
         What the picture shows.
     form
         Writes a value.
+    moment
+        Writes a time; None takes times for epoch milliseconds.
     """
     drawn = {name: one for name, one in list(found.items())[:COLOURS] if len(one.times)}
     if not drawn:
@@ -54,7 +60,7 @@ def curves(
         y = TOP + (1 - value / top) * (HEIGHT - TOP - BOTTOM)
         return f"{x:.1f},{y:.1f}"
 
-    parts = [_rules(top, form), _times(first, last)]
+    parts = [_rules(top, form), _times(first, last, moment)]
     for number, (name, one) in reversed(list(enumerate(drawn.items()))):
         points = " ".join(map(place, one.times, one.values))
         title = f"{name}: last {form(one.values[-1])}"
@@ -105,12 +111,16 @@ def _rules(top: float, form: Callable[[float], str]) -> str:
     return "".join(parts)
 
 
-def _times(first: float, last: float) -> str:
+def _times(first: float, last: float, moment: Callable[[float], str] | None) -> str:
     form = "%d %b" if last - first > 2 * DAY_MS else "%H:%M:%S"
+
+    def dated(time: float) -> str:
+        return f"{dt.datetime.fromtimestamp(time / 1000, dt.UTC):{form}}"
+
+    write = moment or dated
     parts = []
     for share, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end")):
-        moment = dt.datetime.fromtimestamp((first + (last - first) * share) / 1000, dt.UTC)
         x = LEFT + share * (WIDTH - LEFT - 6)
-        words = moment.strftime(form)
+        words = escape(write(first + (last - first) * share))
         parts.append(f'<text x="{x:.1f}" y="{HEIGHT - 6}" text-anchor="{anchor}">{words}</text>')
     return "".join(parts)

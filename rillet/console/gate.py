@@ -120,9 +120,15 @@ class Gate:
         except RefusedError as error:
             return HTMLResponse(login_page(escape(str(error))), error.status, headers=HEADERS)
         answer = RedirectResponse(f"{root}/", 303)
-        secure = request.url.scheme == "https"
-        how = {"path": root or "/", "httponly": True, "secure": secure, "max_age": LIFE_S}
-        answer.set_cookie(COOKIE, self._remember(caller), samesite="strict", **how)
+        answer.set_cookie(
+            COOKIE,
+            self._remember(caller),
+            max_age=LIFE_S,
+            path=root or "/",
+            secure=request.url.scheme == "https",
+            httponly=True,
+            samesite="strict",
+        )
         return answer
 
     def _remember(self, caller: Caller) -> str:

@@ -11,7 +11,11 @@ from starlette.responses import RedirectResponse
 from rillet.console.desk import Desk
 from rillet.console.frame import MOUNT, frame
 from rillet.console.gate import Gate, caller_of
+from rillet.console.operations_page import OperationsPage
+from rillet.console.quality_page import QualityPage, read_report
 from rillet.console.try_page import TryPage
+from rillet.console.user_page import UserPage
+from rillet.console.watch import Watch
 from rillet.serving.service import Service
 
 __all__ = ["mount_console"]
@@ -47,7 +51,7 @@ async def _to_console() -> RedirectResponse:
 
 
 def _add_pages(desk: Desk) -> None:
-    locked = not desk.service.guard.open
+    locked, watch = not desk.service.guard.open, Watch(desk.service)
 
     @ui.page("/")
     async def try_it(request: Request, user: str = "") -> None:
@@ -56,3 +60,22 @@ def _add_pages(desk: Desk) -> None:
         with frame("", who, locked=locked):
             may_write = "write" in caller_of(request).scopes
             await TryPage(desk, who, may_write=may_write).build()
+
+    @ui.page("/user")
+    async def of_a_user(user: str = "") -> None:
+        await desk.shelf.load()
+        who = user or "you"
+        with frame("user", who, locked=locked):
+            await UserPage(desk, who).build()
+
+    @ui.page("/operations")
+    async def operations(request: Request, user: str = "") -> None:
+        with frame("operations", user, locked=locked):
+            may_admin = "admin" in caller_of(request).scopes
+            await OperationsPage(desk, watch, may_admin=may_admin).build()
+
+    @ui.page("/quality")
+    async def quality(user: str = "") -> None:
+        report, problem = await desk.service.aside(read_report, desk.service.settings.serve.report)
+        with frame("quality", user, locked=locked):
+            QualityPage(report, problem).build()

@@ -129,8 +129,13 @@ class TryPage:
             found = await self.desk.service.aside(
                 ranker.search,
                 self._query,
-                **{"user": self.user, "session": None, "n": PAGE, "items": None},
-                **{"exclude": (), "where": None, "explain": False},
+                user=self.user,
+                session=None,
+                n=PAGE,
+                items=None,
+                exclude=(),
+                where=None,
+                explain=False,
             )
             await shelf.need(one.item for one in found)
             kept = shelf.cards
@@ -250,7 +255,7 @@ class TryPage:
         if ranker is None or not ranker.ready or not self._order:
             return
         found = await self.desk.service.aside(
-            ranker.rank, self._order, user=self.user, session=None, query="", explain=True
+            ranker.rank, self._order, user=self.user, session=None, query=None, explain=True
         )
         parts = {one.item: parts_of(one) for one in found if one.item == item}
         self._ranked.props["parts"] = {**self._ranked.props["parts"], **parts}
