@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeVar
 
 from fastapi import Request
 
@@ -24,6 +25,9 @@ from stream.pseudonyms import pseudonyms_of
 from stream.settings import Settings
 
 __all__ = ["Service", "service_of"]
+
+LOOK_S: Final = 0.2
+"""How often it is looked whether all is loaded."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -70,9 +74,21 @@ class Service:
         await self.reader.start()
         if self.ranker is not None:
             self.ranker.start()
+        self._settling = asyncio.create_task(self._settle())
+
+    async def _settle(self) -> None:
+        """Have the collector leave alone what is there to stay, once all is loaded.
+
+        It would look through all of it again and again, and each time nobody is answered.
+        """
+        while self.ranker is not None and not self.ranker.ready:
+            await asyncio.sleep(LOOK_S)
+        gc.collect()
+        gc.freeze()
 
     async def close(self) -> None:
         """End all threads, and disconnect."""
+        self._settling.cancel()
         if self.ranker is not None:
             await asyncio.to_thread(self.ranker.close)
         self._pool.shutdown(wait=False, cancel_futures=True)
