@@ -20,7 +20,7 @@ from models.beside import in_a_thread
 from models.engine import Engine
 from models.lexical import LexicalIndex
 from rillet.serving.heard import HeardLearners
-from rillet.serving.unwritten import Unwritten, unwritten_queries
+from rillet.serving.unwritten import Borne, unwritten_queries
 from stream.errors import StoreError
 from stream.settings import Settings
 from stream.store import Store
@@ -60,7 +60,7 @@ class Mirror:
     def __init__(self, settings: Settings, store: Store, encoder: TextEncoder) -> None:
         self.lock = threading.RLock()
         self._settings, self.keys = settings, store.keys
-        self._reads = Unwritten(store)
+        self._reads = Borne(store)
         # partitions matter to who folds events; how often it is read, who follows it says
         self.view = LiveView(settings, store, encoder, transition_partitions=1, every_ms=1)
         self.view.take_queries_from(unwritten_queries(settings, self._reads, encoder))
@@ -110,12 +110,12 @@ class Mirror:
         """End what is done beside."""
         self._served.close()
 
-    def vector(self, query: str) -> NDArray[np.float32]:
-        """Return the vector of a query, (dim,), zero of a blank one.
+    def vector(self, query: str) -> NDArray[np.float32] | None:
+        """Return the vector of a query, (dim,); None of a blank one.
 
-        To be asked without the lock: to encode takes some milliseconds, and to ask again none.
+        To be asked without the lock: to encode takes some milliseconds, to find it again none.
         """
-        return np.asarray(self.view.world.queries.vectors([query])[0])
+        return self.view.world.queries.vectors([query])[0] if query else None
 
     def cards(self, items: Sequence[str]) -> dict[str, ItemCard]:
         """Return the cards of several items; those without one are left out."""

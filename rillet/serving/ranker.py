@@ -105,20 +105,27 @@ class Ranker:
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
-                self._load()
+                self.load()
                 self._follow()
             except RilletError as error:
                 log.warning("%s; it is tried again", error)
                 self._stop.wait(FOLLOW_EVERY_S)
 
-    def _load(self) -> None:
+    def load(self) -> None:
+        """Load everything there is; :meth:`start` does so in its thread.
+
+        Raises
+        ------
+        EncoderError, StoreError
+            The text encoder cannot be loaded, or Redis not be reached.
+        """
         encoder = self._encoder or promoted_encoder(self._settings).encoder
         mirror = Mirror(self._settings, self._store, encoder)
         mirror.load()
         self._mirror = mirror
 
     def _follow(self) -> None:
-        mirror, away = self._loaded(), False
+        mirror, away = self.mirror, False
         try:
             while not self._stop.wait(FOLLOW_EVERY_S):
                 try:
@@ -142,7 +149,7 @@ class Ranker:
         StoreError
             Redis cannot be reached.
         """
-        self._loaded().follow()
+        self.mirror.follow()
 
     def search(  # noqa: PLR0913 - what may be asked for
         self,
@@ -180,9 +187,10 @@ class Ranker:
         NothingYetError
             It has not loaded yet.
         """
-        mirror, query = self._loaded(), query.strip()
-        who, wanted = Asker(self._settings, mirror), mirror.vector(query)
+        mirror, query = self.mirror, query.strip()
+        who = Asker(self._settings, mirror)
         known = who.session(user, session)
+        wanted = mirror.vector(query)
         with mirror.lock:
             if not len(mirror.catalogue):
                 return []
@@ -217,9 +225,10 @@ class Ranker:
         NothingYetError
             It has not loaded yet.
         """
-        mirror, query = self._loaded(), query.strip()
-        who, wanted = Asker(self._settings, mirror), mirror.vector(query)
+        mirror, query = self.mirror, query.strip()
+        who = Asker(self._settings, mirror)
         known, found = who.session(user, session), list[Ranked]()
+        wanted = mirror.vector(query)
         with mirror.lock:
             if len(mirror.catalogue):
                 search = Search.of(mirror, who.question(known, query), query, wanted, whole=True)
@@ -232,7 +241,15 @@ class Ranker:
         unknown = [item for item in dict.fromkeys(items) if item not in there]
         return found + [Ranked(item, least, parts, known=False) for item in unknown]
 
-    def _loaded(self) -> Mirror:
+    @property
+    def mirror(self) -> Mirror:
+        """The engine as it is known here.
+
+        Raises
+        ------
+        NothingYetError
+            It has not loaded yet.
+        """
         if self._mirror is None:
             raise NothingYetError("the ranker is still loading", "ask again in a moment")
         return self._mirror
@@ -258,7 +275,7 @@ class Ranker:
         known: Session,
     ) -> list[Ranked]:
         anchors = [why.item for whys in reasons for why in whys if why.item is not None]
-        cards = self._loaded().cards([*ids, *anchors])
+        cards = self.mirror.cards([*ids, *anchors])
         rows = zip(ids, best.score.tolist(), parts, reasons, strict=True)
         return [
             Ranked(

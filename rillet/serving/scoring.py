@@ -18,7 +18,7 @@ from models.scores import Blocked
 from models.signals import segment_of
 from rillet.serving.relevance import Relevance
 
-__all__ = ["BIAS", "WORDS", "Scored", "look", "scored"]
+__all__ = ["BIAS", "Scored", "look", "scored"]
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -27,11 +27,6 @@ I32 = NDArray[np.int32]
 BIAS: Final = "bias"
 WORDS: Final = "words"
 QUERY: Final = "query"
-
-BY_WORDS: Final = 4.0
-BY_RANK: Final = 4.0
-"""What a query's words and the fused ranks weigh beside the blend's score; measured, see
-docs/search.md."""
 
 
 def look(engine: Engine, question: Question) -> Chunk:
@@ -137,8 +132,8 @@ def scored(engine: Engine, chunk: Chunk, rows: I32, relevance: Relevance | None)
     score, x = engine.score(chunk, view)
     extra: dict[str, F64] = {}
     if relevance is not None:
-        extra[WORDS] = BY_WORDS * relevance.words(rows).astype(np.float64)
-        extra[QUERY] = BY_RANK * 30.5 * relevance.fused(rows).astype(np.float64)
+        words, meaning = relevance.parts(rows)
+        extra = {WORDS: words.astype(np.float64), QUERY: meaning.astype(np.float64)}
     total = score + sum(extra.values())
     order = np.argsort(-total, kind="stable")
     best = total[order]

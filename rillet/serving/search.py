@@ -59,7 +59,13 @@ class Search:
 
     @classmethod
     def of(
-        cls, mirror: Mirror, question: Question, query: str, wanted: F32, *, whole: bool = False
+        cls,
+        mirror: Mirror,
+        question: Question,
+        query: str,
+        wanted: F32 | None,
+        *,
+        whole: bool = False,
     ) -> Self:
         """Ask the sources; there is at least one item.
 
@@ -68,20 +74,18 @@ class Search:
         mirror
             The engine.
         question
-            The user's, with the query.
+            The user's.
         query, wanted
-            The query, "" for none, and its vector.
+            The query, "" for none, and its vector, None for none.
         whole
             Whether to ask about what is not recommended too, such as what was bought before.
             Who has a query is always told of it.
         """
-        relevance = None
-        if query:
-            relevance = Relevance.of(mirror, query, wanted, mirror.catalogue.alive)
-        if query or whole:
-            return cls(mirror, look(mirror.engine, question), relevance)
-        (chunk,) = mirror.engine.look([question])
-        return cls(mirror, chunk, None)
+        if wanted is None and not whole:
+            (chunk,) = mirror.engine.look([question])
+            return cls(mirror, chunk, None)
+        relevance = None if wanted is None else Relevance.of(mirror, query, wanted)
+        return cls(mirror, look(mirror.engine, question), relevance)
 
     def found(self) -> I32:
         """Return the rows of all items that the query finds, or the sources, best first."""

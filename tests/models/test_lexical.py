@@ -11,7 +11,7 @@ import pytest
 from features.tokens import words_of_query, words_of_text
 from models import lexical
 from models.beside import in_a_thread
-from models.lexical import B, K1, LexicalIndex
+from models.lexical import K1, B, LexicalIndex
 
 TEXTS = [
     "tea cup of blue glass",
