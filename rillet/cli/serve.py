@@ -15,6 +15,7 @@ from stream.settings import Settings
 
 if TYPE_CHECKING:
     from consumers.embedded import Embedded
+    from rillet.serving.ranker import Ranker
 
 __all__ = ["serve"]
 
@@ -39,6 +40,7 @@ def serve(  # noqa: PLR0913 - the options are the interface
     open_console: Annotated[
         bool, typer.Option("--open", help="Open the console in a browser.")
     ] = False,
+    search: Annotated[bool, typer.Option(help="Search and rank, which loads the engine.")] = True,
     console: Annotated[bool, typer.Option(help="Serve the console at /console.")] = True,
     new_key: Annotated[
         str, typer.Option(help="Make a key with these scopes instead, such as read+write.")
@@ -90,7 +92,8 @@ def serve(  # noqa: PLR0913 - the options are the interface
     settings = opened(settings_file, f"embedded:{embedded}" if embedded else redis, serve=given)
     configure_logs(verbose)
     engine = _engine(settings, resume_clock) if embedded else None
-    app = create_app(settings, engine=engine)
+    ranker = _ranker(settings, engine) if search else None
+    app = create_app(settings, ranker=ranker, engine=engine)
     if console:
         from rillet.console.mount import mount_console
 
@@ -108,8 +111,18 @@ def serve(  # noqa: PLR0913 - the options are the interface
 def _engine(settings: Settings, resume_clock: bool) -> Embedded:
     """Return an engine that will run in this process."""
     from consumers.embedded import Embedded
+    from rillet.serving.ranker import Ranker
 
     return Embedded(settings, resume_clock=resume_clock)
+
+
+def _ranker(settings: Settings, engine: Embedded | None) -> Ranker:
+    """Return what will search and rank; it loads when it is started."""
+    from rillet.serving.ranker import Ranker
+    from stream.store import Store
+
+    store = Store(settings.redis, retry_s=1.0, make=False)
+    return Ranker(settings, store, encoder=engine.encoder if engine else None)
 
 
 def open_page(url: str) -> None:
