@@ -77,7 +77,9 @@ class Embedded:
         self.clock: Clock = SystemClock() if newest is None else ShiftedClock(newest)
         begin = _positions(settings, self._store)
         self._partitions = {topic: _partitions(topic, begin) for topic in _topics(settings)}
-        self._broker = MemoryBroker(self._partitions, keep=False, begin=begin, clock=self.clock)
+        # Records are stamped by the wall clock, from which freshness is measured.
+        wall = SystemClock()
+        self._broker = MemoryBroker(self._partitions, keep=False, begin=begin, clock=wall)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 

@@ -111,7 +111,6 @@ def serve(  # noqa: PLR0913 - the options are the interface
 def _engine(settings: Settings, resume_clock: bool) -> Embedded:
     """Return an engine that will run in this process."""
     from consumers.embedded import Embedded
-    from rillet.serving.ranker import Ranker
 
     return Embedded(settings, resume_clock=resume_clock)
 

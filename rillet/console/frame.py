@@ -83,8 +83,8 @@ def frame(here: str, user: str, *, locked: bool) -> Iterator[None]:
     ui.page_title(f"{title}: Rillet")
     ui.add_head_html(f"<script>{THEME}</script><style>{CSS}</style>")
     ui.query("body").classes("rl")
-    text("a", "Skip to the content", "skip", href="#main")
-    with element("header", "top"):
+    with ui.header(fixed=False, elevated=False, add_scroll_padding=False).classes("top"):
+        text("a", "Skip to the content", "skip", href="#main")
         text("a", "Rillet", "brand", href=f"{MOUNT}/")
         with element("nav", aria_label="Pages"), element("ul"):
             for path, name in PAGES:
@@ -98,5 +98,5 @@ def frame(here: str, user: str, *, locked: bool) -> Iterator[None]:
             text("button", "Light or dark", type="button").on("click", js_handler=TOGGLE)
             if locked:
                 text("a", "Log out", href=f"{MOUNT}/logout")
-    with element("main", id="main", tabindex="-1"):
+    with element("div", "page", id="main", tabindex="-1"):
         yield

@@ -87,10 +87,10 @@ class OperationsPage:
         self._facts.content = facts(self._now(state))
         self._consumers.content = _consumers(state)
         self._rates.content = curves(
-            self.watch.rates(), "Events a second by consumer", form="{:,.0f}".format
+            self.watch.rates(), "Events a second by consumer", form="{:,.3g}".format
         )
         self._lags.content = curves(
-            self.watch.lags(), "Records that wait, by consumer", form="{:,.0f}".format
+            self.watch.lags(), "Records that wait, by consumer", form="{:,.3g}".format
         )
         self._fresh.content = _freshness(list(self.desk.took_ms), state)
         self._steps.content = _steps(state)
@@ -122,7 +122,7 @@ class OperationsPage:
         with self._versions:
             if not found:
                 place = self.desk.service.settings.training.registry
-                text("p", f"No model was trained yet: {place} is empty. `rillet train` makes one.")
+                text("p", f"No model was trained yet: {place} is empty. rillet train makes one.")
                 return
             with element("div", "scroll", role="region", aria_label="Models", tabindex="0"):
                 with element("table"), element("tbody"):

@@ -62,15 +62,18 @@ class QualityPage:
         with panel("The replay"):
             ui.html(facts(self._summary()), sanitize=False)
         with element("div", "grid"):
-            with panel("HR@10 over time, by source"):
-                ui.html(self._over_time(self.mode), sanitize=False)
+            with element("div"):
+                with panel("HR@10 over time, by source"):
+                    ui.html(self._over_time(self.mode), sanitize=False)
+                with panel("Cold against warm: HR@10 by interactions behind a user"):
+                    ui.html(self._cold(), sanitize=False)
             with panel("HR@10 by source, all of the log"):
                 ui.html(self._by_source("hr@10"), sanitize=False)
         with element("div", "grid"):
-            with panel("Cold against warm: HR@10 by interactions behind a user"):
-                ui.html(self._cold(), sanitize=False)
             with panel("Popularity: which tenths of the catalogue lists go to"):
                 ui.html(self._deciles(), sanitize=False)
+            with panel("The same beside what is taken"):
+                ui.html(self._biases(), sanitize=False)
         with panel("By source"):
             ui.html(self._table(), sanitize=False)
 
@@ -133,17 +136,23 @@ class QualityPage:
         popular = self._popular()
         if BLEND not in popular:
             return '<p class="soft">Not in this report: measure it anew.</p>'
+        listed = popular[BLEND]["deciles"]
+        return bars(
+            [(_tenth(at), share, f"{share:.0%}") for at, share in enumerate(listed)],
+            "Share of listed places by tenths of the catalogue, the most popular first",
+        )
+
+    def _biases(self) -> str:
+        popular = self._popular()
+        if BLEND not in popular:
+            return ""
         listed, taken = popular[BLEND]["deciles"], popular["taken"]["deciles"]
         rows = [
             (_tenth(at), f"{share:.1%}", f"{taken[at]:.1%}", f"{share - taken[at]:+.1%}")
             for at, share in enumerate(listed)
         ]
         head = ("tenth of items", "of what is listed", "of what is taken", "more")
-        told = bars(
-            [(_tenth(at), share, f"{share:.0%}") for at, share in enumerate(listed)],
-            "Share of listed places by tenths of the catalogue, the most popular first",
-        )
-        return told + table(head, rows, "Popularity by decile", numbers=(1, 2, 3))
+        return table(head, rows, "Popularity by decile", numbers=(1, 2, 3))
 
     def _table(self) -> str:
         means, popular = self._means(), self._popular()

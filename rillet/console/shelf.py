@@ -96,7 +96,8 @@ def plain_card(item: str, card: ItemCard | None) -> dict[str, Any]:
     title = card.title if card and card.title else item
     category = " / ".join(card.categories[:2]) if card else ""
     price = "" if card is None or card.price is None else f"{card.price:,.2f}"
-    hue = zlib.crc32((card.categories[0] if card and card.categories else item).encode()) % 360
+    group = card.categories[0] if card and card.categories else item
+    hue = zlib.crc32(group.encode()) * 137 % 360
     letter = title[:1].upper()
     return {
         **{"item": item, "title": title, "category": category, "price": price},

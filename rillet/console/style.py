@@ -30,5 +30,6 @@ def login_page(problem: str = "") -> str:
         "makes one.</p>"
         f'<form method="post">{told}<label for="key">Key</label>'
         '<input id="key" name="key" type="password" autocomplete="current-password" required '
-        'autofocus><button class="primary" type="submit">Log in</button></form></main></body></html>'
+        'autofocus><button class="primary" type="submit">Log in</button></form></main></body>'
+        "</html>"
     )

@@ -10,13 +10,15 @@ from features.card import ItemCard
 from features.session import Session
 from rillet.console.curves import Curve
 
-__all__ = ["tastes", "tastes_over_time"]
+__all__ = ["deeds_by_day", "tastes", "tastes_over_time"]
 
 FADE: Final = 0.9
 """By how much each later interaction makes an earlier one count less."""
 
 CURVES: Final = 5
 UNKNOWN: Final = "unknown"
+DAY_MS: Final = 86_400_000
+KEPT: Final = 30
 
 
 def _category(item: str, cards: Mapping[str, ItemCard]) -> str:
@@ -36,14 +38,34 @@ def tastes_over_time(session: Session, cards: Mapping[str, ItemCard]) -> dict[st
     The time of a curve is the number of the interaction: visits lie days apart.
     """
     steps = _steps(session, cards)
-    best = Counter[str]()
+    if not steps:
+        return {}
+    best: dict[str, float] = {}
     for _, shares in steps:
-        for name, share in shares.items():
-            best[name] = max(best[name], share)  # type: ignore[assignment]
+        best |= {name: max(best.get(name, 0.0), share) for name, share in shares.items()}
+    last = steps[-1][1]
+    names = sorted(best, key=lambda name: -best[name])[:CURVES]
     times = [float(number) for number, _ in steps]
     return {
         name: Curve(times, [shares.get(name, 0.0) for _, shares in steps])
-        for name, _ in best.most_common(CURVES)
+        for name in sorted(names, key=lambda name: -last.get(name, 0.0))
+    }
+
+
+def deeds_by_day(session: Session) -> dict[str, Curve]:
+    """Return how often a user did what on each day that is remembered, the most frequent first."""
+    days = session.windows.days
+    known = sorted({int(day) for counts in days.values() for day in counts})
+    if not known:
+        return {}
+    names = sorted((name for name in days if name != "shown"), key=lambda n: -sum(days[n].values()))
+    every = range(known[0], known[-1] + 1)
+    if known[-1] - known[0] > KEPT:  # a clock that ran ahead
+        every = range(known[-1] - KEPT, known[-1] + 1)
+    times = [float(day * DAY_MS) for day in every]
+    return {
+        name: Curve(times, [float(days[name].get(str(day), 0)) for day in every])
+        for name in names[:CURVES]
     }
 
 

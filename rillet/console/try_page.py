@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from typing import Any, Final
+from urllib.parse import quote
 
 from nicegui import ui
 from nicegui.element import Element
@@ -12,7 +13,7 @@ from nicegui.events import GenericEventArguments
 from models.answer import Answer
 from rillet.console.bars import bars
 from rillet.console.desk import Desk, Done, Known
-from rillet.console.frame import element, heading, text
+from rillet.console.frame import MOUNT, element, heading, text
 from rillet.console.lines import anchors, by_source, lines_of, parts_of
 from rillet.console.style import STATIC
 from stream.errors import RilletError
@@ -72,7 +73,9 @@ class TryPage:
                 self._cards.props.update(items=[], types=self._types, done=[])
                 self._cards.on("act", self._acted)
                 self._more = text("button", "Show more", type="button").on("click", self._show_more)
-            with element("section", "side panel", aria_label="Recommendations", tabindex="0"):
+            with element(
+                "section", "side panel", id="list", aria_label="Recommendations", tabindex="0"
+            ):
                 self._list()
         await self._browse()
         await self._first()
@@ -113,6 +116,7 @@ class TryPage:
         with element("div", "fresh", role="status", id="fresh") as self._fresh:
             self._ms = text("span", "", "ms")
             self._told = text("span", "Click something: the list follows.")
+            text("a", "See the list", "tolist", href="#list")
         self._ranked = Ranked()
         self._ranked.props.update(items=[], types=self._types, parts={})
         self._ranked.on("act", self._acted).on("why", self._explain)
@@ -183,10 +187,6 @@ class TryPage:
 
     @staticmethod
     def _go(user: str) -> None:
-        from urllib.parse import quote
-
-        from rillet.console.frame import MOUNT
-
         ui.navigate.to(f"{MOUNT}/?user={quote(user, safe='')}")
 
     # what follows

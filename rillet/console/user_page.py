@@ -16,7 +16,7 @@ from rillet.console.desk import Desk, Moment
 from rillet.console.frame import element, heading, panel, text
 from rillet.console.lines import anchors
 from rillet.console.tables import facts, picture, table
-from rillet.console.tastes import tastes, tastes_over_time
+from rillet.console.tastes import deeds_by_day, tastes, tastes_over_time
 from rillet.words import ago
 from stream.errors import RilletError
 
@@ -59,6 +59,8 @@ class UserPage:
         with element("div", "grid"):
             with panel("Tastes, by category"):
                 self._tastes = ui.html("", sanitize=False)
+            with panel("What he did, by day"):
+                self._days = ui.html("", sanitize=False)
             with panel("Tastes over his last interactions"):
                 self._curves = ui.html("", sanitize=False)
         with element("div", "grid"):
@@ -106,6 +108,9 @@ class UserPage:
             form="{:.0%}".format,
             moment=lambda number: f"{number:.0f}.",
         )
+        self._days.content = curves(
+            deeds_by_day(session), "What he did on each day", form="{:,.3g}".format
+        )
         now = self.desk.service.now_ms()
         self._past.content = table(
             ("when", "what", "item"), _past(session, cards, now), "What he did, latest first"
@@ -122,7 +127,7 @@ class UserPage:
             strip = "".join(picture(it["letter"], it["hue"], it["title"]) for it in shown)
             when = f"{escape(one.what)} · {ago(max(0, now - one.at))}{took}"
             rows.append(f'<li><p class="soft">{when}</p><div class="strip">{strip}</div></li>')
-        return f'<ol class="bars-free">{"".join(rows)}</ol>'
+        return f'<ol class="seen">{"".join(rows)}</ol>'
 
 
 def _facts(session: Session) -> list[tuple[str, str]]:
