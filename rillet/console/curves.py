@@ -13,8 +13,8 @@ COLOURS: Final = 6
 
 WIDTH: Final = 640
 HEIGHT: Final = 220
-LEFT: Final = 46
-BOTTOM: Final = 24
+LEFT: Final = 58
+BOTTOM: Final = 28
 TOP: Final = 8
 RULES: Final = 4
 
