@@ -38,7 +38,7 @@ def run(  # noqa: PLR0913 - the options are the interface
     *,
     only: Annotated[str, typer.Option(help=f"Parts, by commas: {', '.join(PARTS)}.")] = "",
     quick: Annotated[
-        bool, typer.Option("--quick", help=f"Small sizes, no {LONG[0]} or {LONG[1]}: does it work?")
+        bool, typer.Option("--quick", help=f"Small sizes, no {', '.join(LONG)}: does it work?")
     ] = False,
     output: Annotated[Path, typer.Option("--output", "-o", help="The JSON file.")] = Path(
         "build/bench.json"
@@ -95,6 +95,7 @@ def run(  # noqa: PLR0913 - the options are the interface
       import      events a second of replay --state-only
       processes   two personalize processes beside one
       quality     HR@10 and NDCG@10, beside an oracle, popularity and chance
+      search      NDCG@10 of BM25, vectors, both, and both for who asks
 
     [bold]Examples[/bold]
 

@@ -18,6 +18,7 @@ from benchmarks import (
     quality,
     reads,
     scaling,
+    search,
     startup,
     throughput,
     training,
@@ -34,12 +35,12 @@ Say = Callable[[str], None]
 
 PARTS: Final = (
     *("throughput", "memory", "reads", "freshness", "scaling", "startup", "training"),
-    *("encoding", "import", "processes", "quality"),
+    *("encoding", "import", "processes", "quality", "search"),
 )
 SERVED: Final = ("throughput", "memory", "reads", "freshness", "startup", "processes")
 """Parts that need a real Kafka and a real Redis."""
 
-LONG: Final = ("processes", "quality")
+LONG: Final = ("processes", "quality", "search")
 """Parts that a quick call leaves out, unless they are named."""
 
 STAGED: Final = frozenset({"throughput", "memory", "reads", "freshness"})
@@ -59,8 +60,8 @@ class Amounts:
         Items, ascending, of the part `scaling`; the first is the shop's own.
     loads, rate
         Percent of the capacity at which freshness is measured, and for how long.
-    reads, texts, imported
-        GETs, texts encoded, events imported.
+    reads, texts, imported, searches
+        GETs, texts encoded, events imported, searches measured.
     process_events
         Events that each number of processes works off.
     starts, rounds
@@ -73,12 +74,15 @@ class Amounts:
     reads: int = 50_000
     texts: int = 2000
     imported: int = 1_000_000
+    searches: int = 600
     process_events: int = 10_000
     starts: tuple[int, ...] = (10_000, 100_000)
     rounds: int = 3
 
 
-SMALL: Final = Amounts((600, 6000), (20, 80), Rate(1, 1.0, 3.0), 2000, 100, 20_000, 1000, (600,), 1)
+SMALL: Final = Amounts(
+    (600, 6000), (20, 80), Rate(1, 1.0, 3.0), 2000, 100, 20_000, 20, 1000, (600,), 1
+)
 """Everything works, and no figure means anything."""
 
 
@@ -121,6 +125,7 @@ class Bench:
             "import": self._import,
             "processes": self._processes,
             "quality": self._quality,
+            "search": self._search,
         }
         if STAGED & set(parts):
             yield from self._staged(parts, say)
@@ -228,3 +233,7 @@ class Bench:
 
     def _quality(self, say: Say) -> dict[str, Any]:
         return quality.measure(self.sizes.world(), self.evaluate_from, self.known, say)
+
+    def _search(self, say: Say) -> dict[str, Any]:
+        world, most = self.sizes.world(), self.amounts.searches
+        return search.measure(world, self.evaluate_from, most, self.known, say)

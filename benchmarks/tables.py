@@ -272,6 +272,17 @@ def _quality(found: Figures, out: Console) -> None:
         out.print(f"[dim]shown lists reordered, NDCG@10: {', '.join(named)}[/]")
 
 
+def _search(found: Figures, out: Console) -> None:
+    text = f"{found['shop']}; {found['searches']:,} searches, of the whole catalogue"
+    _head(out, "search: what the visitor wants, by the planted truth", text)
+    table = _table("", "NDCG@10", "+-")
+    for name, its in found["ndcg@10"].items():
+        table.add_row(escape(name), f"{its['mean']:.4f}", f"{its['pm']:.4f}")
+    out.print(table)
+    cpu = found["cpu_ms"]
+    out.print(f"[dim]CPU of a search: p50 {cpu['p50']:.1f} ms, p99 {cpu['p99']:.1f} ms[/]")
+
+
 _PARTS: Final[dict[str, Callable[[Figures, Console], None]]] = {
     "throughput": _throughput,
     "memory": _memory,
@@ -285,4 +296,5 @@ _PARTS: Final[dict[str, Callable[[Figures, Console], None]]] = {
     "processes": _processes,
     "quality": _quality,
     "log": _quality,
+    "search": _search,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -17,7 +18,7 @@ from features.catalogue import Catalogue
 from features.content import Content, SharedContent
 from features.reader import StoreReader
 from features.text import TextEncoder
-from features.vectors import query_vectors
+from features.vectors import VectorCache, query_vectors
 from models.beside import at_once, in_a_thread
 from models.item_state import ItemView
 from models.item_stats import ItemStats
@@ -101,6 +102,10 @@ class LiveView:
         """Load everything there is, once."""
         if self._position is None:
             self._load()
+
+    def take_queries_from(self, queries: VectorCache) -> None:
+        """Have the vectors of queries from there; before anybody has taken the world."""
+        self._queries, self.world = queries, replace(self.world, queries=queries)
 
     @property
     def encoder(self) -> TextEncoder:

@@ -88,6 +88,9 @@ class Catalogue:
         How often all vectors were replaced: those of before are of another encoder.
     described
         How many items have a vector.
+    told
+        Called with the rows and the cards of every :meth:`apply`: for who keeps of a card what
+        the table does not.
 
     Examples
     --------
@@ -113,6 +116,7 @@ class Catalogue:
         self.ids: list[str] = []
         self.index: dict[str, int] = {}
         self.version = self.exchanged = self.described = 0
+        self.told: Callable[[NDArray[np.int64], Sequence[ItemCard]], None] | None = None
         self._changes: deque[NDArray[np.int64]] = deque(maxlen=MAX_CHANGES)
         self._alive = Column(np.bool_, fill=True)
         self._known = Column(np.bool_, fill=False)
@@ -233,7 +237,10 @@ class Catalogue:
         order = np.fromiter(last.values(), np.int64)
         self._put_vectors(rows[order], content[order])
         if len(order):
-            self._put(rows[order], [cards[at] for at in order.tolist()])
+            latest = [cards[at] for at in order.tolist()]
+            self._put(rows[order], latest)
+            if self.told is not None:
+                self.told(rows[order], latest)
         return rows
 
     def exchange(self, ids: Sequence[str], vectors: NDArray[np.float32], encoder: str) -> None:

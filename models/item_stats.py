@@ -56,6 +56,13 @@ class ItemStats:
     Views are applied whole: the last one of an item counts. Rows are given in the order in which
     the views name items, each before what follows it. Memory is that of the items of which
     there is a view: of a large catalogue most were never touched.
+
+    Attributes
+    ----------
+    totals
+        How often all items together were shown, clicked and taken.
+    newest
+        The time of the newest event of any item, epoch milliseconds; 0 before there is one.
     """
 
     def __init__(self, index: ItemIndex, served: int) -> None:
@@ -69,7 +76,7 @@ class ItemStats:
         self._next = Column(np.int32, fill=-1, width=served)
         self._weight = Column(np.float32, fill=0, width=served)
         self._grow(1)
-        self.totals = np.zeros(3)
+        self.totals, self.newest = np.zeros(3), 0
         self._changed = 0
         self._decayed_at = -LATE_MS
         self._decayed = Popular(np.zeros(0, np.int32), np.zeros((len(LIVES), 0)))
@@ -98,7 +105,8 @@ class ItemStats:
         self._next.rows[rows], self._weight.rows[rows] = after, weight
 
     def _put_counts(self, rows: NDArray[np.int32], views: Sequence[ItemView]) -> None:
-        self._time.rows[rows] = [view.time for view in views]
+        times = [view.time for view in views]
+        self._time.rows[rows], self.newest = times, max(self.newest, *times)
         self._popularity.rows[rows] = [_POPULARITY(view.popularity) for view in views]
         counts = np.array([(view.shown, view.clicked, view.taken) for view in views], np.float32)
         self.totals += (counts - self._counts.rows[rows]).sum(axis=0, dtype=np.float64)

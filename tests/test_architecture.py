@@ -173,6 +173,7 @@ OUTSIDE = {
         "models/sources/neighbours.py",
     },
     "faiss": {"models/near.py"},
+    "bm25s": {"models/lexical.py"},
     "pickle": set(),
     "cPickle": set(),
     "dill": set(),

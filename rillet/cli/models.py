@@ -16,8 +16,8 @@ from rich.table import Table
 
 from rillet.cli.export import export_model
 from rillet.cli.options import AsJson, RedisUrl, SettingsFile, opened
-from rillet.cli.reading import ago
 from rillet.cli.verdicts import mark
+from rillet.words import ago
 from stream.errors import ModelError, StoreError
 from stream.settings import Settings
 

@@ -16,8 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from rillet.cli.options import AsJson, RedisUrl, SettingsFile, opened
-from rillet.cli.reading import ago
 from rillet.state import DEAD, State, look
+from rillet.words import ago
 from stream.metrics import Pulse
 
 __all__ = ["status"]

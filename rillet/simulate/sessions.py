@@ -44,7 +44,7 @@ _FOLLOW_RUNNING: Final = list(accumulate(COMPANION_WEIGHTS.tolist()))
 
 
 class Step(NamedTuple):
-    """One event, and for a positive interaction the moment before it."""
+    """One event, and for a positive interaction, or a search, the moment before it."""
 
     event: Event
     moment: Moment | None = None
@@ -329,7 +329,7 @@ class _Scene:
             session=self.visit.session,
             query=query(nouns[noun], style, self.dice.below(8)),
         )
-        self._add(event)
+        self._add(event, self._moment("noun", noun=noun))
         start, end = int(self.world.items.starts[shelf]), self.window.ends[shelf]
         weights = self.session.choice(shelf) * (self.world.items.noun[start:end] == noun)
         opened = 0

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rillet import Client
-from rillet.cli.reading import ago
+from rillet.words import ago
 from stream.settings import Settings
 
 

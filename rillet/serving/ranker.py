@@ -1,0 +1,289 @@
+"""Personalised search and ranking over a live engine, whose state is read and never written."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Collection, Sequence
+from typing import Final
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from consumers.encoders import promoted_encoder
+from features.session import Session
+from features.text import TextEncoder
+from models.answer import Reason
+from rillet.serving.asking import Asker
+from rillet.serving.mirror import Mirror
+from rillet.serving.scoring import BIAS, Scored
+from rillet.serving.search import Search, Where, admitted
+from rillet.words import in_words
+from stream.errors import NothingYetError, RilletError, StoreError
+from stream.settings import Settings
+from stream.store import Store
+
+__all__ = ["Ranked", "Ranker"]
+
+log = logging.getLogger(__name__)
+
+I32 = NDArray[np.int32]
+
+FOLLOW_EVERY_S: Final = 1.0
+"""Seconds between two looks at what has changed."""
+
+
+class Ranked(Struct, frozen=True):
+    """One item of an answer.
+
+    Attributes
+    ----------
+    item
+        Which.
+    score
+        Logarithm of the chance that the user takes this one of all that were compared.
+    parts
+        What each source or signal adds to the score, whose sum it is; the same for all is
+        ``bias``. Empty where nobody asked for an explanation.
+    reasons, words
+        The strongest of them, the strongest first, and the same in words.
+    known
+        Whether the catalogue has it, and it is not withdrawn; else it stands last.
+    """
+
+    item: str
+    score: float
+    parts: dict[str, float] = {}
+    reasons: list[Reason] = []
+    words: list[str] = []
+    known: bool = True
+
+
+class Ranker:
+    """Answers searches, and orders items, for users as they are in Redis.
+
+    May be called by several threads at once; nothing is ever written.
+
+    Parameters
+    ----------
+    settings, store
+        Where the engine's state lies; the store is closed by the caller.
+    encoder
+        The text encoder; None loads the promoted one.
+    """
+
+    def __init__(
+        self, settings: Settings, store: Store, *, encoder: TextEncoder | None = None
+    ) -> None:
+        self._settings, self._store, self._encoder = settings, store, encoder
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._mirror: Mirror | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether it answers: everything there is has been loaded."""
+        return self._mirror is not None
+
+    @property
+    def version(self) -> str:
+        """What answers are made with, as in lists; "" before it is ready."""
+        return "" if self._mirror is None else self._mirror.version
+
+    def start(self) -> None:
+        """Load in a thread, and follow what changes, until :meth:`close`."""
+        self._thread = threading.Thread(target=self._run, name="ranker", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self.load()
+                self._follow()
+            except RilletError as error:
+                log.warning("%s; it is tried again", error)
+                self._stop.wait(FOLLOW_EVERY_S)
+
+    def load(self) -> None:
+        """Load everything there is; :meth:`start` does so in its thread.
+
+        Raises
+        ------
+        EncoderError, StoreError
+            The text encoder cannot be loaded, or Redis not be reached.
+        """
+        encoder = self._encoder or promoted_encoder(self._settings).encoder
+        mirror = Mirror(self._settings, self._store, encoder)
+        mirror.load()
+        self._mirror = mirror
+
+    def _follow(self) -> None:
+        mirror, away = self.mirror, False
+        try:
+            while not self._stop.wait(FOLLOW_EVERY_S):
+                try:
+                    mirror.follow()
+                except StoreError as error:
+                    if not away:
+                        log.warning("%s; what is known goes on", error)
+                    away = True
+                else:
+                    away = False
+        finally:
+            mirror.close()
+
+    def refresh(self) -> None:
+        """Take over what has changed at once; the thread does so every second.
+
+        Raises
+        ------
+        NothingYetError
+            It has not loaded yet.
+        StoreError
+            Redis cannot be reached.
+        """
+        self.mirror.follow()
+
+    def search(  # noqa: PLR0913 - what may be asked for
+        self,
+        query: str,
+        *,
+        user: str | None = None,
+        session: str | None = None,
+        n: int = 10,
+        items: Collection[str] | None = None,
+        exclude: Collection[str] = (),
+        where: Where | None = None,
+        explain: bool = False,
+    ) -> list[Ranked]:
+        """Return what answers a query best, for a user, best first.
+
+        Parameters
+        ----------
+        query
+            In any language; of a blank one the answer is what the user is recommended.
+        user, session
+            Whose state counts: the user's, where there is none the visitor's.
+        n
+            How many items at most.
+        items
+            The only ones that may be returned; None for all.
+        exclude
+            What is not to be returned.
+        where
+            What an item must be like.
+        explain
+            Whether to say what the scores are made of.
+
+        Raises
+        ------
+        NothingYetError
+            It has not loaded yet.
+        """
+        mirror, query = self.mirror, query.strip()
+        who = Asker(self._settings, mirror)
+        known = who.session(user, session)
+        wanted = mirror.vector(query)
+        with mirror.lock:
+            if not len(mirror.catalogue):
+                return []
+            search = Search.of(mirror, who.question(known, query), query, wanted)
+            rows = search.found() if items is None else search.among(items)
+            rows = search.without(rows, exclude)
+        if where is not None:
+            rows = admitted(mirror, rows, where)
+        return self._answer(search, rows, n, known if explain else None)
+
+    def rank(
+        self,
+        items: Sequence[str],
+        *,
+        user: str | None = None,
+        session: str | None = None,
+        query: str = "",
+        explain: bool = False,
+    ) -> list[Ranked]:
+        """Return items in the order in which a user is likely to take them.
+
+        Parameters
+        ----------
+        items
+            All of them are returned, each once; those that the catalogue does not have, or
+            that are withdrawn, come last.
+        user, session, query, explain
+            As in :meth:`search`; "" leaves it at the user's last query.
+
+        Raises
+        ------
+        NothingYetError
+            It has not loaded yet.
+        """
+        mirror, query = self.mirror, query.strip()
+        who = Asker(self._settings, mirror)
+        known, found = who.session(user, session), list[Ranked]()
+        wanted = mirror.vector(query)
+        with mirror.lock:
+            if len(mirror.catalogue):
+                search = Search.of(mirror, who.question(known, query), query, wanted, whole=True)
+                rows = search.among(items)
+        if len(mirror.catalogue):
+            found = self._answer(search, rows, len(rows), known if explain else None)
+        there = {one.item for one in found}
+        least = found[-1].score if found else 0.0
+        parts = {BIAS: least} if explain else {}
+        unknown = [item for item in dict.fromkeys(items) if item not in there]
+        return found + [Ranked(item, least, parts, known=False) for item in unknown]
+
+    @property
+    def mirror(self) -> Mirror:
+        """The engine as it is known here.
+
+        Raises
+        ------
+        NothingYetError
+            It has not loaded yet.
+        """
+        if self._mirror is None:
+            raise NothingYetError("the ranker is still loading", "ask again in a moment")
+        return self._mirror
+
+    def _answer(self, search: Search, rows: I32, n: int, known: Session | None) -> list[Ranked]:
+        """Return the best n of the rows, explained where the user's state is given."""
+        mirror = search.mirror
+        with mirror.lock:
+            best = search.score(rows).first(n)
+            ids = [mirror.catalogue.ids[row] for row in best.rows.tolist()]
+            if known is None:
+                return list(map(Ranked, ids, best.score.tolist()))
+            parts = best.parts(mirror.engine, search.chunk)
+            reasons = best.reasons(mirror.engine, search.chunk)
+        return self._worded(ids, best, parts, reasons, known)
+
+    def _worded(
+        self,
+        ids: list[str],
+        best: Scored,
+        parts: list[dict[str, float]],
+        reasons: list[list[Reason]],
+        known: Session,
+    ) -> list[Ranked]:
+        anchors = [why.item for whys in reasons for why in whys if why.item is not None]
+        cards = self.mirror.cards([*ids, *anchors])
+        rows = zip(ids, best.score.tolist(), parts, reasons, strict=True)
+        return [
+            Ranked(
+                item,
+                score,
+                part,
+                whys,
+                list(dict.fromkeys(in_words(why, cards, known, item) for why in whys)),
+            )
+            for item, score, part, whys in rows
+        ]

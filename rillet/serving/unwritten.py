@@ -1,0 +1,93 @@
+"""Redis for who only reads: what is to be written stays in the process, and an outage is borne."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from threading import Lock
+from typing import Final
+
+from features.text import TextEncoder
+from features.vectors import VectorCache
+from stream.errors import StoreError
+from stream.settings import Settings
+from stream.store import DAY_MS, Store
+from stream.writes import Plain
+
+__all__ = ["Borne", "Unwritten", "unwritten_queries"]
+
+MOST: Final = 4096
+"""Values that are kept, those used last: 3 MB of vectors."""
+
+
+class Borne:
+    """Reads Redis; while it is away, nothing is there.
+
+    Parameters
+    ----------
+    store
+        What is read.
+
+    Attributes
+    ----------
+    keys
+        Builds keys.
+    away
+        Whether Redis is known to be gone, and is not asked until somebody says otherwise.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store, self.keys, self.away = store, store.keys, False
+
+    def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Return the values of the keys, None where there is none."""
+        if not self.away and keys:
+            try:
+                return self._store.get_many(keys)
+            except StoreError:
+                self.away = True
+        return [None] * len(keys)
+
+
+class Unwritten:
+    """A :class:`features.vectors.VectorStore` that keeps in memory what it reads and is to write.
+
+    Parameters
+    ----------
+    reads
+        What is read.
+    """
+
+    def __init__(self, reads: Borne) -> None:
+        self._reads, self.keys = reads, reads.keys
+        self._kept: OrderedDict[str, bytes] = OrderedDict()
+        self._lock = Lock()
+
+    def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Return the values of the keys, None where there is none."""
+        with self._lock:
+            found = {key: self._kept[key] for key in keys if key in self._kept}
+            for key in found:
+                self._kept.move_to_end(key)
+        asked = [key for key in keys if key not in found]
+        read = zip(asked, self._reads.get_many(asked), strict=True)
+        new = {key: raw for key, raw in read if raw is not None}
+        self._keep(new)
+        return [found.get(key) or new.get(key) for key in keys]
+
+    def write_plain(self, plain: Sequence[Plain]) -> None:
+        """Keep the values in memory."""
+        self._keep({one.key: one.value for one in plain if one.value is not None})
+
+    def _keep(self, values: dict[str, bytes]) -> None:
+        with self._lock:
+            self._kept.update(values)
+            while len(self._kept) > MOST:
+                self._kept.popitem(last=False)
+
+
+def unwritten_queries(settings: Settings, reads: Borne, encoder: TextEncoder) -> VectorCache:
+    """Return the vectors of queries, as :func:`features.vectors.query_vectors` does."""
+    ttl_ms = int(settings.redis.ttl_days * DAY_MS)
+    # what it remembers itself is not for several threads
+    return VectorCache(Unwritten(reads), reads.keys, encoder, ttl_ms=ttl_ms, remembered=0)
