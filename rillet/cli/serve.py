@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import webbrowser
-from typing import Annotated, Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rillet.cli.options import AsJson, RedisUrl, SettingsFile, Verbose, opened
 from stream.settings import Settings
+
+if TYPE_CHECKING:
+    from rillet.serving.searching import Searching
 
 __all__ = ["serve"]
 
@@ -26,6 +31,9 @@ def serve(  # noqa: PLR0913 - the options are the interface
     new_key: Annotated[
         str, typer.Option(help="Make a key with these scopes instead, such as read+write.")
     ] = "",
+    search: Annotated[
+        bool, typer.Option("--search/--no-search", help="Load what searches and ranks, or not.")
+    ] = True,
     redis: RedisUrl = "",
     settings_file: SettingsFile = None,
     verbose: Verbose = 0,
@@ -76,8 +84,25 @@ def serve(  # noqa: PLR0913 - the options are the interface
         if open_docs:
             webbrowser.open(f"{url}/docs")
 
-    run(create_app(settings), settings.serve, ready)
+    with _ranker(settings, wanted=search) as ranker:
+        run(create_app(settings, ranker=ranker), settings.serve, ready)
     return None
+
+
+@contextmanager
+def _ranker(settings: Settings, *, wanted: bool) -> Iterator[Searching | None]:
+    """Lend what searches and ranks, with the way to Redis that it reads by."""
+    if not wanted:
+        yield None
+        return
+    from rillet.serving.ranker import Ranker
+    from stream.store import Store
+
+    store = Store(settings.redis, retry_s=settings.serve.redis_s, make=False)
+    try:
+        yield Ranker(settings, store)
+    finally:
+        store.close()
 
 
 def _tell(url: str, settings: Settings, as_json: bool) -> None:
