@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import webbrowser
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +17,7 @@ from stream.settings import Settings
 
 if TYPE_CHECKING:
     from consumers.embedded import Embedded
-    from rillet.serving.ranker import Ranker
+    from rillet.serving.searching import Searching
 
 __all__ = ["serve"]
 
@@ -40,11 +42,13 @@ def serve(  # noqa: PLR0913 - the options are the interface
     open_console: Annotated[
         bool, typer.Option("--open", help="Open the console in a browser.")
     ] = False,
-    search: Annotated[bool, typer.Option(help="Search and rank, which loads the engine.")] = True,
     console: Annotated[bool, typer.Option(help="Serve the console at /console.")] = True,
     new_key: Annotated[
         str, typer.Option(help="Make a key with these scopes instead, such as read+write.")
     ] = "",
+    search: Annotated[
+        bool, typer.Option("--search/--no-search", help="Load what searches and ranks, or not.")
+    ] = True,
     redis: RedisUrl = "",
     settings_file: SettingsFile = None,
     verbose: Verbose = 0,
@@ -53,7 +57,12 @@ def serve(  # noqa: PLR0913 - the options are the interface
     """Serve recommendations over HTTP, until Ctrl-C.
 
     Lists are read from Redis, events go to Kafka; each is connected to when it
-    is there, and waited for where it is not. /docs says what can be asked.
+    is there, and waited for where it is not. /docs says what can be asked, and
+    /console shows what the engine does.
+
+    With --embedded no Kafka is needed: the engine runs in this process, on the
+    state that `rillet replay LOG --state DIR` has left, or on none. An event that
+    is not handled yet is lost where the process dies.
 
     On this machine nobody needs a key. To be reached from others, make one for
     each program that asks, and set serve.keys: only its SHA-256 is kept.
@@ -69,6 +78,8 @@ def serve(  # noqa: PLR0913 - the options are the interface
     [bold]Examples[/bold]
 
       rillet serve --open-docs
+
+      rillet serve --embedded build/demo/redis --resume-clock --open
 
       curl localhost:8080/recommend -d '{"user": "alice", "top_n": 5}'
 
@@ -91,40 +102,59 @@ def serve(  # noqa: PLR0913 - the options are the interface
         raise SettingsError("--embedded and --redis both name a Redis", "give one of them")
     settings = opened(settings_file, f"embedded:{embedded}" if embedded else redis, serve=given)
     configure_logs(verbose)
-    engine = _engine(settings, resume_clock) if embedded else None
-    ranker = _ranker(settings, engine) if search else None
-    app = create_app(settings, ranker=ranker, engine=engine)
-    if console:
-        from rillet.console.mount import mount_console
-
-        mount_console(app)
 
     def ready(url: str) -> None:
         _tell(url, settings, as_json)
         for page in ("/docs",) * open_docs + ("/console/",) * (open_console and console):
-            open_page(f"{url}{page}")
+            _open(f"{url}{page}")
 
-    run(app, settings.serve, ready)
+    with (
+        _engine(settings, wanted=embedded is not None, resume_clock=resume_clock) as engine,
+        _ranker(settings, engine, wanted=search) as ranker,
+    ):
+        app = create_app(settings, ranker=ranker, engine=engine)
+        if console:
+            from rillet.console.mount import mount_console
+
+            mount_console(app)
+        run(app, settings.serve, ready)
     return None
 
 
-def _engine(settings: Settings, resume_clock: bool) -> Embedded:
-    """Return an engine that will run in this process."""
+@contextmanager
+def _engine(settings: Settings, *, wanted: bool, resume_clock: bool) -> Iterator[Embedded | None]:
+    """Lend an engine that runs in this process, with its Redis."""
+    if not wanted:
+        yield None
+        return
     from consumers.embedded import Embedded
 
-    return Embedded(settings, resume_clock=resume_clock)
+    engine = Embedded(settings, resume_clock=resume_clock)
+    try:
+        yield engine
+    finally:
+        engine.close()
 
 
-def _ranker(settings: Settings, engine: Embedded | None) -> Ranker:
-    """Return what will search and rank; it loads when it is started."""
+@contextmanager
+def _ranker(
+    settings: Settings, engine: Embedded | None, *, wanted: bool
+) -> Iterator[Searching | None]:
+    """Lend what searches and ranks, with the way to Redis that it reads by."""
+    if not wanted:
+        yield None
+        return
     from rillet.serving.ranker import Ranker
     from stream.store import Store
 
-    store = Store(settings.redis, retry_s=1.0, make=False)
-    return Ranker(settings, store, encoder=engine.encoder if engine else None)
+    store = Store(settings.redis, retry_s=settings.serve.redis_s, make=False)
+    try:
+        yield Ranker(settings, store, encoder=engine.encoder if engine else None)
+    finally:
+        store.close()
 
 
-def open_page(url: str) -> None:
+def _open(url: str) -> None:
     """Open a page in a browser with windows; one in this terminal would hide what is said here."""
     try:
         browser = webbrowser.get()

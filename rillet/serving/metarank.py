@@ -58,9 +58,9 @@ class RankingIn(_In):
     def asked(self, explain: bool) -> Asked:
         """Return it as the ranker takes it."""
         queries = (one.value for one in self.fields if one.name == "query")
-        query = next((one for one in queries if isinstance(one, str) and one), None)
+        query = next((one for one in queries if isinstance(one, str)), "")
         items = [one.id for one in self.items]
-        return Asked(items, self.user, self.session, query and query[:MAX_CHARS], explain)
+        return Asked(items, self.user, self.session, query[:MAX_CHARS], explain)
 
 
 class FeatureOut(BaseModel):

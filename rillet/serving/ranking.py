@@ -27,7 +27,7 @@ class Asked(NamedTuple):
     items: Sequence[str]
     user: str | None
     session: str | None
-    query: str | None
+    query: str
     explain: bool
 
 

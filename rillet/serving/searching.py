@@ -54,7 +54,7 @@ class Searching(Protocol):
         user: str | None,
         session: str | None,
         n: int,
-        items: Sequence[str] | None,
+        items: Collection[str] | None,
         exclude: Collection[str],
         where: Where | None,
         explain: bool,
@@ -67,7 +67,7 @@ class Searching(Protocol):
         *,
         user: str | None,
         session: str | None,
-        query: str | None,
+        query: str,
         explain: bool,
     ) -> Sequence[Found]:
-        """Return these items, best first."""
+        """Return these items, best first; without a query it is ""."""

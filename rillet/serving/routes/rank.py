@@ -24,7 +24,7 @@ router = router_for("read", "ranking")
 async def rank(request: Request, wish: RankIn) -> Response:
     """Put items in the order in which a user would like them."""
     service = service_of(request)
-    asked = Asked(wish.items, wish.user, wish.session, wish.query, wish.explain)
+    asked = Asked(wish.items, wish.user, wish.session, wish.query or "", wish.explain)
     found, degraded = await ordered(service, asked)
     body = msgspec.json.encode({"items": as_json(found, explain=wish.explain)})
     return json_answer(service, body, degraded=degraded)

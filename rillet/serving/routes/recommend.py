@@ -65,7 +65,7 @@ async def _ranked(service: Service, wish: RecommendIn, items: list[str]) -> Resp
     where = wish.filter.where() if wish.filter else None
     admits = await admitting(service, items, None, wish.exclude, where)
     left = items if admits is None else list(filter(admits, items))
-    asked = Asked(left, wish.user, wish.session, None, wish.explain)
+    asked = Asked(left, wish.user, wish.session, "", wish.explain)
     found, degraded = await ordered(service, asked) if left else Order([], False)
     shown = as_json(found[: wish.top_n], explain=wish.explain)
     answer = {"user": wish.user or wish.session, "origin": "rank", "items": shown}
