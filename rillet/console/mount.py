@@ -38,6 +38,7 @@ def mount_console(app: FastAPI) -> None:
         mount_path=MOUNT,
         title="Rillet",
         dark=False,
+        language="en-US",
         tailwind=False,
         binding_refresh_interval=None,
         show_welcome_message=False,

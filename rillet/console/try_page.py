@@ -13,7 +13,7 @@ from nicegui.events import GenericEventArguments
 from models.answer import Answer
 from rillet.console.bars import bars
 from rillet.console.desk import Desk, Done, Known
-from rillet.console.frame import MOUNT, element, heading, text
+from rillet.console.frame import element, heading, text
 from rillet.console.lines import anchors, by_source, lines_of, parts_of
 from rillet.console.style import STATIC
 from stream.errors import RilletError
@@ -187,7 +187,7 @@ class TryPage:
 
     @staticmethod
     def _go(user: str) -> None:
-        ui.navigate.to(f"{MOUNT}/?user={quote(user, safe='')}")
+        ui.navigate.to(f"/?user={quote(user, safe='')}")  # below where it is mounted
 
     # what follows
 
