@@ -255,7 +255,7 @@ class TryPage:
         if ranker is None or not ranker.ready or not self._order:
             return
         found = await self.desk.service.aside(
-            ranker.rank, self._order, user=self.user, session=None, query=None, explain=True
+            ranker.rank, self._order, user=self.user, session=None, query="", explain=True
         )
         parts = {one.item: parts_of(one) for one in found if one.item == item}
         self._ranked.props["parts"] = {**self._ranked.props["parts"], **parts}

@@ -207,7 +207,7 @@ class Ranker:
         *,
         user: str | None = None,
         session: str | None = None,
-        query: str | None = None,
+        query: str = "",
         explain: bool = False,
     ) -> list[Ranked]:
         """Return items in the order in which a user is likely to take them.
@@ -218,14 +218,14 @@ class Ranker:
             All of them are returned, each once; those that the catalogue does not have, or
             that are withdrawn, come last.
         user, session, query, explain
-            As in :meth:`search`; None leaves it at the user's last query.
+            As in :meth:`search`; "" leaves it at the user's last query.
 
         Raises
         ------
         NothingYetError
             It has not loaded yet.
         """
-        mirror, query = self.mirror, (query or "").strip()
+        mirror, query = self.mirror, query.strip()
         who = Asker(self._settings, mirror)
         known, found = who.session(user, session), list[Ranked]()
         wanted = mirror.vector(query)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
 
 from models.manifest import Manifest
 from models.registry import Registry
@@ -113,9 +113,18 @@ class Faults:
 
     def watch(self, page: Page, url: str) -> None:
         own = (url, url.replace("http", "ws", 1), "data:")
-        page.on("request", lambda r: r.url.startswith(own) or self.outside.append(r.url))
+
+        def asked(request: Request) -> None:
+            if not request.url.startswith(own):
+                self.outside.append(request.url)
+
+        def said(message: ConsoleMessage) -> None:
+            if message.type == "error":
+                self.errors.append(message.text)
+
+        page.on("request", asked)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
-        page.on("console", lambda m: m.type == "error" and self.errors.append(m.text))
+        page.on("console", said)
 
 
 Visit = Callable[..., Page]
