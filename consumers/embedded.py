@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 from consumers.encoders import promoted_encoder
@@ -111,7 +112,7 @@ class Embedded:
             while not self._stop.is_set():
                 self._turn(*loops)
             for loop in loops:
-                save_learners(loop.handler, self._store)
+                loop.end_well(partial(save_learners, loop.handler, self._store))
         except RilletError as error:
             self.failed = error
             log.error("the engine has ended: %s", error)

@@ -172,11 +172,12 @@ class Loop:
             while not stop.is_set():
                 self.step()
             if ended is not None:
-                self._end_well(ended)
+                self.end_well(ended)
         finally:
             self.close()
 
-    def _end_well(self, ended: Callable[[], None]) -> None:
+    def end_well(self, ended: Callable[[], None]) -> None:
+        """Do what is left to do before the partitions are left; what Redis refuses is not kept."""
         try:
             ended()
         except GivenUp:  # what is in memory may be ahead of Redis; the next one reads it again

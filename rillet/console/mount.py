@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import FastAPI
 from nicegui import app as pages
 from nicegui import ui
@@ -77,6 +79,6 @@ def _add_pages(desk: Desk) -> None:
 
     @ui.page("/quality")
     async def quality(user: str = "") -> None:
-        report, problem = await desk.service.aside(read_report, desk.service.settings.serve.report)
+        report, problem = await asyncio.to_thread(read_report, desk.service.settings.serve.report)
         with frame("quality", user, locked=locked):
             QualityPage(report, problem).build()

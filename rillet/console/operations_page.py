@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Final, cast
@@ -109,7 +110,7 @@ class OperationsPage:
 
     async def _look_for_models(self) -> None:
         try:
-            found = await self.desk.service.aside(versions, self.desk.service.settings)
+            found = await asyncio.to_thread(versions, self.desk.service.settings)
         except RilletError as error:
             self._done.text = str(error)
             return
@@ -152,7 +153,7 @@ class OperationsPage:
             if not self.may_admin:
                 return
             try:
-                self._done.text = await self.desk.service.aside(change, self.desk.service.settings)
+                self._done.text = await asyncio.to_thread(change, self.desk.service.settings)
             except RilletError as error:
                 self._done.text = f"{error}. {error.mend}"
             await self._look_for_models()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from collections.abc import Iterable, Sequence
 from itertools import islice
@@ -51,7 +52,7 @@ class Shelf:
     async def load(self) -> None:
         """Read cards and users anew where there are few of them yet."""
         if len(self._browsed) < MOST or not self.users:
-            cards, users, types = await self._service.aside(_looked, self._service.settings)
+            cards, users, types = await asyncio.to_thread(_looked, self._service.settings)
             self.cards.update(cards)
             self.users, self.types = users, types
             shown = [card for card in cards.values() if not card.withdrawn]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import deque
 from typing import Final, NamedTuple
@@ -53,7 +54,7 @@ class Watch:
         now = time.monotonic()
         if self._last is None or now - self._asked_at >= EVERY_S:
             self._asked_at = now
-            self._last = await self._service.aside(self._ask)
+            self._last = await asyncio.to_thread(self._ask)
             for pulse in self._last.state.processes:
                 at = float(self._last.state.at)
                 _add(self._rates, pulse.name, at, pulse.events_per_s)

@@ -77,21 +77,28 @@ def shop() -> Iterator[Shop]:
 def url(shop: Shop) -> Iterator[str]:
     """Serve the console as a user does, with the engine in it."""
     command = ["serve", "--embedded", str(shop.state), "--resume-clock", "--port", "0", "--json"]
-    with subprocess.Popen(
-        [sys.executable, "-m", "rillet.cli.main", *command],
-        env=environment(
-            RILLET_SERVE__REPORT=str(shop.report), RILLET_TRAINING__REGISTRY=str(shop.models)
-        ),
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as served:
+    log = shop.report.with_name("serve.log")
+    with (
+        log.open("w") as said,
+        subprocess.Popen(
+            [sys.executable, "-m", "rillet.cli.main", *command],
+            env=environment(
+                RILLET_SERVE__REPORT=str(shop.report), RILLET_TRAINING__REGISTRY=str(shop.models)
+            ),
+            start_new_session=True,
+            stderr=said,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as served,
+    ):
         try:
             assert served.stdout is not None
             yield json.loads(served.stdout.readline())["url"]
         finally:
-            served.send_signal(signal.SIGINT)
+            os.killpg(served.pid, signal.SIGINT)  # as Ctrl-C does, to the embedded Redis too
             ended = served.wait(30)
     assert ended == 0
+    assert "Traceback" not in log.read_text()
 
 
 @pytest.fixture(scope="session")
