@@ -8,7 +8,7 @@ from typing import Any, Final
 from features.card import ItemCard
 from features.session import Session
 from models.answer import Answer, Listed
-from rillet.console.shelf import plain_card
+from rillet.console.shelf import Shelf
 from rillet.serving.searching import Found
 from rillet.words import in_words
 
@@ -30,7 +30,7 @@ def anchors(answer: Answer) -> list[str]:
 
 def lines_of(
     answer: Answer,
-    cards: Mapping[str, ItemCard],
+    shelf: Shelf,
     session: Session | None,
     before: Sequence[str] | None,
 ) -> list[dict[str, Any]]:
@@ -38,15 +38,15 @@ def lines_of(
 
     Parameters
     ----------
-    answer, cards, session
-        The list, the items that it names, and whose it is.
+    answer, shelf, session
+        The list, where the items that it names are known, and whose it is.
     before
         Items of the list that was shown before, best first; None where there was none.
     """
     places = None if before is None else {item: place for place, item in enumerate(before, 1)}
     return [
-        plain_card(one.item, cards.get(one.item))
-        | {"place": place, "chance": f"{one.score:.1%}", "why": _whys(one, cards, session)}
+        shelf.plain(one.item)
+        | {"place": place, "chance": f"{one.score:.1%}", "why": _whys(one, shelf.cards, session)}
         | _moved(one.item, place, places)
         for place, one in enumerate(answer.items[:SHOWN], 1)
     ]

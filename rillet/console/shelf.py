@@ -47,6 +47,7 @@ class Shelf:
         self.users: list[str] = []
         self.categories: list[str] = []
         self.types: list[str] = []
+        self._hues: dict[str, int] = {}
         self._browsed: list[str] = []
 
     async def load(self) -> None:
@@ -59,6 +60,8 @@ class Shelf:
             shown.sort(key=lambda card: zlib.crc32(card.item.encode()))  # mixed, and always so
             self._browsed = [card.item for card in shown]
             self.categories = sorted({one for card in shown for one in card.categories[:1]})
+            step = 360 / max(1, len(self.categories))
+            self._hues = {name: int(at * step) for at, name in enumerate(self.categories)}
 
     async def need(self, items: Iterable[str]) -> dict[str, ItemCard]:
         """Return the cards of items; those of which nothing is known are left out."""
@@ -83,7 +86,11 @@ class Shelf:
 
     def plain(self, item: str) -> dict[str, Any]:
         """Return what is shown of an item, as plain values."""
-        return plain_card(item, self.cards.get(item))
+        card = self.cards.get(item)
+        plain = plain_card(item, card)
+        if card is not None and card.categories:
+            plain["hue"] = self._hues.get(card.categories[0], plain["hue"])
+        return plain
 
 
 def plain_card(item: str, card: ItemCard | None) -> dict[str, Any]:
@@ -97,8 +104,7 @@ def plain_card(item: str, card: ItemCard | None) -> dict[str, Any]:
     title = card.title if card and card.title else item
     category = " / ".join(card.categories[:2]) if card else ""
     price = "" if card is None or card.price is None else f"{card.price:,.2f}"
-    group = card.categories[0] if card and card.categories else item
-    hue = zlib.crc32(group.encode()) * 137 % 360
+    hue = zlib.crc32(item.encode()) % 360
     letter = title[:1].upper()
     return {
         **{"item": item, "title": title, "category": category, "price": price},

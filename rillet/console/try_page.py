@@ -11,7 +11,7 @@ from nicegui.element import Element
 from nicegui.events import GenericEventArguments
 
 from models.answer import Answer
-from rillet.console.bars import bars
+from rillet.console.bars import bars, stack
 from rillet.console.desk import Desk, Done, Known
 from rillet.console.frame import element, heading, text
 from rillet.console.lines import anchors, by_source, lines_of, parts_of
@@ -117,6 +117,7 @@ class TryPage:
             self._ms = text("span", "", "ms")
             self._told = text("span", "Click something: the list follows.")
             text("a", "See the list", "tolist", href="#list")
+        self._stack = ui.html("", sanitize=False)
         self._ranked = Ranked()
         self._ranked.props.update(items=[], types=self._types, parts={})
         self._ranked.on("act", self._acted).on("why", self._explain)
@@ -234,8 +235,9 @@ class TryPage:
     async def _show(self, known: Known) -> None:
         answer = known.answer
         assert answer is not None
-        cards = await self.desk.shelf.need(anchors(answer))
-        self._ranked.props["items"] = lines_of(answer, cards, known.session, self._order)
+        shelf = self.desk.shelf
+        await shelf.need(anchors(answer))
+        self._ranked.props["items"] = lines_of(answer, shelf, known.session, self._order)
         self._ranked.props["parts"] = {}
         self._ranked.update()
         self._order = [one.item for one in answer.items]
@@ -243,6 +245,10 @@ class TryPage:
 
     def _show_sources(self, answer: Answer) -> None:
         shares = by_source(answer)
+        self._stack.content = stack(
+            [(name.replace("_", " "), value) for name, value in shares.items()],
+            "The strongest sources of the first items",
+        )
         self._bars.content = bars(
             [(name.replace("_", " "), value, f"{value:.0%}") for name, value in shares.items()],
             "Share of each source in what put the first items there",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from typing import Final, NamedTuple
@@ -85,10 +86,10 @@ def percentile(values: list[float], share: float) -> float:
 
     Examples
     --------
-    >>> percentile([5.0, 1.0, 3.0], 0.5)
-    3.0
+    >>> percentile([5.0, 1.0, 3.0], 0.5), percentile([5.0, 1.0], 0.5), percentile([], 0.5)
+    (3.0, 1.0, 0.0)
     """
-    return sorted(values)[min(len(values) - 1, int(share * len(values)))] if values else 0.0
+    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)] if values else 0.0
 
 
 def _add(kept: dict[str, deque[tuple[float, float]]], name: str, at: float, value: float) -> None:

@@ -13,10 +13,19 @@ from models.answer import Answer, Listed, Reason
 from rillet.console.curves import Curve, curves
 from rillet.console.lines import SHOWN, by_source, lines_of
 from rillet.console.quality_page import read_report
+from rillet.console.shelf import Shelf
 from rillet.console.tables import table
 from rillet.console.tastes import tastes, tastes_over_time
+from rillet.serving.service import Service
+from stream.settings import Settings
 
 AT = AsOf(0, 1, 1_000_000)
+
+
+def shelf(**titles: str) -> Shelf:
+    made = Shelf(Service(Settings(), None))
+    made.cards = {item: ItemCard(AT, item, title=title) for item, title in titles.items()}
+    return made
 
 
 def answer(*items: Listed) -> Answer:
@@ -25,7 +34,7 @@ def answer(*items: Listed) -> Answer:
 
 def test_moves_are_told_from_the_list_before() -> None:
     found = lines_of(
-        answer(*(Listed(name, 0.5) for name in "abcd")), {}, None, ["b", "a", "x", "d"]
+        answer(*(Listed(name, 0.5) for name in "abcd")), shelf(), None, ["b", "a", "x", "d"]
     )
     assert [one["moved"] for one in found] == ["▲ 1", "▼ 1", "new", ""]
     assert [one["place"] for one in found] == [1, 2, 3, 4]
@@ -33,20 +42,19 @@ def test_moves_are_told_from_the_list_before() -> None:
 
 def test_what_was_not_shown_before_is_new_though_it_was_listed() -> None:
     before = [f"i{n}" for n in range(SHOWN)] + ["a"]
-    assert lines_of(answer(Listed("a", 0.5)), {}, None, before)[0]["move"] == "new"
+    assert lines_of(answer(Listed("a", 0.5)), shelf(), None, before)[0]["move"] == "new"
 
 
 def test_a_first_list_has_no_moves() -> None:
-    assert lines_of(answer(Listed("a", 0.5)), {}, None, None)[0]["moved"] == ""
+    assert lines_of(answer(Listed("a", 0.5)), shelf(), None, None)[0]["moved"] == ""
 
 
 def test_reasons_name_what_was_clicked() -> None:
     session = new_session("ann")
     session.as_of = AT
     session.history.items, session.history.times = ["k"], [1_000_000]
-    cards = {"k": ItemCard(AT, "k", title="Wool kilim")}
     listed = Listed("a", 0.5, [Reason("content", 0.7, "k"), Reason("new", 0.1)])
-    why = lines_of(answer(listed), cards, session, None)[0]["why"]
+    why = lines_of(answer(listed), shelf(k="Wool kilim"), session, None)[0]["why"]
     assert why == ["you took Wool kilim just now", "new here"]
 
 
