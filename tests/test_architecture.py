@@ -152,6 +152,8 @@ def test_functions_and_files_stay_short(name: str) -> None:
     assert {n: length for n, length in lengths.items() if length > MAX_FUNCTION} == {}
 
 
+SERVING = {n for n in NAMES if n.startswith("rillet/serving/")}
+
 OUTSIDE = {
     "redis": {
         "stream/store.py",
@@ -174,6 +176,11 @@ OUTSIDE = {
     },
     "faiss": {"models/near.py"},
     "bm25s": {"models/lexical.py"},
+    "fastapi": SERVING,
+    "starlette": SERVING,
+    "uvicorn": {"rillet/serving/server.py"},
+    "limits": {"rillet/serving/guard.py"},
+    "prometheus_client": {"rillet/serving/figures.py"},
     "pickle": set(),
     "cPickle": set(),
     "dill": set(),
@@ -299,7 +306,7 @@ def test_models_do_no_input_and_no_output(name: str) -> None:
 LIGHT = """
 import sys
 {imports}
-heavy = {{"torch", "transformers", "onnx", "matplotlib", "pyarrow"}} & set(sys.modules)
+heavy = {{"torch", "transformers", "onnx", "matplotlib", "pyarrow", "fastapi"}} & set(sys.modules)
 assert not heavy, heavy
 """
 
@@ -311,7 +318,7 @@ assert not heavy, heavy
         ["features.session", "features.catalogue", "features.contexts", "features.reader"],
         ["models.engine", "models.learner"],
         ["consumers.personalize", "consumers.neighbours", "consumers.wiring"],
-        ["rillet", "rillet.cli.main"],
+        ["rillet", "rillet.cli.main", "rillet.cli.serve"],
     ],
     ids=PACKAGES,
 )
