@@ -78,6 +78,14 @@ def test_either_header_does(locked: TestClient, keys: Keys) -> None:
     problem(locked.get("/trending", headers={"Authorization": f"Basic {key}"}), 401, "no-key")
 
 
+def test_of_two_keys_neither_is_overlooked(locked: TestClient, keys: Keys) -> None:
+    both = {"X-API-Key": keys["read"][0], "Authorization": f"Bearer {keys['read'][0]}"}
+    assert locked.get("/trending", headers=both).status_code == 200
+    for header in both:
+        wrong = both | {header: both[header][:-1]}
+        problem(locked.get("/trending", headers=wrong), 401, "unknown-key")
+
+
 def test_health_needs_none(locked: TestClient) -> None:
     assert locked.get("/health").json() == {"status": "ok"}
 
