@@ -19,6 +19,7 @@ from benchmarks import (
     reads,
     scaling,
     search,
+    serving,
     startup,
     throughput,
     training,
@@ -35,12 +36,12 @@ Say = Callable[[str], None]
 
 PARTS: Final = (
     *("throughput", "memory", "reads", "freshness", "scaling", "startup", "training"),
-    *("encoding", "import", "processes", "quality", "search"),
+    *("encoding", "import", "processes", "quality", "search", "serve"),
 )
 SERVED: Final = ("throughput", "memory", "reads", "freshness", "startup", "processes")
 """Parts that need a real Kafka and a real Redis."""
 
-LONG: Final = ("processes", "quality", "search")
+LONG: Final = ("processes", "quality", "search", "serve")
 """Parts that a quick call leaves out, unless they are named."""
 
 STAGED: Final = frozenset({"throughput", "memory", "reads", "freshness"})
@@ -64,6 +65,8 @@ class Amounts:
         GETs, texts encoded, events imported, searches measured.
     process_events
         Events that each number of processes works off.
+    asked_s
+        Seconds for which the service is asked, of each kind and number of clients.
     starts, rounds
         Catalogues that processes are started over, and how often each.
     """
@@ -76,12 +79,13 @@ class Amounts:
     imported: int = 1_000_000
     searches: int = 600
     process_events: int = 10_000
+    asked_s: float = 5.0
     starts: tuple[int, ...] = (10_000, 100_000)
     rounds: int = 3
 
 
 SMALL: Final = Amounts(
-    (600, 6000), (20, 80), Rate(1, 1.0, 3.0), 2000, 100, 20_000, 20, 1000, (600,), 1
+    (600, 6000), (20, 80), Rate(1, 1.0, 3.0), 2000, 100, 20_000, 20, 1000, 0.5, (600,), 1
 )
 """Everything works, and no figure means anything."""
 
@@ -126,6 +130,7 @@ class Bench:
             "processes": self._processes,
             "quality": self._quality,
             "search": self._search,
+            "serve": self._serve,
         }
         if STAGED & set(parts):
             yield from self._staged(parts, say)
@@ -237,3 +242,6 @@ class Bench:
     def _search(self, say: Say) -> dict[str, Any]:
         world, most = self.sizes.world(), self.amounts.searches
         return search.measure(world, self.evaluate_from, most, self.known, say)
+
+    def _serve(self, say: Say) -> dict[str, Any]:
+        return serving.measure(cut(self.sizes), self.amounts.asked_s, self.known, say)

@@ -38,12 +38,15 @@ class Loaded:
         How long it took in all, after the warm-up.
     took_s
         Of each request after it, from its sending to the end of its answer.
+    answered
+        Requests in all, those of the warm-up too.
     failed
         Answers with another status than 200.
     """
 
     seconds: float = 0.0
     took_s: list[float] = field(default_factory=list)
+    answered: int = 0
     failed: int = 0
 
 
@@ -77,6 +80,7 @@ class _Client(asyncio.Protocol):
         if len(self._got) < self._length:
             return
         now = time.perf_counter()
+        self._found.answered += 1
         if self._began >= self._from:
             self._found.took_s.append(now - self._began)
         if now < self._until:

@@ -152,6 +152,8 @@ def test_functions_and_files_stay_short(name: str) -> None:
     assert {n: length for n, length in lengths.items() if length > MAX_FUNCTION} == {}
 
 
+SERVING = {n for n in NAMES if n.startswith("rillet/serving/")}
+
 OUTSIDE = {
     "redis": {
         "stream/store.py",
@@ -184,6 +186,10 @@ OUTSIDE = {
         "rillet/console/quality_page.py",
     },
     "opentelemetry": {"stream/tracing.py"},
+    "fastapi": SERVING,
+    "starlette": SERVING,
+    "uvicorn": {"rillet/serving/server.py"},
+    "limits": {"rillet/serving/guard.py"},
     "pickle": set(),
     "cPickle": set(),
     "dill": set(),
@@ -309,7 +315,7 @@ def test_models_do_no_input_and_no_output(name: str) -> None:
 LIGHT = """
 import sys
 {imports}
-heavy = {{"torch", "transformers", "onnx", "matplotlib", "pyarrow"}} & set(sys.modules)
+heavy = {{"torch", "transformers", "onnx", "matplotlib", "pyarrow", "fastapi"}} & set(sys.modules)
 assert not heavy, heavy
 """
 
@@ -321,7 +327,7 @@ assert not heavy, heavy
         ["features.session", "features.catalogue", "features.contexts", "features.reader"],
         ["models.engine", "models.learner"],
         ["consumers.personalize", "consumers.neighbours", "consumers.wiring"],
-        ["rillet", "rillet.cli.main"],
+        ["rillet", "rillet.cli.main", "rillet.cli.serve"],
     ],
     ids=PACKAGES,
 )

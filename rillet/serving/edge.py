@@ -99,7 +99,8 @@ class Edge:
         return receiving
 
     def _note(self, scope: Scope, status: int, took_s: float) -> None:
-        route = getattr(scope.get("route"), "path_format", UNKNOWN)
+        found = scope.get("route")
+        route = getattr(found, "path_format", None) or getattr(found, "path", UNKNOWN)
         method = scope["method"] if scope["method"] in METHODS else "other"
         self._figures.note(method, route, status, took_s)
         if log.isEnabledFor(logging.DEBUG):

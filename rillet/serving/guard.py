@@ -157,20 +157,26 @@ class Guard:
         """Return who asks by his key; refuse (401) who has none."""
         if not self._keys:
             return Caller(f"address {address}", ALL)
-        given = headers.get("x-api-key")
-        if given is None:
-            kind, _, rest = headers.get("authorization", "").partition(" ")
-            given = rest.strip() if kind.lower() == "bearer" else None
+        given = [headers["x-api-key"]] if "x-api-key" in headers else []
+        kind, _, rest = headers.get("authorization", "").partition(" ")
+        if kind.lower() == "bearer":
+            given.append(rest.strip())
         if not given:
             mend = "send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`"
             raise RefusedError(401, "no-key", "a key is needed", mend)
+        found = {self._known(key) for key in given}
+        if None in found or len(found) > 1:  # of two keys neither is overlooked
+            raise RefusedError(401, "unknown-key", "this key is not known here")
+        key = found.pop()
+        assert key is not None
+        return Caller(f"key {key.digest[:16]}", key.scopes)
+
+    def _known(self, given: str) -> _Key | None:
         digest, found = _digest(given), None
         for key in self._keys:  # all of them, whichever it is: the time it takes tells nothing
             if hmac.compare_digest(digest, key.digest):
                 found = key
-        if found is None:
-            raise RefusedError(401, "unknown-key", "this key is not known here")
-        return Caller(f"key {digest[:16]}", found.scopes)
+        return found
 
     def check_browser(self, method: str, headers: Headers) -> None:
         """Refuse what a page of another site makes a browser send."""

@@ -25,6 +25,9 @@ BACKLOG: Final = 2048
 GRACE_S: Final = 10
 """How long requests may go on when the service is told to end."""
 
+MAX_HEAD: Final = 64 * 1024
+"""Bytes of a request's line and headers."""
+
 IDLE_S: Final = 30
 """How long a connection is kept for the next request."""
 
@@ -107,15 +110,25 @@ class _Server(uvicorn.Server):
 def protocol(client_s: float) -> type[asyncio.Protocol]:
     """Return a protocol that waits so long for the head of a request, and no longer.
 
-    Uvicorn by itself would wait forever for a client that says nothing, or a letter an hour.
+    Uvicorn by itself would wait forever for a client that says nothing, or a letter an hour, and
+    would keep a head of any length.
     """
 
     class Patient(HttpToolsProtocol):
         _waiting: asyncio.TimerHandle | None = None
+        _head = 0
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
             self._wait()
+
+        def data_received(self, data: bytes) -> None:
+            if self._waiting is not None:
+                self._head += len(data)
+                if self._head > MAX_HEAD + len(data):  # what came before was still no whole head
+                    self._give_up()
+                    return
+            super().data_received(data)
 
         def on_message_begin(self) -> None:
             super().on_message_begin()
@@ -131,6 +144,7 @@ def protocol(client_s: float) -> type[asyncio.Protocol]:
             super().connection_lost(exc)
 
         def _wait(self) -> None:
+            self._head = 0
             self._waiting = self.loop.call_later(client_s, self._give_up)
 
         def _wait_no_more(self) -> None:

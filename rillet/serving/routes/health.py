@@ -9,7 +9,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse
 
 from rillet.serving.docs_page import HEADERS, docs_page
 from rillet.serving.guarded import router_for
-from rillet.serving.models import Problem, Ready
+from rillet.serving.models import Ready
 from rillet.serving.problems import MEDIA_TYPE, problem
 from rillet.serving.service import service_of
 
@@ -18,7 +18,7 @@ __all__ = ["open_router", "router"]
 NOT_READY: Final[dict[int | str, dict[str, Any]]] = {
     503: {
         "description": "Redis or Kafka does not answer.",
-        "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema()}},
+        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
     }
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 from fastapi import Request, Response
 
@@ -21,15 +23,23 @@ reading = router_for("read", "users")
 admin = router_for("admin", "users")
 
 
+class _Count(msgspec.Struct):
+    events: int = 0
+
+
+_COUNT: Final = msgspec.json.Decoder(_Count)
+
+
 @reading.get("/session/{user:path}", response_model=SessionOut)
 async def session(request: Request, user: User) -> Response:
     """Return what is known of a user: his state, as docs/redis.md says it lies in Redis."""
     service = service_of(request)
     keys = [service.reader.keys.session(name) for name in service.names(user)]
     raw = next(filter(None, await service.reader.get_many(keys)), None)
-    if raw is None:
-        raise RefusedError(404, "unknown-user", "nothing is known of this user")
     try:
+        # Of who was forgotten there may be a state in which there is nothing.
+        if raw is None or not _COUNT.decode(raw).events:
+            raise RefusedError(404, "unknown-user", "nothing is known of this user")
         fields = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
     except msgspec.MsgspecError as error:
         message = f"the session in Redis cannot be read: {error}"
