@@ -71,6 +71,7 @@ RULES: Final = (
     Rule(r"processes\.rows\.\d+\.efficiency_cpu", "higher", 0.15),
     Rule(r"(quality|log)\.blend\.(hr@10|ndcg@10)", "higher", 0.02, 0.002),
     Rule(r"(quality|log)\.rerank\.blend\.ndcg@10", "higher", 0.02, 0.002),
+    Rule(r"search\.ndcg@10\.\w+\.mean", "higher", 0.02, 0.005),
 )
 """What is judged; every other figure is there to be read. A new one is a line here."""
 

@@ -97,6 +97,8 @@ class Question:
         Rows of items that are not to be shown again.
     query
         The last query, empty where it is too old.
+    asking
+        Whether nothing was done since: what is taken next is what the query finds.
     """
 
     now: int
@@ -110,6 +112,7 @@ class Question:
     latest: int
     excluded: list[int]
     query: str
+    asking: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +164,8 @@ class Contexts:
         (E, 2) question and item row of what is not to be shown again.
     queries
         B texts: the last query if it is of this visit or the last half hour, else empty.
+    asking
+        (B,) whether nothing was done since.
     """
 
     now: I64
@@ -174,6 +179,7 @@ class Contexts:
     ignored: Ragged
     excluded: I32
     queries: list[str]
+    asking: NDArray[np.bool_]
 
     def __len__(self) -> int:
         """Return the number of questions."""
@@ -254,7 +260,7 @@ def ask(
     rows, n = all_rows[: len(items)], len(items) + len(owned)
     facts = chain.from_iterable(chain(owned.values(), ignored.values()))
     all_facts = np.fromiter(facts, np.int64, 6 * len(owned) + 2 * len(ignored))
-    hidden = meaning.exclude
+    hidden, query = meaning.exclude, _query(session, now, before)
     return Question(
         now=now,
         visit=visit or session.visit,
@@ -268,7 +274,8 @@ def ask(
         excluded=[int(row) for row, name in zip(rows, types, strict=True) if name in hidden]
         if hidden
         else [],
-        query=_query(session, now, before),
+        query=query,
+        asking=bool(query) and (not times or session.situation.query_time > times[0]),
     )
 
 
@@ -337,6 +344,7 @@ def build_contexts(questions: Sequence[Question]) -> Contexts:
             [(row, item) for row, q in enumerate(questions) for item in q.excluded], np.int32
         ).reshape(-1, 2),
         queries=[question.query for question in questions],
+        asking=np.array([question.asking for question in questions], dtype=np.bool_),
     )
 
 

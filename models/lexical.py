@@ -121,12 +121,6 @@ class _Laid:
             scores[self.rows] = self.index.get_scores_from_ids(known.tolist())
         return scores
 
-    def rarities(self, places: I64) -> F32:
-        """Return how rare words are, those that are in no text as rare as can be."""
-        known = self.rarity[places[places >= 0]]
-        none = _rarity(len(self.rows), np.zeros(len(places) - len(known), np.int64))
-        return np.concatenate([known, none])
-
     def score_others(self, others: _Changed, marks: I32, places: I64) -> F32:
         """Return the scores of texts that were not laid out: (C,)."""
         scores = np.zeros(len(others.rows), np.float32)
@@ -207,10 +201,6 @@ class LexicalIndex:
             others = self._of_others()
             scores[others.rows] = self._laid.score_others(others, marks, places)
         return scores
-
-    def whole(self, query: Sequence[str]) -> float:
-        """Return the score of a text of mean length that has all words of a query, each once."""
-        return float(self._laid.rarities(self._laid.places(_marks(query))).sum()) / (1 + K1)
 
     def _of_others(self) -> _Changed:
         if self._others is None:

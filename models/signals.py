@@ -32,8 +32,10 @@ SEGMENTS: Final = (
     "none",
     *("start of few", "start of some", "start of many"),
     *("within few", "within some", "within many"),
+    "asking",
 )
-"""No history; the first item of a visit, or within one, by the length of the history."""
+"""No history; the first item of a visit, or within one, by the length of the history; right
+after a query, whoever it is: then what the query says weighs most, and what came before little."""
 
 NEVER: Final = 0.02
 """Added to the mixture before its logarithm."""
@@ -63,7 +65,9 @@ def segment_of(contexts: Contexts) -> I32:
     """Return each question's segment: (B,)."""
     within = ((contexts.items >= 0) & (contexts.back == 0)).any(axis=1)
     known = np.digitize(contexts.length, LENGTHS) + 1 + (len(LENGTHS) + 1) * within
-    return np.where(contexts.length == 0, 0, known).astype(np.int32)
+    segment = np.where(contexts.length == 0, 0, known)
+    segment[contexts.asking] = SEGMENTS.index("asking")
+    return segment.astype(np.int32)
 
 
 class Signals:

@@ -55,15 +55,13 @@ class Asker:
         session
             His state.
         query
-            What he asks for; "" leaves it at his last query. What it says of the items is then
-            scored by itself, which finds more than the blend's features of a query that may be
-            half an hour old: none of them is asked for.
+            What he asks for; "" leaves it at his last query.
         """
         known = session.as_of.event_time
         now = max(known, self._mirror.view.world.stats.newest)
         visit = session.visit + (now - known > self._gap_ms)
         asked = ask(session, now, self._mirror.catalogue, self._meaning, visit=max(visit, 1))
-        return replace(asked, query="") if query else asked
+        return replace(asked, query=query, asking=True) if query else asked
 
 
 def _decoded(raw: bytes) -> Session | None:

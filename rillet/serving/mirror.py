@@ -110,12 +110,13 @@ class Mirror:
         """End what is done beside."""
         self._served.close()
 
-    def vector(self, query: str) -> NDArray[np.float32] | None:
-        """Return the vector of a query, (dim,); None of a blank one.
+    def encode(self, query: str) -> None:
+        """See that the vector of a query is known.
 
         To be asked without the lock: to encode takes some milliseconds, to find it again none.
         """
-        return self.view.world.queries.vectors([query])[0] if query else None
+        if query:
+            self.view.world.queries.vectors([query])
 
     def cards(self, items: Sequence[str]) -> dict[str, ItemCard]:
         """Return the cards of several items; those without one are left out."""

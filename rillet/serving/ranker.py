@@ -20,7 +20,8 @@ from rillet.serving.mirror import Mirror
 from rillet.serving.scoring import BIAS, Scored
 from rillet.serving.search import Search, Where, admitted
 from rillet.words import in_words
-from stream.errors import NothingYetError, RilletError, StoreError
+from stream.announcement import announced
+from stream.errors import NothingYetError
 from stream.settings import Settings
 from stream.store import Store
 
@@ -29,6 +30,8 @@ __all__ = ["Ranked", "Ranker"]
 log = logging.getLogger(__name__)
 
 I32 = NDArray[np.int32]
+
+ENCODER: Final = "encoder"
 
 FOLLOW_EVERY_S: Final = 1.0
 """Seconds between two looks at what has changed."""
@@ -80,6 +83,7 @@ class Ranker:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._mirror: Mirror | None = None
+        self._news = ""
 
     @property
     def ready(self) -> bool:
@@ -97,19 +101,26 @@ class Ranker:
         self._thread.start()
 
     def close(self) -> None:
-        """End the thread."""
+        """End the thread, and what is done beside."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
+        if self._mirror is not None:
+            self._mirror.close()
 
     def _run(self) -> None:
+        away = False
         while not self._stop.is_set():
             try:
-                self.load()
-                self._follow()
-            except RilletError as error:
-                log.warning("%s; it is tried again", error)
-                self._stop.wait(FOLLOW_EVERY_S)
+                if self._mirror is None:
+                    self.load()
+                self.refresh()
+                away = False
+            except Exception as error:  # whatever it is, what is known goes on
+                if not away:
+                    log.warning("the engine is not followed for now: %s", error)
+                away = True
+            self._stop.wait(FOLLOW_EVERY_S)
 
     def load(self) -> None:
         """Load everything there is; :meth:`start` does so in its thread.
@@ -119,37 +130,32 @@ class Ranker:
         EncoderError, StoreError
             The text encoder cannot be loaded, or Redis not be reached.
         """
+        news = announced(self._store, ENCODER)
+        self._news = "" if news is None else news.version
         encoder = self._encoder or promoted_encoder(self._settings).encoder
         mirror = Mirror(self._settings, self._store, encoder)
         mirror.load()
         self._mirror = mirror
 
-    def _follow(self) -> None:
-        mirror, away = self.mirror, False
-        try:
-            while not self._stop.wait(FOLLOW_EVERY_S):
-                try:
-                    mirror.follow()
-                except StoreError as error:
-                    if not away:
-                        log.warning("%s; what is known goes on", error)
-                    away = True
-                else:
-                    away = False
-        finally:
-            mirror.close()
-
     def refresh(self) -> None:
         """Take over what has changed at once; the thread does so every second.
+
+        Where another text encoder was promoted all is loaded anew, for its vectors are others;
+        meanwhile what is known goes on.
 
         Raises
         ------
         NothingYetError
             It has not loaded yet.
-        StoreError
-            Redis cannot be reached.
+        EncoderError, StoreError
+            As in :meth:`load`.
         """
-        self.mirror.follow()
+        before = self.mirror
+        before.follow()
+        news = announced(self._store, ENCODER)
+        if self._encoder is None and news is not None and news.version != self._news:
+            self.load()
+            before.close()
 
     def search(  # noqa: PLR0913 - what may be asked for
         self,
@@ -190,11 +196,11 @@ class Ranker:
         mirror, query = self.mirror, query.strip()
         who = Asker(self._settings, mirror)
         known = who.session(user, session)
-        wanted = mirror.vector(query)
+        mirror.encode(query)
         with mirror.lock:
             if not len(mirror.catalogue):
                 return []
-            search = Search.of(mirror, who.question(known, query), query, wanted)
+            search = Search.of(mirror, who.question(known, query), query)
             rows = search.found() if items is None else search.among(items)
             rows = search.without(rows, exclude)
         if where is not None:
@@ -228,10 +234,10 @@ class Ranker:
         mirror, query = self.mirror, query.strip()
         who = Asker(self._settings, mirror)
         known, found = who.session(user, session), list[Ranked]()
-        wanted = mirror.vector(query)
+        mirror.encode(query)
         with mirror.lock:
             if len(mirror.catalogue):
-                search = Search.of(mirror, who.question(known, query), query, wanted, whole=True)
+                search = Search.of(mirror, who.question(known, query), query, whole=True)
                 rows = search.among(items)
         if len(mirror.catalogue):
             found = self._answer(search, rows, len(rows), known if explain else None)
@@ -262,8 +268,7 @@ class Ranker:
             ids = [mirror.catalogue.ids[row] for row in best.rows.tolist()]
             if known is None:
                 return list(map(Ranked, ids, best.score.tolist()))
-            parts = best.parts(mirror.engine, search.chunk)
-            reasons = best.reasons(mirror.engine, search.chunk)
+            parts, reasons = best.explained(mirror.engine, search.chunk)
         return self._worded(ids, best, parts, reasons, known)
 
     def _worded(

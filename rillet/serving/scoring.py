@@ -26,7 +26,6 @@ I32 = NDArray[np.int32]
 
 BIAS: Final = "bias"
 WORDS: Final = "words"
-QUERY: Final = "query"
 
 
 def look(engine: Engine, question: Question) -> Chunk:
@@ -50,8 +49,8 @@ class Scored:
         (n,) logarithm of the chance that it is this one of all that were scored.
     bias
         What makes them chances: the same for all.
-    extra
-        What the query alone adds to each: (n,) by name.
+    words
+        (n,) what the words of the query add to each.
     view, x
         What the sources say of them, and (n, F) the blend's features.
     """
@@ -59,61 +58,43 @@ class Scored:
     rows: I32
     score: F64
     bias: float
-    extra: dict[str, F64]
+    words: F64
     view: View
     x: F32
 
     def first(self, n: int) -> Self:
         """Return the best n alone."""
-        best = np.arange(min(n, len(self.rows)))
-        extra = {name: values[:n] for name, values in self.extra.items()}
-        view = self.view.take(best)
-        return type(self)(self.rows[:n], self.score[:n], self.bias, extra, view, self.x[:n])
+        rows = self.rows[:n]
+        view = self.view.take(np.arange(len(rows)))
+        return type(self)(rows, self.score[:n], self.bias, self.words[:n], view, self.x[:n])
 
-    def parts(self, engine: Engine, chunk: Chunk) -> list[dict[str, float]]:
-        """Return what each score is made of: it is their sum."""
-        names = engine.signals.owners
-        found = []
-        for place, row in enumerate(self._credit(engine, chunk).tolist()):
-            one = {name: value for name, value in zip(names, row, strict=True) if value}
-            for name, values in self.extra.items():
-                one[name] = one.get(name, 0.0) + float(values[place])
-            found.append(one | {BIAS: self.bias})
-        return found
-
-    def _credit(self, engine: Engine, chunk: Chunk) -> F64:
-        """Return what each source or signal adds: (n, owners)."""
+    def explained(
+        self, engine: Engine, chunk: Chunk
+    ) -> tuple[list[dict[str, float]], list[list[Reason]]]:
+        """Return what each score is made of, whose sum it is, and the strongest of that."""
         weights = engine.weights["next"][chunk.segment[0]]
         part = engine.signals.credit(self.view, chunk.segment, self.x * weights)
-        return np.asarray(part, np.float64)
-
-    def reasons(self, engine: Engine, chunk: Chunk) -> list[list[Reason]]:
-        """Return the strongest reasons for each item."""
-        part = self._credit(engine, chunk)
+        names, words = (*engine.signals.owners, WORDS), self.words.tolist()
+        parts = [
+            {name: value for name, value in zip(names, (*row, said), strict=True) if value}
+            | {BIAS: self.bias}
+            for row, said in zip(part.tolist(), words, strict=True)
+        ]
         told = Lists(self.rows[None], self.score[None], part[None].astype(np.float32))
         found = reasons_of(engine, chunk, told, self.view)[0]
-        return [
-            _with_query(whys, row, {name: float(v[at]) for name, v in self.extra.items()})
-            for at, (whys, row) in enumerate(zip(found, part, strict=True))
-        ]
+        whole = np.maximum(part, 0).sum(axis=1).tolist()
+        return parts, [_with_words(*one) for one in zip(found, whole, words, strict=True)]
 
 
-def _with_query(reasons: list[Reason], part: F64, extra: dict[str, float]) -> list[Reason]:
-    """Return the reasons with what the query's words are of them."""
-    whole = float(np.maximum(part, 0).sum())
-    more = sum(max(value, 0.0) for value in extra.values())
-    if more <= 0:
+def _with_words(reasons: list[Reason], others: float, words: float) -> list[Reason]:
+    """Return the reasons with what the words of the query are of all that spoke for the item."""
+    if words <= 0:
         return reasons
-    left = whole / (whole + more)
-    scaled = {
-        why.source: Reason(why.source, round(why.share * left, 2), why.item) for why in reasons
-    }
-    for name, value in extra.items():
-        before = scaled.get(name)
-        share = round(value / (whole + more), 2) + (before.share if before else 0.0)
-        if share > 0:
-            scaled[name] = Reason(name, share)
-    return sorted(scaled.values(), key=lambda why: -why.share)
+    left = others / (others + words)
+    found = [Reason(why.source, round(why.share * left, 2), why.item) for why in reasons]
+    found.append(Reason(WORDS, round(1 - left, 2)))
+    told = [why for why in found if why.share > 0]
+    return sorted(told, key=lambda why: -why.share)
 
 
 def scored(engine: Engine, chunk: Chunk, rows: I32, relevance: Relevance | None) -> Scored:
@@ -130,11 +111,10 @@ def scored(engine: Engine, chunk: Chunk, rows: I32, relevance: Relevance | None)
     """
     view = chunk.retrieval.see(Pairs(np.zeros(len(rows), np.int32), rows))
     score, x = engine.score(chunk, view)
-    extra: dict[str, F64] = {}
+    words = np.zeros(len(rows))
     if relevance is not None:
-        words, meaning = relevance.parts(rows)
-        extra = {WORDS: words.astype(np.float64), QUERY: meaning.astype(np.float64)}
-    total = score + sum(extra.values())
+        words = relevance.worth(rows).astype(np.float64)
+    total = score + words
     order = np.argsort(-total, kind="stable")
     best = total[order]
     bias = -float(best[0] + np.log(np.exp(best - best[0]).sum())) if len(best) else 0.0
@@ -142,7 +122,7 @@ def scored(engine: Engine, chunk: Chunk, rows: I32, relevance: Relevance | None)
         rows[order],
         best + bias,
         bias,
-        {name: values[order] for name, values in extra.items()},
+        words[order],
         view.take(order),
         x[order],
     )

@@ -18,7 +18,6 @@ from rillet.serving.scoring import Scored, look, scored
 
 __all__ = ["Search", "Where", "admitted"]
 
-F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
 
 ADMITTED: Final = 200
@@ -58,15 +57,7 @@ class Search:
     relevance: Relevance | None
 
     @classmethod
-    def of(
-        cls,
-        mirror: Mirror,
-        question: Question,
-        query: str,
-        wanted: F32 | None,
-        *,
-        whole: bool = False,
-    ) -> Self:
+    def of(cls, mirror: Mirror, question: Question, query: str, *, whole: bool = False) -> Self:
         """Ask the sources; there is at least one item.
 
         Parameters
@@ -74,18 +65,19 @@ class Search:
         mirror
             The engine.
         question
-            The user's.
-        query, wanted
-            The query, "" for none, and its vector, None for none.
+            The user's, with the query.
+        query
+            The query, "" for none.
         whole
             Whether to ask about what is not recommended too, such as what was bought before.
             Who has a query is always told of it.
         """
-        if wanted is None and not whole:
+        if not query and not whole:
             (chunk,) = mirror.engine.look([question])
             return cls(mirror, chunk, None)
-        relevance = None if wanted is None else Relevance.of(mirror, query, wanted)
-        return cls(mirror, look(mirror.engine, question), relevance)
+        chunk = look(mirror.engine, question)
+        relevance = Relevance.of(mirror, query, chunk.retrieval) if query else None
+        return cls(mirror, chunk, relevance)
 
     def found(self) -> I32:
         """Return the rows of all items that the query finds, or the sources, best first."""

@@ -105,7 +105,10 @@ def test_a_log_is_cut_into_items_warm_up_and_rounds() -> None:
         cut(Sizes(users=5, items=400, days=1.0))
 
 
-EXAMPLES = ("compare", "freshness", "headline", "processes", "quality", "refs", "watch", "workload")
+EXAMPLES = (
+    *("compare", "freshness", "headline", "processes", "quality", "refs", "search", "watch"),
+    "workload",
+)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

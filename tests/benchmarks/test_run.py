@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from benchmarks import filler, quality, scaling, tables
+from benchmarks import filler, quality, scaling, search, tables
 from benchmarks.contender import Run
 from benchmarks.freshness import Rate, figures
 from benchmarks.throughput import summary
@@ -18,6 +18,7 @@ from benchmarks.watch import Seen
 from benchmarks.workload import Sizes
 from features.card import fold_item
 from features.catalogue import Catalogue
+from rillet.simulate import World
 from stream.events import Field, Item, Millis
 from stream.settings import Settings
 from tests.builders import NOON, write_log
@@ -86,6 +87,17 @@ def test_quality_of_a_log(tmp_path: Path) -> None:
     assert known  # the vectors of its items need not be encoded again
     text = printed({"log": found})
     assert "blend" in text and found["best_source"] in text  # noqa: PT018
+
+
+@pytest.mark.timeout(240)
+def test_what_a_search_finds() -> None:
+    world = World(users=80, items=320, days=2.0)
+    found = search.measure(world, 0.5, 6, {}, lambda _text: None)
+    assert found["searches"] == 6
+    assert set(found["ndcg@10"]) == set(search.RANKERS)
+    assert all(0.2 < its["mean"] <= 1 for its in found["ndcg@10"].values())
+    text = printed({"search": found})
+    assert "personal" in text and "6 searches" in text  # noqa: PT018
 
 
 def test_tables_of_speed_and_freshness() -> None:

@@ -282,3 +282,26 @@ def test_questions_do_not_disturb_each_other() -> None:
         for name in ("items", "age", "weight"):
             assert np.array_equal(getattr(together, name)[row, :width], getattr(alone, name)[0])
         assert together.length[row] == alone.length[0]
+
+
+@pytest.mark.parametrize(
+    ("events", "asking"),
+    [
+        ([search("tea", NOON)], True),
+        ([interaction("a", NOON - 1), search("tea", NOON)], True),
+        ([search("tea", NOON - 1), interaction("a", NOON)], False),
+        ([search("tea", NOON - 2), interaction("a", NOON - 1), search("cup", NOON)], True),
+        ([search("tea", NOON - 2 * QUERY_LIFE_MS)], False),
+        ([interaction("a", NOON)], False),
+        ([], False),
+    ],
+)
+def test_who_has_done_nothing_since_his_query_is_asking(events: list[Event], asking: bool) -> None:
+    asked, _ = question(folded(events))
+    assert asked.asking is asking
+    assert build_contexts([asked]).asking.tolist() == [asking]
+
+
+def test_a_query_that_is_hidden_asks_nothing() -> None:
+    session = folded([interaction("a", NOON - 1), search("tea", NOON)])
+    assert not question(session, before=NOON)[0].asking

@@ -31,7 +31,7 @@ def filled(texts: list[str] = TEXTS) -> LexicalIndex:
 
 
 def asked(index: LexicalIndex, query: str, size: int = len(TEXTS)) -> list[float]:
-    return index.scores(words_of_query(query), size).tolist()
+    return list(map(float, index.scores(words_of_query(query), size)))
 
 
 def by_hand(query: str, texts: list[str] = TEXTS) -> list[float]:

@@ -16,8 +16,10 @@ from consumers.replay import Replay
 from features.card import ItemCard
 from features.text import Encoder, load_encoder
 from models.answer import decode_answer
+from models.signals import SEGMENTS
 from rillet.serving import ranker as ranker_module
 from rillet.serving.ranker import Ranked, Ranker
+from stream.announcement import Announced, announce
 from stream.errors import NothingYetError, StoreError
 from stream.events import Event
 from stream.settings import Settings
@@ -296,6 +298,30 @@ def test_it_starts_in_a_thread_and_says_when_it_is_ready(
     waited(lambda: ids(other.ranker.search("cello bow"))[:1] == ["late"])
     other.ranker.close()
     assert ids(other.ranker.search("saddle"))[0] == "c2"
+
+
+def test_another_encoder_is_taken_over_once(other: Shop, tmp_path: Path) -> None:
+    training = other.settings.training.model_copy(update={"registry": str(tmp_path / "models")})
+    settings = other.settings.model_copy(update={"training": training})
+    follows = Ranker(settings, other.store)
+    follows.load()
+    before = follows.mirror
+    follows.refresh()
+    assert follows.mirror is before
+    announce(other.store, "encoder", Announced("20260101-000000-abcd", "elsewhere", 1))
+    follows.refresh()
+    after = follows.mirror
+    assert after is not before
+    follows.refresh()
+    assert follows.mirror is after
+    assert ids(follows.search("saddle"))[0] == "c2"
+    follows.close()
+
+
+def test_what_is_taken_right_after_a_query_is_learned_apart(shop: Shop) -> None:
+    weights = shop.ranker.mirror.engine.weights["next"]
+    asking = weights[SEGMENTS.index("asking")]
+    assert not any((asking == one).all() for one in weights[:-1])
 
 
 def waited(what: Any) -> None:
