@@ -39,7 +39,7 @@ from stream.events import (
 )
 from stream.keys import DEFAULT_USER, Keys
 from stream.loop import GivenUp
-from stream.records import Outgoing, Record, TopicPartition
+from stream.records import Outgoing, Record, Sink, TopicPartition
 from stream.settings import Settings
 from stream.store import Store
 from stream.writes import Plain, Stamped, Writes
@@ -109,6 +109,9 @@ class Personalize:
     ----------
     served
         Keeps the Transformer the one that was promoted last; None, as in a replay, leaves it.
+    sink
+        Where records for others go as soon as they are known, while lists are made; None
+        leaves them to the checkpoint.
     """
 
     name = "personalize"
@@ -133,6 +136,7 @@ class Personalize:
         self._sessions = KeptSessions(store, self._keys, settings.session.cached)
         self.learners = KeptLearners(settings, store, self.engine, observer)
         self.served: Served | None = None
+        self.sink: Sink | None = None
         self._most = settings.limits.user_events_per_minute or sys.maxsize
         self._time = Watermark()
         self._default_at = 0
@@ -170,6 +174,7 @@ class Personalize:
         lessons = Lessons(self.engine, self.learners.held, self._observer, partitions)
         with metrics.step("fold"):
             touched, stones = self._fold(events, lessons, writes)
+            self._send(writes)
         with metrics.step("study"):
             asked = self._ask(touched)
             chunk = lessons.study(asked.questions)
@@ -248,6 +253,16 @@ class Personalize:
         writes.produced += activity.drain()
         self._note_busy(busy, touched)
         return touched, stones
+
+    def _send(self, writes: Writes) -> None:
+        """Send what others are told, which the checkpoint waits for.
+
+        Should the batch be given up, they are told again with it, and know that.
+        """
+        if self.sink is not None:
+            for record in writes.produced:
+                self.sink.send(record)
+            writes.ahead = len(writes.produced)
 
     def _activity(self) -> ActivityWriter:
         topic, partitions = self._settings.kafka.transitions, self._view.transition_partitions

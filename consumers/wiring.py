@@ -104,9 +104,12 @@ def build_loop(
     handler = handler_of(name, settings, store, partitions, encoder, SystemClock())
     source = KafkaSource(settings.kafka, handler.topics, group_of(name, settings))
     try:
+        sink = KafkaSink(settings.kafka)
+        if isinstance(handler, Personalize):
+            handler.sink = sink
         if settings.batch.lockstep and name == "personalize":
             handler = Lockstep(handler, _catch_up(settings, source, store, partitions))
-        return Loop(handler, source, KafkaSink(settings.kafka), store, settings.batch)
+        return Loop(handler, source, sink, store, settings.batch)
     except BaseException:
         source.close()
         raise

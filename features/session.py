@@ -19,7 +19,17 @@ from features.card import AsOf
 from features.parts.base import Moment, Part, Rules
 from features.state import PARTS, Session, new_session
 from features.stored import bad_merge, decode_session, decode_whole, encode_session
-from stream.events import Delete, Event, Identify, Interaction, Merge, Millis
+from stream.events import (
+    Delete,
+    Event,
+    Identify,
+    Interaction,
+    Merge,
+    Millis,
+    Ranking,
+    Search,
+    User,
+)
 
 __all__ = [
     "PARTS",
@@ -40,7 +50,15 @@ REMEMBERED_IDS: Final = 32
 REMEMBERED_MERGES: Final = 8
 
 
-_parts_of: Final[Callable[[Session], tuple[Part, ...]]] = attrgetter(*PARTS)
+_Parts = Callable[[Session], tuple[Part, ...]]
+
+_HEEDING: Final[dict[type, _Parts]] = {
+    kind: attrgetter(*(name for name in PARTS if kind in getattr(new_session(""), name).heeds))
+    for kind in (Interaction, Ranking, Search, User)
+}
+"""By the usual kinds of events the parts that they may change, in fold order."""
+
+_all_parts: Final[_Parts] = attrgetter(*PARTS)
 
 
 def merge_of(session: Session, event: Identify) -> Merge | None:
@@ -61,7 +79,7 @@ def merge_of(session: Session, event: Identify) -> Merge | None:
 def is_new(session: Session, partition: int, offset: int) -> bool:
     """Tell whether the event at this place is not folded in yet."""
     as_of = session.as_of
-    return as_of.partition != partition or offset > as_of.offset
+    return offset > as_of.offset or as_of.partition != partition
 
 
 def moment_of(session: Session, event: Event, rules: Rules) -> Moment:
@@ -71,15 +89,19 @@ def moment_of(session: Session, event: Event, rules: Rules) -> Moment:
     ``session.gap_s`` of silence. A late event belongs to the present visit.
     """
     time = int(event.timestamp)
-    named = getattr(event, "session", None) or ""
-    late = time < session.as_of.event_time
-    silent = time - session.as_of.event_time > rules.session.gap_s * 1000
-    same = bool(named) and named == session.visit_id
-    other = bool(named) and bool(session.visit_id) and not same
-    opens = session.visit == 0 or (not late and (other or (silent and not same)))
-    visit = session.visit + 1 if opens else session.visit
-    sign, weight = rules.role(event) if isinstance(event, Interaction) else (0, 0.0)
-    return Moment(time=time, visit=visit, sign=sign, weight=weight)
+    silence = time - session.as_of.event_time  # less than nothing where the event is late
+    visit = session.visit
+    if visit == 0:
+        visit = 1
+    elif silence >= 0:
+        named, present = getattr(event, "session", None), session.visit_id
+        if not named or not present:
+            visit += silence > rules.session.gap_s * 1000
+        elif named != present:
+            visit += 1
+    if isinstance(event, Interaction):
+        return Moment(time, visit, *rules.role(event))
+    return Moment(time, visit)
 
 
 def admit(session: Session, event: Event, place: tuple[int, int], rules: Rules) -> Moment | None:
@@ -114,7 +136,11 @@ def admit(session: Session, event: Event, place: tuple[int, int], rules: Rules) 
         forgotten = max(session.forgotten, int(event.timestamp))
         _empty(session, AsOf(*place, time), forgotten=forgotten)
         return None
-    if event.timestamp <= session.forgotten or _duplicate(session, event) or _taken(session, event):
+    if (
+        event.timestamp <= session.forgotten
+        or (event.id is not None and _duplicate(session, event.id))
+        or (isinstance(event, Merge) and _taken(session, event))
+    ):
         session.as_of = AsOf(*place, session.as_of.event_time)
         return None
     return moment_of(session, event, rules)
@@ -129,10 +155,12 @@ def advance(
     elif moment.visit != session.visit:
         session.visit, session.visit_start = moment.visit, moment.time
         session.visit_id = getattr(event, "session", None) or ""
-    session.as_of = AsOf(*place, max(session.as_of.event_time, moment.time))
+    time, latest = moment.time, session.as_of.event_time
+    session.as_of = AsOf(*place, time if time > latest else latest)
     session.events += 1
-    session.positives += moment.sign > 0
-    for part in _parts_of(session):
+    if moment.sign > 0:
+        session.positives += 1
+    for part in _HEEDING.get(type(event), _all_parts)(session):
         part.fold(event, moment, rules)
 
 
@@ -144,19 +172,19 @@ def fold(session: Session, event: Event, place: tuple[int, int], rules: Rules) -
     return moment
 
 
-def _duplicate(session: Session, event: Event) -> bool:
-    if event.id is None:
-        return False
-    if event.id in session.recent_ids:
+def _duplicate(session: Session, name: str) -> bool:
+    recent = session.recent_ids
+    if name in recent:
         return True
-    session.recent_ids.append(event.id)
-    del session.recent_ids[:-REMEMBERED_IDS]
+    recent.append(name)
+    if len(recent) > REMEMBERED_IDS:
+        del recent[:-REMEMBERED_IDS]
     return False
 
 
-def _taken(session: Session, event: Event) -> bool:
+def _taken(session: Session, event: Merge) -> bool:
     """Tell whether this much of a visitor is here: after a crash it is handed over again."""
-    if not isinstance(event, Merge) or event.anonymous not in session.merged or not event.state:
+    if event.anonymous not in session.merged or not event.state:
         return False
     as_of = decode_whole(bytes(event.state)).as_of
     return session.merged[event.anonymous] >= [as_of.partition, as_of.offset]

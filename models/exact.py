@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-__all__ = ["QUARTERS", "decayed_unit", "epoch_of", "rebase"]
+__all__ = ["BLOCK", "QUARTERS", "decayed_unit", "epoch_of", "rebase"]
 
 QUARTERS: Final = (16, 19, 23, 27)
 """16 * 2**(k/4) for k = 0..3, to the nearest whole number."""

@@ -23,6 +23,7 @@ from stream.settings import NeighboursSettings
 
 __all__ = [
     "HALF_LIVES_MS",
+    "HOUR_MS",
     "Buckets",
     "ItemState",
     "ItemView",
@@ -32,6 +33,7 @@ __all__ = [
     "fold_rows",
     "popularity_of",
     "strongest",
+    "tidy",
     "unit_of",
     "view",
 ]
@@ -148,8 +150,25 @@ def fold_rows(
         counted, taken = _count(state, record, rows[1], seen)
         last = max(last, counted)
     state.seen[source] = last
+    tidy(state, newest, settings, taken=taken)
+
+
+def tidy(state: ItemState, before: int, settings: NeighboursSettings, *, taken: bool) -> None:
+    """Drop what is too old or too faint to be kept, once rows are added.
+
+    Parameters
+    ----------
+    state
+        Changed in place.
+    before
+        Its newest event before they were.
+    settings
+        The capacity.
+    taken
+        Whether any of them was taken.
+    """
     # Nothing puts a bucket out of the window but a later newest event, and what is taken.
-    if taken or state.newest // HOUR_MS != newest // HOUR_MS:
+    if taken or state.newest // HOUR_MS != before // HOUR_MS:
         _drop_old(state.hours, state.newest // HOUR_MS - KEPT_HOURS)
         _drop_old(state.days, state.newest // DAY_MS - KEPT_DAYS)
     if len(state.next) > settings.capacity * 5 // 4:

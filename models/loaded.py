@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from features.contexts import Contexts
 from models.endings import outputs
+from models.gaze import gaze
 from models.near import NearIndex
 from models.nearby import FOUND, LARGE
 from models.precision import Serve, serving_dtype
@@ -135,10 +136,7 @@ class Loaded:
         Histories of like length are computed together, those that begin alike but once.
         """
         halves = self.dtype == torch.bfloat16
-        length = self.model.config.length
-        shorter = 0 < self.window < length
-        most = self.window if shorter else length
-        windows = Windows.of(contexts, known, most, steady=shorter)
+        windows = self._windows(contexts, known)
         found = np.empty((len(known), self.table.shape[1]), dtype=np.float32)
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=halves):
             asked = self._asked([contexts.queries[row] for row in known], encoder)
@@ -147,6 +145,32 @@ class Loaded:
                 said = outputs(self.model, self.table, tokens, mine)
                 found[tokens.question] = said.float().numpy()  # halves would make odds equal
         return found
+
+    def gaze(self, contexts: Contexts, row: int, encoder: QueryVectors) -> tuple[I64, F32]:
+        """Return what the last interaction before a question looks at.
+
+        Returns
+        -------
+        tuple
+            (T,) item rows, oldest first, and the weights (layers, heads, T): see
+            :func:`models.gaze.gaze`. Nothing where the user took nothing.
+        """
+        known = np.flatnonzero(
+            (contexts.weight > 0).any(axis=1) & (np.arange(len(contexts)) == row)
+        )
+        if not len(known):
+            shape = (self.model.config.layers, self.model.config.heads, 0)
+            return np.zeros(0, dtype=np.int64), np.zeros(shape, dtype=np.float32)
+        windows = self._windows(contexts, known)
+        (tokens,) = windows.parts(1)
+        with torch.inference_mode():
+            asked = self._asked([contexts.queries[row]], encoder)
+            return tokens.items, gaze(self.model, self.table, tokens, asked)
+
+    def _windows(self, contexts: Contexts, known: NDArray[np.integer]) -> Windows:
+        length = self.model.config.length
+        shorter = 0 < self.window < length
+        return Windows.of(contexts, known, self.window if shorter else length, steady=shorter)
 
     def _asked(self, texts: list[str], encoder: QueryVectors) -> torch.Tensor:
         """Return the queries as the model sees them, zero for none: (K, dim)."""

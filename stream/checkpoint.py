@@ -7,6 +7,8 @@ the state (:class:`stream.writes.Stamped`) keep the repetition harmless.
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
@@ -29,7 +31,8 @@ class Outcome(NamedTuple):
     """What became of a checkpoint.
 
     ``kept`` is False where Kafka did not take the positions: the group is
-    being shared out anew, or has gone on without this member.
+    being shared out anew, or has gone on without this member. It is True
+    where Kafka is told later.
     """
 
     refused: list[Refused]
@@ -37,12 +40,23 @@ class Outcome(NamedTuple):
 
 
 class Checkpoint:
-    """Writes batches in the order that loses nothing; see :meth:`commit`."""
+    """Writes batches in the order that loses nothing; see :meth:`commit`.
 
-    def __init__(self, source: Source, sink: Sink, store: Store) -> None:
+    Parameters
+    ----------
+    source, sink, store
+        Where positions, records and values go.
+    every_s
+        How often Kafka is told the positions at the most; 0 tells it after each batch. A
+        start from the older of two positions handles again what lies between them, and
+        finds it known.
+    """
+
+    def __init__(self, source: Source, sink: Sink, store: Store, every_s: float = 0.0) -> None:
         self._source, self._sink, self._store = source, sink, store
         self._at: dict[TopicPartition, int] = {}
         self._owed: dict[TopicPartition, int] = {}
+        self._every_s, self._told_at, self._refused = every_s, -math.inf, False
 
     def begin(self, place: TopicPartition, start: int) -> None:
         """Begin a partition at its next-to-read offset."""
@@ -66,7 +80,7 @@ class Checkpoint:
         2. state (stamped writes);
         3. recommendations and whatever else follows from state; the changes feed;
         4. positions in Redis, so that they are lost together with the state they stand for;
-        5. positions in Kafka, synchronously.
+        5. positions in Kafka, synchronously, unless it was told a moment ago.
 
         Records go out before the state: once the state is stamped, a redelivered
         event is skipped, and what it was to tell others would never be told. Told
@@ -106,14 +120,20 @@ class Checkpoint:
         self._at.update(positions)
         self._owed.update(positions)
         with metrics.step("checkpoint.commit"):  # 5
-            kept = self.repay()
+            due = self._refused or time.monotonic() - self._told_at >= self._every_s
+            kept = self.repay() if due else True
         reach("committed")
         return Outcome(refused, kept)
 
     @property
     def owes(self) -> bool:
-        """Whether Kafka has refused positions that it may take later."""
+        """Whether there are positions that Kafka was not told, or has refused."""
         return bool(self._owed)
+
+    @property
+    def refused(self) -> bool:
+        """Whether Kafka has refused the last positions it was told."""
+        return self._refused
 
     def repay(self) -> bool:
         """Commit to Kafka what is owed; False where it refuses, as amid a rebalance.
@@ -121,18 +141,20 @@ class Checkpoint:
         The records are written; should the positions never be taken, they
         are read again, and found to be known.
         """
+        self._told_at = time.monotonic()
         kept = self._source.commit(self._owed)
+        self._refused = not kept
         if kept:
             self._owed.clear()
         return kept
 
     def confirm(self) -> None:
-        """Write the positions in Redis again, unless Kafka has still to take them.
+        """Write the positions in Redis again, unless Kafka has refused them so far.
 
         A consumer that slept while its partitions went to this one may have put older ones
         there since: harmless, but whoever begins there handles for nothing what is known.
         """
-        if not self._owed:
+        if not self._refused:
             self._write(self._at)
 
     def _write(self, positions: Mapping[TopicPartition, int]) -> None:
@@ -148,7 +170,7 @@ class Checkpoint:
 
     def _produce(self, writes: Writes) -> None:
         if writes.produced:
-            for record in writes.produced:
+            for record in writes.produced[writes.ahead :]:
                 self._sink.send(record)
             self._sink.flush()
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -230,6 +230,8 @@ class BadRecord(Struct, frozen=True):
 
 def _dec_hook(kind: type, value: Any) -> Any:
     if kind is Millis:
+        if type(value) is int and 0 <= value <= MAX_TIME_MS:  # as nearly all are
+            return Millis(value)
         return Millis.parse(value)
     raise TypeError(f"no decoder for {kind}")  # pragma: no cover - no other custom type
 
@@ -239,6 +241,12 @@ def _enc_hook(value: Any) -> Any:
         return int(value)
     raise TypeError(f"no encoder for {type(value)}")  # pragma: no cover
 
+
+_NAMING: Final = {
+    kind: tuple(name for name in ("user", "item", "anonymous") if name in kind.__struct_fields__)
+    for kind in get_args(Event)
+}
+"""Which fields of each kind of event name somebody or something."""
 
 _DECODER: Final = msgspec.json.Decoder(Event, dec_hook=_dec_hook)
 _ENCODER: Final = msgspec.json.Encoder(enc_hook=_enc_hook)
@@ -301,10 +309,10 @@ def malformed(message: str, raw: bytes, under: str = "") -> BadRecord:
 
 def _check(event: Event, raw: bytes) -> BadRecord | None:
     """Refuse what the types cannot say: nameless and reserved ids."""
-    if isinstance(event, _ByUser) and not event.actor:
+    if isinstance(event, _ByUser) and not (event.user or event.session):
         return BadRecord("malformed", "user", "neither `user` nor `session` is given", raw)
-    for field in ("user", "item", "anonymous"):
-        name = getattr(event, field, None)
+    for field in _NAMING[type(event)]:
+        name = getattr(event, field)
         if name == "" and not (field == "user" and isinstance(event, _ByUser)):
             return BadRecord("malformed", field, "an id may not be empty", raw)
         if name == RESERVED_USER:
@@ -353,10 +361,10 @@ def partition_key(event: Event) -> str:
 
     ``identify`` is keyed by the anonymous visitor, whose state it moves.
     """
-    if isinstance(event, Item):
-        return event.item
     if isinstance(event, _ByUser):
         return event.actor
+    if isinstance(event, Item):
+        return event.item
     if isinstance(event, Identify):
         return event.anonymous
     if isinstance(event, Delete):

@@ -24,7 +24,7 @@ VARIABLE: Final = "RILLET_TEST_FAULT"
 POINTS: Final = {
     "gained": "partitions are gained and their positions known; none is read yet",
     "polled": "records are there, nothing is done with them",
-    "handled": "their writes are made up, nothing is written",
+    "handled": "their writes are made up, nothing is written; others may have been told",
     "produced": "records for other consumers are in Kafka",
     "states": "stamped values are in Redis",
     "plain": "values without a stamp are in Redis",

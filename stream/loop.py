@@ -12,7 +12,8 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from operator import attrgetter
+from typing import Final, Protocol
 
 from stream import metrics
 from stream.checkpoint import Checkpoint, start_position
@@ -29,6 +30,8 @@ from stream.writes import Plain, Writes
 __all__ = ["Handler", "Loop", "stop_on_signals"]
 
 log = logging.getLogger(__name__)
+
+_PUBLISHED: Final = attrgetter("timestamp")
 
 
 class Handler(Protocol):
@@ -65,7 +68,7 @@ class Handler(Protocol):
         ...
 
     def committed(self) -> None:
-        """Take note that everything handled so far is written and committed."""
+        """Take note that everything handled so far is written."""
         ...
 
 
@@ -104,7 +107,7 @@ class Loop:
         self.events = 0
         self.tracer: Tracer | None = None
         self._batch = batch
-        self._checkpoint = Checkpoint(source, sink, store)
+        self._checkpoint = Checkpoint(source, sink, store, batch.commit_ms / 1000)
         self._cutter = Cutter(batch.cut) if batch.cut else None
         self._held: set[TopicPartition] = set()
         self._gained: set[TopicPartition] = set()
@@ -133,8 +136,8 @@ class Loop:
             records = self._next(self._batch.wait_ms if wait_ms is None else wait_ms, flush)
             if records:
                 self._do(records)
-            elif self._checkpoint.owes and self._checkpoint.repay():
-                self.handler.committed()
+            elif self._checkpoint.owes:
+                self._make_up()
             if self._heart is not None and self._heart.due():
                 self._beat(self._heart)
         except GivenUp:
@@ -173,6 +176,9 @@ class Loop:
                 self.step()
             if ended is not None:
                 self.end_well(ended)
+        except BaseException:  # who leaves in an error does not wait for Kafka once more
+            self._checkpoint.forget(tuple(self._held))
+            raise
         finally:
             self.close()
 
@@ -184,13 +190,20 @@ class Loop:
             log.warning("Redis was restarted; what was learned since the last batch is not kept")
 
     def close(self) -> None:
-        """Leave the group and close source and sink; the store stays open."""
+        """Tell Kafka the last positions, leave the group and close source and sink.
+
+        The store stays open.
+        """
         self.store.wait, self.store.restarts.hook = time.sleep, lambda: None
         self.store.restarts.owner = None
         try:
-            self.sink.close()
+            if self._checkpoint.owes:
+                self._checkpoint.repay()
         finally:
-            self.source.close()
+            try:
+                self.sink.close()
+            finally:
+                self.source.close()
 
     def _next(self, wait_ms: int, flush: bool) -> list[Record]:
         """Return the next batch, [] where there is none for now."""
@@ -212,6 +225,12 @@ class Loop:
             if records or not again:
                 return records
 
+    def _make_up(self) -> None:
+        """Tell Kafka the positions that it was not told, or did not take."""
+        refused = self._checkpoint.refused
+        if self._checkpoint.repay() and refused:
+            self.handler.committed()
+
     def _ended(self, place: TopicPartition, following: int) -> bool:
         return self.source.end(place) <= following
 
@@ -232,7 +251,7 @@ class Loop:
             outcome = self._checkpoint.commit(writes, positions)
         self.events += len(records)
         metrics.count("events", len(records))
-        metrics.note_written(min(record.timestamp for record in records))
+        metrics.note_written(min(map(_PUBLISHED, records)))
         if self.tracer is not None:
             self.tracer.batch(records, self.source.group)
         if outcome.refused:
@@ -320,6 +339,8 @@ class Loop:
         pulse = heart.pulse(self.events, self.source.lags(), places)
         key = self.store.keys.heartbeat(heart.process)
         self.store.write_plain([Plain(key, pulse, heart.LIFE_MS)])
+        if self._checkpoint.owes:
+            self._checkpoint.repay()
         self._checkpoint.confirm()
 
 

@@ -59,6 +59,9 @@ class BatchSettings(_Group):
     wait_ms: int = Setting(
         200, ge=1, description="how long a poll waits for the first record; one that comes ends it"
     )
+    commit_ms: int = Setting(
+        200, ge=0, description="Kafka is told positions so often at the most, Redis each batch"
+    )
     cut: int = Setting(
         0, ge=0, description="for tests: cut batches at multiples of this offset; 0 = off"
     )

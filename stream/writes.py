@@ -78,12 +78,15 @@ class Writes:
         Entries for the feed of changed items.
     produced
         Records for Kafka, flushed before anything else is written.
+    ahead
+        How many of those, the first ones, were sent already.
     """
 
     stamped: list[Stamped] = field(default_factory=list)
     plain: list[Plain] = field(default_factory=list)
     changes: list[bytes] = field(default_factory=list)
     produced: list[Outgoing] = field(default_factory=list)
+    ahead: int = 0
 
     def add(self, others: Sequence[Writes]) -> None:
         """Append what the others hold, in order."""

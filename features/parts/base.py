@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Final
+from typing import Annotated, ClassVar, Final
 
 import msgspec
 from msgspec import Meta, Struct
@@ -47,7 +47,7 @@ class Rules(Struct, frozen=True):
         return sign, kind.weight
 
 
-class Moment(Struct, frozen=True):
+class Moment(Struct, frozen=True, gc=False):
     """When an event happened in the life of its user.
 
     Attributes
@@ -71,7 +71,14 @@ class Part(Struct, omit_defaults=True):
 
     A subclass keeps bounded state and is registered by being a field of
     :class:`features.session.Session`.
+
+    Attributes
+    ----------
+    heeds
+        The kinds of events that it must be told of.
     """
+
+    heeds: ClassVar[tuple[type[Event], ...]] = ()
 
     def fold(self, event: Event, moment: Moment, rules: Rules) -> None:
         """Change this state by one event; no clock, no randomness, no I/O."""

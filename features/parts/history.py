@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
@@ -26,6 +26,8 @@ class History(Part):
     signs
         Of each, for a type's role may depend on the event's value.
     """
+
+    heeds: ClassVar = (Interaction,)
 
     items: list[str] = []
     times: list[Whole] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
+from typing import ClassVar
 
 from features.parts.base import Moment, Part, Rules, Whole
 from stream.events import Event, Interaction, Ranking
@@ -24,6 +25,8 @@ class Ignored(Part):
         When the last list was shown, epoch milliseconds; it may still lie before his eyes.
     """
 
+    heeds: ClassVar = (Interaction, Ranking)
+
     items: dict[str, Shown] = {}
     latest: Whole = 0
 
@@ -34,9 +37,10 @@ class Ignored(Part):
         elif isinstance(event, Ranking):
             items, time = self.items, moment.time
             self.latest = max(self.latest, time)
+            once = (1, time)
             for shown in event.items:
-                count, last = items.pop(shown.id, (0, 0))
-                items[shown.id] = (count + 1, last if last > time else time)
+                before = items.pop(shown.id, None)
+                items[shown.id] = once if before is None else (before[0] + 1, max(before[1], time))
             if (most := len(items) - rules.session.ignored) > 0:
                 for item in list(islice(items, most)):
                     del items[item]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import ClassVar, Final
 
 from features.parts.base import Moment, Ordinal, Part, Rules, Whole
 from stream.events import Event, Interaction, Ranking
@@ -32,6 +32,8 @@ class Impressions(Part):
         Positions of those that were taken, in the order of taking.
     """
 
+    heeds: ClassVar = (Interaction, Ranking)
+
     lists: list[str] = []
     times: list[Whole] = []
     items: list[list[str]] = []
@@ -41,7 +43,12 @@ class Impressions(Part):
         """Append a shown list, or mark in its list what was taken."""
         if isinstance(event, Ranking):
             self._show(event, moment)
-        elif isinstance(event, Interaction) and moment.sign > 0 and event.ranking in self.lists:
+        elif (
+            isinstance(event, Interaction)
+            and moment.sign > 0
+            and event.ranking is not None
+            and event.ranking in self.lists
+        ):
             place = self.lists.index(event.ranking)
             items, taken = self.items[place], self.taken[place]
             if event.item in items and (at := items.index(event.item)) not in taken:
@@ -82,7 +89,7 @@ class Impressions(Part):
 
     def _forget(self) -> None:
         """Let the oldest lists go, whole, until what is left fits."""
-        shown = sum(len(items) for items in self.items)
+        shown = sum(map(len, self.items))
         gone = 0
         while shown > MAX_SHOWN or len(self.lists) - gone > MAX_LISTS:
             shown -= len(self.items[gone])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import ClassVar, Self
 
 from features.parts.base import Moment, Part, Rules, Whole
 from features.parts.history import History
@@ -23,6 +23,8 @@ class Owned(Part):
         before the last (0 = none) and for the last: time, ordinal of the visit;
         least recently taken first.
     """
+
+    heeds: ClassVar = (Interaction,)
 
     items: dict[str, Entry] = {}
 

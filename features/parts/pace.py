@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import ClassVar, Final
 
 from features.parts.base import Moment, Part, Rules, Whole
-from stream.events import Event, Merge
+from stream.events import Event, Interaction, Merge, Ranking, Search, User
 
 __all__ = ["MINUTE_MS", "Pace"]
 
@@ -29,6 +29,8 @@ class Pace(Part):
     (3, 0)
     """
 
+    heeds: ClassVar = (Interaction, Ranking, Search, User)
+
     minute: Whole = 0
     events: Whole = 0
 
@@ -36,8 +38,11 @@ class Pace(Part):
         """Count an event; a later minute begins anew. What Rillet itself hands over is none."""
         if isinstance(event, Merge):
             return
-        self.events = self.at(moment.time) + 1
-        self.minute = max(self.minute, moment.time // MINUTE_MS)
+        minute = moment.time // MINUTE_MS
+        if minute > self.minute:
+            self.minute, self.events = minute, 1
+        else:
+            self.events += 1
 
     def at(self, time: int) -> int:
         """Return how many events came before one of this time (ms) that count with it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import ClassVar, Final
 
 from features.parts.base import Moment, Part, Rules, Whole
 from stream.events import Event, Field, Interaction, Ranking, Search, User
@@ -30,6 +30,8 @@ class Situation(Part):
         Fields of ``user`` events; at most 32 are kept.
     """
 
+    heeds: ClassVar = (Interaction, Ranking, Search, User)
+
     query: str = ""
     query_time: Whole = 0
     context: dict[str, str] = {}
@@ -42,7 +44,7 @@ class Situation(Part):
             return
         if not (event.fields or isinstance(event, Search)):
             return
-        query = event.query if isinstance(event, Search) else _query_of(event)
+        query = _query_of(event)
         if query and moment.time >= self.query_time:
             self.query, self.query_time = query[:MAX_QUERY], moment.time
         for field in event.fields:
@@ -58,7 +60,11 @@ class Situation(Part):
 
 
 def _query_of(event: Event) -> str:
-    """Return the query of a search result list (metarank's ``query`` field), if any."""
-    if not isinstance(event, (Ranking, Interaction)):
-        return ""
-    return next((str(f.value) for f in event.fields if f.name == "query" and f.value), "")
+    """Return what was searched for: a search, or a list's (metarank's) field ``query``, if any."""
+    if isinstance(event, Search):
+        return event.query
+    if isinstance(event, (Ranking, Interaction)):
+        for field in event.fields:
+            if field.name == "query" and field.value:
+                return str(field.value)
+    return ""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
@@ -90,6 +92,10 @@ def explain(
     user: Annotated[str, typer.Argument(help="Whose list.")],
     item: Annotated[str, typer.Argument(help="Which item.")],
     *,
+    attention: Annotated[
+        Path | None,
+        typer.Option(help="Draw to this PNG file what the Transformer looks at in his past."),
+    ] = None,
     redis: RedisUrl = "",
     settings_file: SettingsFile = None,
     as_json: AsJson = False,
@@ -98,26 +104,49 @@ def explain(
 
     A share is a source's part of everything that spoke for the item. Reasons are
     kept of a list's first items alone (recommend.explained). Exits with 1 where
-    the item is not in the list.
+    the item is not in the list. What the Transformer looks at is where it takes
+    from, not why the item is listed.
 
     [bold]Examples[/bold]
 
       rillet explain alice sku-7
 
       rillet explain alice sku-7 --json
+
+      rillet explain alice sku-7 --attention alice.png
     """
     from rillet.client import Client
 
     with Client(opened(settings_file, redis)) as client:
         answer = client.recommend(user, 1_000)
         found = _explained(client, user, item, answer)
+        if attention is not None:
+            found |= {"attention": _drawn(client, user, attention)}
         if as_json:
             typer.echo(msgspec.json.encode(found))
         else:
             session = client.session(user)
-            _show_why(Console(highlight=False, soft_wrap=True), found, client, session)
+            out = Console(highlight=False, soft_wrap=True)
+            _show_why(out, found, client, session)
+            if attention is not None:
+                out.print(f"what the Transformer looks at is drawn in {escape(str(attention))}")
     if found["place"] is None:
         raise typer.Exit(PROBLEM)
+
+
+def _drawn(client: Client, user: str, target: Path) -> dict[str, Any]:
+    """Draw what the Transformer looks at in a user's past; return it as plain values."""
+    from rillet.attention import looks_of
+    from rillet.cli.attention import draw_looks
+    from stream.errors import NothingYetError
+    from stream.store import Store
+
+    if (session := client.session(user)) is None:
+        raise NothingYetError(f"nobody knows {user} yet", "publish what he does first")
+    with closing(Store(client.settings.redis, make=False)) as store:
+        looks = looks_of(client.settings, store, session)
+    draw_looks(looks, user, target)
+    return looks.as_dict()
 
 
 def _explained(client: Client, user: str, item: str, answer: Answer) -> dict[str, Any]:

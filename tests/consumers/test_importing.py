@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from features.session import encode_session, is_new
 from features.text import Encoder
 from rillet.cli.emptied import emptied
 from stream.clock import HandClock
+from stream.errors import LogError
 from stream.events import Delete, Event
 from stream.pseudonyms import pseudonyms_of
 from stream.scanning import Sought, in_redis
@@ -95,6 +97,8 @@ def test_how_much_is_read_at_once_changes_nothing(
     place: Callable[..., Place], usual: Result, step: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("consumers.importing.AT_ONCE", step)
+    monkeypatch.setattr("consumers.deeds.KEPT_BYTES", 0)
+    monkeypatch.setattr("consumers.deeds.CACHED", 1)
     one = place(session={"cached": 2})
     one.take(the_log())
     assert states(one.store) == states(usual.store)
@@ -184,3 +188,20 @@ def test_bad_records_are_counted_and_let_lie(place: Callable[..., Place]) -> Non
     done = Import(one.settings, one.store, one.encoder, HandClock(NOON + 30 * DAY)).run(log)
     assert done.bad == 2
     assert done.report()["events"] == len(the_log()) + 2
+
+
+def test_what_came_before_the_damage_of_a_log_is_imported(
+    place: Callable[..., Place], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = place(), place()
+    log = the_log()
+    monkeypatch.setattr("consumers.importing.AT_ONCE", 1)
+    monkeypatch.setattr("stream.log._CHUNK", 64)  # so that lines come before the damage is met
+    damaged = one.folder / "damaged.jsonl.gz"
+    damaged.write_bytes(gzip.compress(one.log(log).read_bytes())[:-8])
+    with pytest.raises(LogError, match="ends after line") as told:
+        Import(one.settings, one.store, one.encoder, HandClock(NOON + 30 * DAY)).run(damaged)
+    whole = int(str(told.value).rsplit("line ", 1)[1].split()[0].rstrip(";,."))
+    other.take(log[:whole])
+    assert states(other.store)
+    assert states(one.store) == states(other.store)

@@ -27,6 +27,7 @@ from models.watermark import VOICES
 from stream.clock import HandClock
 from stream.events import Event, Interaction, Merge, Ranking, decode, encode
 from stream.loop import GivenUp
+from stream.memory import MemoryBroker, MemorySink
 from stream.records import Record, TopicPartition
 from stream.settings import Settings
 from stream.store import Store
@@ -113,6 +114,26 @@ def test_a_batch_that_was_not_written_is_done_alike_again(make: Make) -> None:
     assert again == first
     assert len(merges(first)) == 1
     assert activity(first)
+
+
+def test_others_are_told_while_lists_are_made(make: Make) -> None:
+    kafka = Settings().kafka
+    broker = MemoryBroker({kafka.events: 1, kafka.transitions: 1, kafka.deadletters: 1})
+    consumer = make()
+    alone = consumer.handle(records(BATCH))
+    assert alone.ahead == 0
+
+    class Told(MemorySink):
+        def flush(self, timeout_s: float = 30.0) -> None:
+            raise AssertionError("waited for before anything was written")
+
+    consumer = make()
+    consumer.sink = Told(broker)
+    writes = consumer.handle(records(BATCH))
+    assert writes.ahead == len(writes.produced) > 1
+    assert writes.produced == alone.produced
+    told = [one.value for one in broker.records(kafka.transitions)]
+    assert sorted(told) == sorted(activity(writes))
 
 
 def test_a_batch_that_was_written_changes_no_state_again(make: Make, store: Store) -> None:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from features.parts.base import Rules
+from features.parts.base import Moment, Rules
 from features.parts.situation import MAX_PROFILE
 from features.parts.windows import KEPT_DAYS, MAX_NAMES
+from features.session import PARTS
 from stream.events import Event, Field
 from stream.settings import Settings
 from tests.builders import (
@@ -184,3 +186,22 @@ def test_pace_counts_within_a_minute_and_late_events_with_it() -> None:
     assert (late.pace.minute, late.pace.events) == (NOON // 60_000, 6)
     fresh = folded([search("tea", NOON + 60_000)], state=late, first=6)
     assert (fresh.pace.minute, fresh.pace.events) == (NOON // 60_000 + 1, 1)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_is_told_of_whatever_changes_it(part: str) -> None:
+    before = [ranking(["a", "b"], id="list"), interaction("a", ranking="list"), search("tea")]
+    kinds: list[Event] = [
+        ranking(["a", "c"], NOON + DAY, id="other", fields=fields({"query": "tea"})),
+        interaction("b", NOON + DAY, ranking="list", fields=fields({"device": "phone"})),
+        search("coffee", NOON + DAY),
+        profile(NOON + DAY, age=30.0),
+    ]
+    heeded = set()
+    for event in kinds:
+        one = getattr(folded(before), part)
+        known = msgspec.json.encode(one)
+        one.fold(event, Moment(NOON + DAY, 2, sign=1, weight=1.0), RULES)
+        if msgspec.json.encode(one) != known:
+            heeded.add(type(event))
+    assert heeded == set(one.heeds)

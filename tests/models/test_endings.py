@@ -15,7 +15,7 @@ from features.contexts import Contexts
 from features.session import Session
 from models.endings import outputs
 from models.loaded import Loaded
-from models.sequence import Batch, SequenceConfig, SequenceModel
+from models.sequence import Attention, Batch, SequenceConfig, SequenceModel
 from models.windows import Tokens, Windows
 from tests.builders import DAY, MINUTE, NOON, folded, interaction, search
 from tests.models.sources.shop import Words, contexts, world
@@ -238,3 +238,39 @@ def test_a_window_stays_when_the_catalogue_changes() -> None:
     grown = loaded.over(new, vectors[:2], (2, len(vectors) + 2))
     assert (loaded.window, grown.window) == (5, 5)
     assert len(grown.items) == len(vectors) + 2
+
+
+@pytest.mark.parametrize("block", ["ligr", "sasrec"])
+@pytest.mark.parametrize("row", [2, 3, 9, 15])
+def test_what_the_last_interaction_looks_at_makes_its_output(
+    block: Literal["ligr", "sasrec"], row: int
+) -> None:
+    """In a network of one block, weights times values are what attention hands on."""
+    model, asked = network(block, 1), contexts(world(LETTERS), *crowd())
+    items, weights = served(model).gaze(asked, row, Words())
+    assert weights.shape == (1, 2, len(items))
+    assert weights.sum(axis=-1) == pytest.approx(np.ones((1, 2)), abs=1e-5)
+    assert items.tolist() == asked.items[row, : len(items)][::-1].tolist()
+    heard = []
+    attention = model.blocks[0].attention
+    assert isinstance(attention, Attention)
+    attention.register_forward_hook(lambda _, given, out: heard.append((given[0], out[-1])))
+    by_the_whole(model, contexts(world(LETTERS), crowd()[row]))
+    ((normed, seen),) = heard
+    value = attention.mix(normed).view(len(items), 3, 2, -1)[:, 2].detach()
+    mixed = torch.einsum("ht,thd->hd", torch.from_numpy(weights[0]), value).flatten()
+    assert attention.out(mixed).detach().numpy() == pytest.approx(seen.detach().numpy(), abs=1e-5)
+
+
+def test_a_deep_networks_last_interaction_looks_by_all_blocks() -> None:
+    model, asked = network("ligr", 3), contexts(world(LETTERS), *crowd())
+    _, weights = served(model).gaze(asked, 2, Words())
+    assert weights.shape[:2] == (3, 2)
+    assert np.abs(weights[0] - weights[2]).max() > 1e-3
+
+
+def test_who_took_nothing_looks_at_nothing() -> None:
+    model = network("ligr", 2)
+    items, weights = served(model).gaze(contexts(world(LETTERS), walk("ABC")), 0, Words())
+    assert len(items) == 0
+    assert weights.shape == (2, 2, 0)

@@ -127,3 +127,42 @@ def test_an_older_position_that_a_sleeper_put_back_is_put_right(store: Store) ->
     checkpoint.confirm()
     key = store.position_keys("group", PLACE.topic, PLACE.partition)[0]
     assert store.get(key) == b"10"
+
+
+def test_kafka_is_told_now_and_then_and_redis_each_time(store: Store) -> None:
+    source = source_with(10)
+    checkpoint = Checkpoint(source, MemoryBroker().sink(), store, every_s=3600)
+    for position in (3, 5, 8):
+        assert checkpoint.commit(Writes(), {PLACE: position}).kept
+    assert source.committed(PLACE) == 3
+    assert store.get(store.keys.position("group", "events", 0)) == b"8"
+    assert start_position(source, store, PLACE) == 3
+    write_position(store, 1)
+    checkpoint.confirm()
+    assert store.get(store.keys.position("group", "events", 0)) == b"8"
+    assert checkpoint.owes
+    assert checkpoint.repay()
+    assert source.committed(PLACE) == 8
+    assert not checkpoint.owes
+
+
+def test_refused_positions_are_offered_again_with_the_next_batch(store: Store) -> None:
+    source = source_with(10)
+    checkpoint = Checkpoint(source, MemoryBroker().sink(), store, every_s=3600)
+    checkpoint.commit(Writes(), {PLACE: 2})
+    source.close()
+    checkpoint.commit(Writes(), {PLACE: 3})
+    assert not checkpoint.repay()
+    assert not checkpoint.commit(Writes(), {PLACE: 4}).kept
+
+
+def test_what_was_sent_ahead_is_waited_for_and_not_sent_again(store: Store) -> None:
+    broker = MemoryBroker({"events": 1, "told": 1})
+    source, sink = broker.source("group", ["events"]), broker.sink()
+    broker.sink().send(Outgoing("events", b"1"))
+    source.poll(1, 0)
+    told = [Outgoing("told", b"%d" % n) for n in range(3)]
+    for record in told[:2]:
+        sink.send(record)
+    Checkpoint(source, sink, store).commit(Writes(produced=told, ahead=2), {PLACE: 1})
+    assert [record.value for record in broker.records("told")] == [b"0", b"1", b"2"]

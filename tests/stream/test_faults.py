@@ -22,7 +22,8 @@ from tests.stream.conftest import StoreMaker
 from tests.stream.tally import Tally, contents
 
 RECORDS = 600
-BATCH = BatchSettings(max_records=64, wait_ms=1)
+BATCH = BatchSettings(max_records=64, wait_ms=1, commit_ms=0)
+SELDOM = BATCH.model_copy(update={"commit_ms": 3_600_000})
 
 
 class Crash(BaseException):
@@ -105,23 +106,34 @@ def undisturbed(store: Store) -> tuple[dict[str, bytes], dict[str, bytes]]:
     return everything(store)
 
 
+STEPS = [
+    "0 handled",
+    "1 state",
+    "2 recommendations",
+    "3 produced",
+    "4 positions in Redis",
+    "5 committed",
+]
+
+
 @pytest.mark.parametrize("times", [1, 3])
-@pytest.mark.parametrize(
-    "step",
-    [
-        "0 handled",
-        "1 state",
-        "2 recommendations",
-        "3 produced",
-        "4 positions in Redis",
-        "5 committed",
-    ],
-)
+@pytest.mark.parametrize("step", STEPS)
 def test_a_crash_after_any_step_changes_nothing(
     another_store: StoreMaker, step: str, times: int
 ) -> None:
+    crashed(another_store, Fuse(step, times), BATCH)
+
+
+@pytest.mark.parametrize("step", STEPS[:-1])
+def test_a_crash_changes_nothing_where_kafka_was_told_long_ago(
+    another_store: StoreMaker, step: str
+) -> None:
+    crashed(another_store, Fuse(step, 4), SELDOM)
+
+
+def crashed(another_store: StoreMaker, fuse: Fuse, batch: BatchSettings) -> None:
+    """Have a process die, another one go on, and compare."""
     expected = undisturbed(another_store())
-    fuse = Fuse(step, times)
     store = another_store()
     fused = FusedStore(store.settings)
     broker = a_broker()
@@ -131,11 +143,11 @@ def test_a_crash_after_any_step_changes_nothing(
     for part in (fused, source, sink, tally):
         part.fuse = fuse
     with pytest.raises(Crash):
-        drain(Loop(tally, source, sink, fused, BATCH))
+        drain(Loop(tally, source, sink, fused, batch))
     source.close()
     fused.close()
     again = broker.source("group", ["events"])
-    drain(Loop(Tally(store, ["events"], "echo"), again, broker.sink(), store, BATCH))
+    drain(Loop(Tally(store, ["events"], "echo"), again, broker.sink(), store, batch))
     assert everything(store) == expected
     assert broker.waiting("group") == 0
     assert {one.value for one in broker.records("echo")} == {b"%d" % n for n in range(RECORDS)}

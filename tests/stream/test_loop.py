@@ -265,3 +265,21 @@ def test_positions_are_put_right_where_nothing_comes_any_more(store: Store) -> N
     loop.run(stop)
     watcher.join()
     assert store.get(key) == b"10"
+
+
+def test_kafka_knows_all_that_was_read_where_a_consumer_leaves(store: Store) -> None:
+    broker = a_broker(100)
+    loop, tally = a_loop(broker, store, batch=SMALL.model_copy(update={"commit_ms": 3_600_000}))
+    while sum(map(len, tally.batches)) < 100:
+        loop.step(wait_ms=0)
+    assert broker.waiting("group") > 0
+    loop.close()
+    assert broker.waiting("group") == 0
+
+
+def test_kafka_is_told_where_nothing_comes_any_more(store: Store) -> None:
+    broker = a_broker(100)
+    loop, tally = a_loop(broker, store, batch=SMALL.model_copy(update={"commit_ms": 3_600_000}))
+    drain(loop)
+    assert broker.waiting("group") == 0
+    assert tally.commits == len(tally.batches)

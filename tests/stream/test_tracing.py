@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -189,10 +194,41 @@ def test_it_is_off_by_default() -> None:
     assert tracer_for("tally", TracingSettings()) is None
 
 
+class Collector(BaseHTTPRequestHandler):
+    """Takes spans as a collector does."""
+
+    taken: ClassVar[list[ExportTraceServiceRequest]] = []
+
+    def do_POST(self) -> None:
+        raw = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.headers.get("Content-Encoding") == "gzip":
+            raw = gzip.decompress(raw)
+        self.taken.append(ExportTraceServiceRequest.FromString(raw))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
 def test_it_sends_to_the_collector_that_is_set() -> None:
-    tracer = tracer_for("tally", TracingSettings(enabled=True, endpoint="http://127.0.0.1:9/v1"))
-    assert tracer is not None
-    tracer.close()
+    with HTTPServer(("127.0.0.1", 0), Collector) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        endpoint = f"http://127.0.0.1:{server.server_port}/v1/traces"
+        tracer = tracer_for("tally", TracingSettings(enabled=True, endpoint=endpoint, sample=1))
+        assert tracer is not None
+        with metrics.step("poll"):
+            pass
+        tracer.batch([Record("events", 0, 0, None, b"0")], "group")
+        tracer.close()
+        server.shutdown()
+        thread.join()
+    (request,) = Collector.taken
+    (of,) = request.resource_spans
+    named = {one.key: one.value.string_value for one in of.resource.attributes}
+    assert named["service.name"] == "rillet-tally"
+    assert [one.name for one in of.scope_spans[0].spans] == ["poll", "tally batch"]
 
 
 WITHOUT = """

@@ -1,0 +1,88 @@
+"""What the Transformer that is served looks at in a user's past."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from features.session import Session
+from features.text import Encoder, load_encoder
+from models.registry import Registry
+from rillet.attention import Looks, looks_of
+from rillet.cli.attention import draw_looks
+from stream.errors import LogError, NothingYetError
+from stream.events import Item
+from stream.settings import Settings
+from stream.store import Store
+from tests.builders import MINUTE, NOON, folded, interaction, search
+from tests.consumers.small_log import the_items
+from tests.consumers.trained import a_job, small, stock, visits
+
+ITEMS = [event.item for event in the_items() if isinstance(event, Item)][:4]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Store]:
+    store = Store(Settings.model_validate({"redis": {"url": "embedded:"}}).redis)
+    yield store
+    store.close()
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    return load_encoder(Settings().encoder)
+
+
+@pytest.fixture(scope="module")
+def settings(server: Store, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    redis = {"url": server.url, "prefix": "attention"}
+    return Settings.model_validate(small(tmp_path_factory.mktemp("attention"), redis=redis))
+
+
+@pytest.fixture(scope="module")
+def store(settings: Settings) -> Iterator[Store]:
+    store = Store(settings.redis)
+    yield store
+    store.close()
+
+
+def walker() -> Session:
+    return folded([interaction(one, NOON + n * MINUTE) for n, one in enumerate(ITEMS)])
+
+
+@pytest.fixture(scope="module")
+def looks(settings: Settings, store: Store, encoder: Encoder) -> Looks:
+    home = Path(settings.training.registry).parent
+    stock(settings, store, encoder, home / "items.jsonl")
+    with pytest.raises(NothingYetError, match="no Transformer was promoted"):
+        looks_of(settings, store, walker())
+    outcome = a_job(settings, store, encoder).run(visits())
+    assert outcome is not None
+    Registry(settings.training.registry).promote(outcome.version)
+    return looks_of(settings, store, walker())
+
+
+def test_each_heads_looks_fall_on_the_users_past(looks: Looks, settings: Settings) -> None:
+    assert [one.item for one in looks.looks] == ITEMS
+    assert all(one.title for one in looks.looks)
+    shape = (settings.transformer.layers, settings.transformer.heads)
+    assert looks.array().shape == (*shape, len(ITEMS))
+    assert looks.array().sum(axis=-1) == pytest.approx(np.ones(shape), abs=1e-5)
+
+
+def test_they_are_drawn(looks: Looks, tmp_path: Path) -> None:
+    draw_looks(looks, "u", tmp_path / "new" / "looks.png")
+    assert (tmp_path / "new" / "looks.png").read_bytes().startswith(b"\x89PNG")
+    (tmp_path / "file").touch()
+    with pytest.raises(LogError, match="cannot be written"):
+        draw_looks(looks, "u", tmp_path / "file" / "looks.png")
+
+
+def test_who_took_nothing_is_told_so(settings: Settings, store: Store, looks: Looks) -> None:
+    nothing = looks_of(settings, store, folded([search("tea", NOON)]))
+    assert nothing.looks == []
+    with pytest.raises(NothingYetError, match="stranger took nothing"):
+        draw_looks(nothing, "stranger", Path("never.png"))
