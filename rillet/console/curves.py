@@ -13,9 +13,9 @@ COLOURS: Final = 6
 
 WIDTH: Final = 640
 HEIGHT: Final = 220
-LEFT: Final = 58
-BOTTOM: Final = 28
-TOP: Final = 8
+LEFT: Final = 64
+BOTTOM: Final = 32
+TOP: Final = 16
 RULES: Final = 4
 
 DAY_MS: Final = 86_400_000
@@ -63,6 +63,7 @@ def curves(
     parts = [_rules(top, form), _times(first, last, moment)]
     for number, (name, one) in reversed(list(enumerate(drawn.items()))):
         points = " ".join(map(place, one.times, one.values))
+        points = points if len(one.times) > 1 else f"{points} {points}"  # round ends make it a dot
         title = f"{name}: last {form(one.values[-1])}"
         parts.append(
             f'<polyline class="line k{number}" points="{points}"><title>{escape(title)}</title>'
@@ -119,7 +120,8 @@ def _times(first: float, last: float, moment: Callable[[float], str] | None) -> 
 
     write = moment or dated
     parts = []
-    for share, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end")):
+    shares = ((0.0, "start"), (0.5, "middle"), (1.0, "end"))
+    for share, anchor in shares if last > first else shares[:1]:
         x = LEFT + share * (WIDTH - LEFT - 6)
         words = escape(write(first + (last - first) * share))
         parts.append(f'<text x="{x:.1f}" y="{HEIGHT - 6}" text-anchor="{anchor}">{words}</text>')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Final
@@ -109,7 +110,10 @@ class UserPage:
             moment=lambda number: f"{number:.0f}.",
         )
         self._days.content = curves(
-            deeds_by_day(session), "What he did on each day", form="{:,.3g}".format
+            deeds_by_day(session),
+            "What he did on each day",
+            form="{:,.3g}".format,
+            moment=lambda at: f"{dt.datetime.fromtimestamp(at / 1000, dt.UTC):%d %b}",
         )
         now = self.desk.service.now_ms()
         self._past.content = table(
@@ -140,8 +144,9 @@ def _facts(session: Session) -> list[tuple[str, str]]:
         ("events of this visit", f"{session.history.visits.count(session.visit):,}"),
         ("items taken", f"{len(session.owned.items):,}"),
         ("shown and not taken", f"{len(session.ignored.items):,}"),
-        ("taken of shown", f"{windows.rate(prior=0.05, strength=20):.1%}"),
     ]
+    if shown := windows.totals.get("shown", 0):
+        found.append(("taken of shown", f"{windows.totals.get('taken', 0) / shown:.1%}"))
     found += [(kind, f"{windows.totals[kind]:,}") for kind in kinds[:SHOWN]]
     return [*found, ("last search", query)] if query else found
 

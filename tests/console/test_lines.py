@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from rillet.console.lines import SHOWN, by_source, lines_of
 from rillet.console.quality_page import read_report
 from rillet.console.shelf import Shelf
 from rillet.console.tables import table
-from rillet.console.tastes import tastes, tastes_over_time
+from rillet.console.tastes import deeds_by_day, tastes, tastes_over_time
 from rillet.serving.service import Service
 from stream.settings import Settings
 
@@ -103,3 +104,14 @@ def test_a_report_that_is_none_is_told(tmp_path: Path, content: str, told: str) 
     assert told in read_report(str(path))[1]
     assert "cannot be read" in read_report(str(tmp_path / "missing"))[1]
     assert "serve.report" in read_report("")[1]
+
+
+def test_a_single_day_is_a_dot_and_not_nothing() -> None:
+    session = new_session("ann")
+    session.windows.days = {"view": {"20000": 3}, "shown": {"20000": 9}}
+    drawn = curves(deeds_by_day(session), "days")
+    points = re.search(r'points="(\S+) (\S+)"', drawn)
+    assert points is not None
+    assert points[1] == points[2]
+    assert "shown" not in drawn
+    assert deeds_by_day(new_session("bob")) == {}
