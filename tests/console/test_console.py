@@ -19,7 +19,11 @@ PAGES = ["?user=axel", "user?user=axel", "operations", "quality"]
 
 
 def order(page: Page) -> list[str]:
-    return [str(row.get_attribute("data-item")) for row in page.locator(".row").all()]
+    """Return the items of the list at this moment, but for those that are on their way out."""
+    found: list[str] = page.eval_on_selector_all(
+        ".row:not(.flip-leave-active)", "(rows) => rows.map((row) => row.dataset.item)"
+    )
+    return found
 
 
 def fresh_ms(page: Page) -> float:
@@ -67,7 +71,7 @@ def test_a_search_finds_items_and_is_followed(visit: Visit) -> None:
     page.get_by_role("button", name="Search").click()
     expect(page.locator("#fresh")).to_contain_text(f'you searched for "{title}"')
     expect(page.locator(".card h3").first).to_have_text(title)
-    assert page.locator(".row").count() == 12
+    expect(page.locator(".row")).to_have_count(12)
 
 
 def test_a_category_is_browsed(visit: Visit) -> None:
