@@ -56,6 +56,7 @@ def test_reasons_come_when_asked_for(client: TestClient, known: str) -> None:
 def test_ten_items_are_the_default_and_top_n_is_obeyed(client: TestClient, known: str) -> None:
     assert len(ids(recommend(client, user=known))) == 10
     assert len(ids(recommend(client, user=known, top_n=3))) == 3
+    assert len(ids(recommend(client, user=known, top_n=3.0))) == 3
 
 
 @pytest.mark.parametrize("wish", [{}, {"user": "stranger"}, {"session": "no-such-visit"}])
@@ -104,6 +105,8 @@ def test_a_filter_admits_by_what_is_known_of_items(
         ({"top_n": 0}, "top_n"),
         ({"top_n": 1001}, "top_n"),
         ({"top_n": "5"}, "top_n"),
+        ({"top_n": 5.5}, "top_n"),
+        ({"top_n": True}, "top_n"),
         ({"user": ""}, "user"),
         ({"user": "u" * 513}, "user"),
         ({"user": 7}, "user"),
