@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from starlette.testclient import TestClient
@@ -168,10 +169,12 @@ def test_what_is_known_of_a_user(client: TestClient, plain: Client, known: str) 
     problem(client.get("/session/stranger"), 404, "unknown-user")
 
 
-def test_ids_may_hold_any_character(client: TestClient, store: Store) -> None:
-    name = "a/b?c d#ü%"
-    store.write_plain([Plain(store.keys.neighbours(name), b'{"next":[["x",1.5]]}', LIFE)])
-    found = client.get("/similar/a%2Fb%3Fc%20d%23%C3%BC%25").json()
+@pytest.mark.parametrize("name", ["a/b?c d#ü%", "runner\n", "\n", "a\nb", "../x"])
+def test_ids_may_hold_any_character(client: TestClient, store: Store, name: str) -> None:
+    key = store.keys.neighbours(name)
+    store.write_plain([Plain(key, b'{"next":[["x",1.5]]}', LIFE)])
+    found = client.get(f"/similar/{quote(name, safe='')}").json()
+    store.write_plain([Plain(key, None, LIFE)])  # no ranker is to find it
     assert found == {"item": name, "items": [{"item": "x", "weight": 1.5}]}
 
 

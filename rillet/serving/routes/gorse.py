@@ -27,7 +27,7 @@ ANSWERS = {200: {"content": {"application/json": {"example": ["runner", "kilim"]
 
 
 @reading.get(
-    "/api/recommend/{user:path}",
+    "/api/recommend/{user:id}",
     response_model=list[str] | list[dict[str, str | float]],
     responses={200: ANSWERS[200]},
 )
