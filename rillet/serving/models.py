@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, StringConstraints
 
 from rillet.serving.where import Where
 from stream.limits import MAX_CHARS, MAX_ID, MAX_NAME, MAX_SHOWN
@@ -33,8 +33,15 @@ Ids = Annotated[list[Id], Field(max_length=MAX_SHOWN)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME)]
 Value = Annotated[str, StringConstraints(max_length=MAX_CHARS)] | bool | FiniteFloat
 
+Whole = Annotated[int, BeforeValidator(lambda n: int(n) if _is_whole(n) else n)]
+"""An integer, also one that is written 5.0, which JSON Schema takes for one."""
+
 MOST: Final = 1000
 """Items in one answer."""
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, float) and value.is_integer()
 
 
 class _In(BaseModel):
@@ -81,7 +88,7 @@ class RecommendIn(_In):
     query: Query | None = Field(None, description="what is searched for")
     user: Id | None = Field(None, description="whose taste counts")
     session: Id | None = Field(None, description="the visit; names who is not logged in")
-    top_n: int = Field(10, ge=1, le=MOST, description="how many items at the most")
+    top_n: Whole = Field(10, ge=1, le=MOST, description="how many items at the most")
     items: Ids | None = Field(None, description="only these may be in the answer")
     exclude: Ids = Field(default=[], description="these may not")
     filter: Filter | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from starlette.testclient import TestClient
@@ -56,6 +57,7 @@ def test_reasons_come_when_asked_for(client: TestClient, known: str) -> None:
 def test_ten_items_are_the_default_and_top_n_is_obeyed(client: TestClient, known: str) -> None:
     assert len(ids(recommend(client, user=known))) == 10
     assert len(ids(recommend(client, user=known, top_n=3))) == 3
+    assert len(ids(recommend(client, user=known, top_n=3.0))) == 3
 
 
 @pytest.mark.parametrize("wish", [{}, {"user": "stranger"}, {"session": "no-such-visit"}])
@@ -104,6 +106,8 @@ def test_a_filter_admits_by_what_is_known_of_items(
         ({"top_n": 0}, "top_n"),
         ({"top_n": 1001}, "top_n"),
         ({"top_n": "5"}, "top_n"),
+        ({"top_n": 5.5}, "top_n"),
+        ({"top_n": True}, "top_n"),
         ({"user": ""}, "user"),
         ({"user": "u" * 513}, "user"),
         ({"user": 7}, "user"),
@@ -165,10 +169,12 @@ def test_what_is_known_of_a_user(client: TestClient, plain: Client, known: str) 
     problem(client.get("/session/stranger"), 404, "unknown-user")
 
 
-def test_ids_may_hold_any_character(client: TestClient, store: Store) -> None:
-    name = "a/b?c d#ü%"
-    store.write_plain([Plain(store.keys.neighbours(name), b'{"next":[["x",1.5]]}', LIFE)])
-    found = client.get("/similar/a%2Fb%3Fc%20d%23%C3%BC%25").json()
+@pytest.mark.parametrize("name", ["a/b?c d#ü%", "runner\n", "\n", "a\nb", "../x"])
+def test_ids_may_hold_any_character(client: TestClient, store: Store, name: str) -> None:
+    key = store.keys.neighbours(name)
+    store.write_plain([Plain(key, b'{"next":[["x",1.5]]}', LIFE)])
+    found = client.get(f"/similar/{quote(name, safe='')}").json()
+    store.write_plain([Plain(key, None, LIFE)])  # no ranker is to find it
     assert found == {"item": name, "items": [{"item": "x", "weight": 1.5}]}
 
 

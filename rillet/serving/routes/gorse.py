@@ -27,7 +27,7 @@ ANSWERS = {200: {"content": {"application/json": {"example": ["runner", "kilim"]
 
 
 @reading.get(
-    "/api/recommend/{user:path}",
+    "/api/recommend/{user:id}",
     response_model=list[str] | list[dict[str, str | float]],
     responses={200: ANSWERS[200]},
 )
@@ -53,8 +53,7 @@ async def recommend(
     return json_answer(service, body, degraded=degraded)
 
 
-@writing.post("/api/feedback", openapi_extra=EXAMPLE)
-@writing.put("/api/feedback", openapi_extra=EXAMPLE)
+@writing.api_route("/api/feedback", methods=["POST", "PUT"], openapi_extra=EXAMPLE)
 async def feedback(request: Request, given: list[FeedbackIn]) -> RowAffected:
     """Publish feedback as interactions; answered when Kafka has all of it."""
     service = service_of(request)

@@ -27,7 +27,7 @@ class _Followers(msgspec.Struct):
 _FOLLOWERS: Final = msgspec.json.Decoder(_Followers)
 
 
-@router.get("/similar/{item:path}", response_model=SimilarItems)
+@router.get("/similar/{item:id}", response_model=SimilarItems)
 async def similar(request: Request, item: Item, n: Count = 10) -> Response:
     """Return what users take after an item, strongest first; nothing where nobody knows."""
     service = service_of(request)

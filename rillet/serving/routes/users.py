@@ -30,7 +30,7 @@ class _Count(msgspec.Struct):
 _COUNT: Final = msgspec.json.Decoder(_Count)
 
 
-@reading.get("/session/{user:path}", response_model=SessionOut)
+@reading.get("/session/{user:id}", response_model=SessionOut)
 async def session(request: Request, user: User) -> Response:
     """Return what is known of a user: his state, as docs/redis.md says it lies in Redis."""
     service = service_of(request)
@@ -48,7 +48,7 @@ async def session(request: Request, user: User) -> Response:
     return json_answer(service, body, degraded=False)
 
 
-@admin.delete("/users/{user:path}", status_code=202)
+@admin.delete("/users/{user:id}", status_code=202)
 async def forget(request: Request, user: User) -> Forgotten:
     """Order that a user be forgotten; answered when Kafka has the order.
 
