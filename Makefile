@@ -6,6 +6,7 @@ BIN := .venv/bin
 SERVICES := $(PYTHON) scripts/services.py
 DEMO := build/demo
 DEMO_USER ?= u00217
+PORT ?= 0
 
 SCHEDULES ?= 200
 SEED ?= 0
@@ -17,7 +18,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 SHARED := -n auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-fast check format services services-stop services-status bench bench-compare faults lock audit fuzz clean
+.PHONY: help venv demo console test test-fast check format services services-stop services-status bench bench-compare faults lock audit fuzz clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,13 +38,22 @@ venv: .venv/.installed  ## make .venv with Rillet and its tools, once per change
 	@touch $@
 
 demo: export RILLET_REDIS__URL := embedded:$(DEMO)/redis
-demo: venv  ## simulate a shop, replay it, read a visitor's recommendations; no services needed
+demo: venv  ## simulate a shop, replay it, show a list and, on a terminal, the console; OPEN=0 or 1
 	rm -rf $(DEMO) && mkdir -p $(DEMO)
 	$(BIN)/rillet simulate -o $(DEMO)/events.jsonl.gz --users 500 --items 800 --days 7
-	$(BIN)/rillet replay $(DEMO)/events.jsonl.gz --plot $(DEMO)/metrics.png
+	$(BIN)/rillet replay $(DEMO)/events.jsonl.gz --plot $(DEMO)/metrics.png --json $(DEMO)/report.json
 	$(BIN)/rillet recommend $(DEMO_USER)
+	@if test "$(OPEN)" = 1 || { test -t 1 && test -z "$(OPEN)"; }; \
+	then exec $(MAKE) --no-print-directory console; \
+	else echo "make console: click in the shop, and see the list follow" >&2; fi
+
+console: export RILLET_SERVE__REPORT := $(DEMO)/report.json
+console: venv  ## open the demo's shop in a browser: click, and see the list follow; PORT=N
+	@test -d $(DEMO)/redis || { echo "there is no shop yet: make demo" >&2; exit 1; }
+	$(BIN)/rillet serve --embedded $(DEMO)/redis --resume-clock --port $(PORT) --open
 
 test: check  ## check, then every test, with a real Kafka and a real Redis that it starts and stops
+	$(PYTHON) scripts/browser.py
 	$(SERVICES) run -- $(BIN)/python -m pytest -q $(SHARED)
 
 test-fast: venv  ## the tests that need no service

@@ -97,6 +97,7 @@ def run(  # noqa: PLR0913 - the options are the interface
       processes   two personalize processes beside one
       quality     HR@10 and NDCG@10, beside an oracle, popularity and chance
       search      NDCG@10 of BM25, vectors, both, and both for who asks
+      serve       the HTTP service: milliseconds, requests a second, at 1 and 32 clients
 
     [bold]Examples[/bold]
 

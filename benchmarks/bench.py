@@ -20,6 +20,7 @@ from benchmarks import (
     reads,
     scaling,
     search,
+    serving,
     startup,
     throughput,
     training,
@@ -36,12 +37,12 @@ Say = Callable[[str], None]
 
 PARTS: Final = (
     *("throughput", "memory", "reads", "freshness", "scaling", "startup", "training"),
-    *("encoding", "import", "index", "processes", "quality", "search"),
+    *("encoding", "import", "index", "processes", "quality", "search", "serve"),
 )
 SERVED: Final = ("throughput", "memory", "reads", "freshness", "startup", "processes")
 """Parts that need a real Kafka and a real Redis."""
 
-LONG: Final = ("index", "processes", "quality", "search")
+LONG: Final = ("index", "processes", "quality", "search", "serve")
 """Parts that a quick call leaves out, unless they are named."""
 
 STAGED: Final = frozenset({"throughput", "memory", "reads", "freshness"})
@@ -65,6 +66,8 @@ class Amounts:
         GETs, texts encoded, events imported, searches measured.
     process_events
         Events that each number of processes works off.
+    asked_s
+        Seconds for which the service is asked, of each kind and number of clients.
     starts, rounds
         Catalogues that processes are started over, and how often each.
     indexed, questions
@@ -79,6 +82,7 @@ class Amounts:
     imported: int = 1_000_000
     searches: int = 600
     process_events: int = 10_000
+    asked_s: float = 5.0
     starts: tuple[int, ...] = (10_000, 100_000)
     rounds: int = 3
     indexed: tuple[int, ...] = (100_000, 300_000)
@@ -94,6 +98,7 @@ SMALL: Final = Amounts(
     imported=20_000,
     searches=20,
     process_events=1000,
+    asked_s=0.5,
     starts=(600,),
     rounds=1,
     indexed=(100_000,),
@@ -143,6 +148,7 @@ class Bench:
             "processes": self._processes,
             "quality": self._quality,
             "search": self._search,
+            "serve": self._serve,
         }
         if STAGED & set(parts):
             yield from self._staged(parts, say)
@@ -259,3 +265,6 @@ class Bench:
     def _search(self, say: Say) -> dict[str, Any]:
         world, most = self.sizes.world(), self.amounts.searches
         return search.measure(world, self.evaluate_from, most, self.known, say)
+
+    def _serve(self, say: Say) -> dict[str, Any]:
+        return serving.measure(cut(self.sizes), self.amounts.asked_s, self.known, say)

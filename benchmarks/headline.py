@@ -82,6 +82,14 @@ def _processes(found: Results) -> dict[str, Any]:
     }
 
 
+def _serve(found: Results) -> dict[str, Any]:
+    rows = {f"{name} {n}": its for name, some in found["asked"].items() for n, its in some.items()}
+    return {
+        "serve_p99_ms": {name: its["p99_ms"] for name, its in rows.items()},
+        "serve_per_core_s": {name: its["per_core_s"] for name, its in rows.items()},
+    }
+
+
 _PICKS: Final[dict[str, Callable[[Results], dict[str, Any]]]] = {
     "throughput": _throughput,
     "scaling": _scaling,
@@ -94,4 +102,5 @@ _PICKS: Final[dict[str, Callable[[Results], dict[str, Any]]]] = {
     "training": lambda found: {"training_sequences_per_s": found["sequences_per_s"]},
     "encoding": lambda found: {"encoding_texts_per_s": found["cold"]["texts_per_s"]},
     "processes": _processes,
+    "serve": _serve,
 }

@@ -296,6 +296,21 @@ def _search(found: Figures, out: Console) -> None:
     out.print(f"[dim]CPU of a search: p50 {cpu['p50']:.1f} ms, p99 {cpu['p99']:.1f} ms[/]")
 
 
+def _serve(found: Figures, out: Console) -> None:
+    text = (
+        f"{found['items']:,} items, {found['rss_mib']:,.0f} MiB; a user's list of 10 with reasons, "
+        "100 items ranked for a user, a search for a user; clients ask again when answered"
+    )
+    _head(out, "serve: the HTTP service, one process", text)
+    table = _table("asked, clients", "p50 ms", "p99 ms", "per second", "per CPU second")
+    for name, by_clients in found["asked"].items():
+        for clients, its in by_clients.items():
+            cells = (f"{its['p50_ms']:.2f}", f"{its['p99_ms']:.2f}")
+            rates = (f"{its['per_s']:,.0f}", f"{its['per_core_s']:,.0f}")
+            table.add_row(f"{name}, {clients}", *cells, *rates)
+    out.print(table)
+
+
 _PARTS: Final[dict[str, Callable[[Figures, Console], None]]] = {
     "throughput": _throughput,
     "memory": _memory,
@@ -311,4 +326,5 @@ _PARTS: Final[dict[str, Callable[[Figures, Console], None]]] = {
     "quality": _quality,
     "log": _quality,
     "search": _search,
+    "serve": _serve,
 }

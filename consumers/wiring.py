@@ -41,6 +41,7 @@ __all__ = [
     "configure_logs",
     "end_beside",
     "group_of",
+    "handler_of",
     "partitions_of",
     "run_consumer",
     "save_learners",
@@ -100,7 +101,7 @@ def build_loop(
         mend = f"the consumers are {', '.join((*CONSUMERS, *OPTIONAL))}"
         raise SettingsError(f"there is no consumer {name!r}", mend)
     partitions = partitions_of(settings)
-    handler = _handler(name, settings, store, partitions, encoder)
+    handler = handler_of(name, settings, store, partitions, encoder, SystemClock())
     source = KafkaSource(settings.kafka, handler.topics, group_of(name, settings))
     try:
         sink = KafkaSink(settings.kafka)
@@ -157,13 +158,15 @@ def partitions_of(settings: Settings) -> Mapping[str, int]:
     return {state.name: state.partitions for state in states}
 
 
-def _handler(
+def handler_of(
     name: str,
     settings: Settings,
     store: Store,
     partitions: Mapping[str, int],
     encoder: TextEncoder | None,
+    wall: Clock,
 ) -> Handler:
+    """Return what does a consumer's work, by a clock; see :func:`build_loop`."""
     if name == "neighbours":
         return Neighbours(settings, store)
     lockstep = settings.batch.lockstep
@@ -171,7 +174,7 @@ def _handler(
     begun = promoted_encoder(settings) if follows else _given(settings, encoder)
     encoder = begun.encoder
     # Without a clock answers carry the events' time, as those of a replay do.
-    clock: Clock | None = None if lockstep else SystemClock()
+    clock = None if lockstep else wall
     if name == "catalogue":
         keeper = CatalogueConsumer(settings, store, encoder, clock)
         if follows:

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["HISTORY_BUCKETS", "NextMeter", "RerankMeter", "history_bucket", "mean_rank", "ndcg_at"]
+__all__ = [
+    "HISTORY_BUCKETS",
+    "NextMeter",
+    "RerankMeter",
+    "by_decile",
+    "history_bucket",
+    "mean_rank",
+    "ndcg_at",
+]
 
 HISTORY_BUCKETS = ("0", "1-4", "5-29", "30+")
 
@@ -53,6 +62,20 @@ def ndcg_at(relevant: Sequence[bool], k: int = 10) -> float:
     return float((gains * discount)[:k].sum() / best) if best else 0.0
 
 
+def by_decile(counts: NDArray[np.integer], popularity: NDArray[np.integer]) -> list[float]:
+    """Return the share of counts that each tenth of the items has, the most popular first.
+
+    Examples
+    --------
+    >>> by_decile(np.array([6, 2, 0, 0]), np.array([9, 1, 0, 0]))
+    [0.75, 0.25, 0.0, 0.0]
+    """
+    order = np.argsort(-popularity, kind="stable")
+    tenths = np.array_split(counts[order], min(10, len(counts)))
+    total = max(1, int(counts.sum()))
+    return [float(tenth.sum() / total) for tenth in tenths]
+
+
 class NextMeter:
     """Collects ranks of the items taken next.
 
@@ -68,7 +91,7 @@ class NextMeter:
         self._users: list[str] = []
         self._buckets: list[str] = []
         self._times: list[int] = []
-        self._listed: set[int] = set()
+        self._listed = np.zeros(0, dtype=np.int64)
         self.catalogue = 1
 
     def __len__(self) -> int:
@@ -83,9 +106,11 @@ class NextMeter:
         self._times.append(time_ms)
 
     def listed(self, items: NDArray[np.integer], catalogue: int) -> None:
-        """Note the items of top lists, for coverage, and the size of the catalogue."""
-        self._listed.update(np.unique(items[items >= 0]).tolist())
+        """Note the items of top lists, by catalogue row, and the size of the catalogue."""
         self.catalogue = max(self.catalogue, catalogue)
+        counts = np.bincount(items[items >= 0], minlength=len(self._listed))
+        counts[: len(self._listed)] += self._listed
+        self._listed = counts
 
     def _gains(self) -> dict[str, NDArray[np.float64]]:
         ranks = np.array(self._ranks)
@@ -102,7 +127,7 @@ class NextMeter:
             return {"n": 0}
         gains = self._gains()
         report = {"n": len(self._ranks)} | {name: float(g.mean()) for name, g in gains.items()}
-        report["coverage"] = len(self._listed) / self.catalogue
+        report["coverage"] = int(np.count_nonzero(self._listed)) / self.catalogue
         _, user = np.unique(self._users, return_inverse=True)
         for name, gain in gains.items():
             report[f"user_{name}"] = float((np.bincount(user, gain) / np.bincount(user)).mean())
@@ -120,6 +145,30 @@ class NextMeter:
                 means = {name: float(gain[rows].mean()) for name, gain in gains.items()}
                 report[bucket] = {"n": int(rows.sum())} | means
         return report
+
+    def popularity(self, taken: NDArray[np.integer]) -> dict[str, Any]:
+        """Return how far lists go to what everybody takes anyway.
+
+        Parameters
+        ----------
+        taken
+            (N,) how often each item was taken, by catalogue row.
+
+        Returns
+        -------
+        dict
+            ``novelty``, bits: the mean of -log2 of the chance that a positive is of the listed
+            item, one being added to every count (Vargas and Castells 2011,
+            doi:10.1145/2043932.2043955). ``deciles``: the share of listed places that each tenth
+            of the catalogue has, the most popular tenth first. Empty where nothing was listed.
+        """
+        listed = np.zeros(len(taken), dtype=np.int64)
+        listed[: len(self._listed)] = self._listed[: len(taken)]
+        if not listed.any():
+            return {}
+        chance = (taken + 1) / (taken.sum() + len(taken))
+        novelty = float(np.average(-np.log2(chance), weights=listed))
+        return {"novelty": novelty, "deciles": by_decile(listed, taken)}
 
     def over_time(self, points: int = 40) -> tuple[list[int], list[float]]:
         """Return (epoch ms, HR@k) of equal slices of the predictions, in time order."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from features.session import Session
 from models.draw import chance
 from models.engine import Chunk, Engine
-from models.evaluate import NextMeter, RerankMeter
+from models.evaluate import NextMeter, RerankMeter, by_decile
 from models.finish import best_of_each
 from models.lists import NAMES as LIST_NAMES
 from models.open_list import OpenList
@@ -59,6 +59,7 @@ class Evaluation:
         self.then: Callable[[str], Session] | None = None
         self.names = ["blend", *names]
         self.next = {mode: {name: NextMeter() for name in self.names} for mode in MODES}
+        self._taken = np.zeros(0, dtype=np.int64)
         self.rerank = {name: RerankMeter() for name in ["shown", *self.names, *LIST_NAMES]}
 
     def watches(self, time_ms: int, place: tuple[int, int] | None = None) -> bool:
@@ -79,6 +80,7 @@ class Evaluation:
             return
         rows = np.array([s.question - chunk.first for s in taken])
         items = np.array([s.item for s in taken])
+        self._count(items, chunk.retrieval.size)
         retrieval, contexts = chunk.retrieval, chunk.retrieval.contexts
         blend, best = _blend_scores(engine, chunk)
         for place, name in enumerate(self.names):
@@ -87,6 +89,12 @@ class Evaluation:
                 length = int(contexts.length[row])
                 self.next[step.mode][name].add(rank, step.user, length, step.time)
         self._note_listed(chunk, taken, rows, best)
+
+    def _count(self, items: NDArray[np.intp], catalogue: int) -> None:
+        """Count what was taken; that is the same in all modes, and relative to itself."""
+        counts = np.bincount(items, minlength=catalogue)
+        counts[: len(self._taken)] += self._taken
+        self._taken = counts
 
     def _note_listed(
         self, chunk: Chunk, taken: Sequence[Taken], rows: NDArray[np.intp], best: I32
@@ -112,8 +120,19 @@ class Evaluation:
         for place, name in enumerate(reversed(LIST_NAMES), start=1):
             self.rerank[name].add(scored.x[:, -place], marks, shown.time)
 
+    def _popularity(self, meters: dict[str, NextMeter]) -> dict[str, Any]:
+        return {
+            "taken": {"deciles": by_decile(self._taken, self._taken)},
+            **_each(meters, lambda meter: meter.popularity(self._taken)),
+        }
+
     def report(self) -> dict[str, Any]:
-        """Return the metrics as plain values: ``rerank``, ``next``, ``by_history``."""
+        """Return the metrics as plain values.
+
+        ``rerank``, ``next`` and ``by_history`` are means; ``over_time`` has HR@10 and NDCG@10 by
+        slices of time, ``popularity`` novelty and shares by tenths of the catalogue, with those of
+        what was taken as ``taken``.
+        """
         modes = {mode: meters for mode, meters in self.next.items() if len(meters["blend"])}
         return {
             "rerank": _each(self.rerank, RerankMeter.summary),
@@ -121,7 +140,15 @@ class Evaluation:
             "by_history": {
                 mode: _each(meters, NextMeter.by_history) for mode, meters in modes.items()
             },
+            "over_time": {mode: _each(meters, _curve) for mode, meters in modes.items()}
+            | {"rerank": _each(self.rerank, _curve)},
+            "popularity": {mode: self._popularity(meters) for mode, meters in modes.items()},
         }
+
+
+def _curve(meter: NextMeter | RerankMeter) -> dict[str, list[float]]:
+    times, values = meter.over_time()
+    return {"at": list(times), "value": values}
 
 
 def _each(meters: dict[str, Any], what: Callable[[Any], Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
-__all__ = ["Clock", "HandClock", "SystemClock"]
+__all__ = ["Clock", "HandClock", "ShiftedClock", "SystemClock"]
 
 
 class Clock(Protocol):
@@ -22,6 +22,23 @@ class SystemClock:
     def now_ms(self) -> int:
         """Return the wall time in epoch milliseconds."""
         return time.time_ns() // 1_000_000
+
+
+class ShiftedClock:
+    """Runs as the wall clock does, from another beginning: a simulated shop goes on.
+
+    Parameters
+    ----------
+    start_ms
+        What it shows now, epoch milliseconds.
+    """
+
+    def __init__(self, start_ms: int) -> None:
+        self._ahead = start_ms - SystemClock().now_ms()
+
+    def now_ms(self) -> int:
+        """Return its time in epoch milliseconds."""
+        return SystemClock().now_ms() + self._ahead
 
 
 class HandClock:

@@ -73,7 +73,11 @@ class EmbeddedRedis:
         command += ["--unixsocketperm", "700", "--dir", str(self.home), "--appendonly", "no"]
         command += ["--daemonize", "no", "--logfile", str(self.home / "redis.log"), *save]
         self._server = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            process_group=0,  # Ctrl-C is for us: there is something to write before it ends
         )
         deadline = time.monotonic() + START_S
         while not self._answers():

@@ -16,6 +16,7 @@
     ├── ChildFailedError     a consumer process died again and again
     ├── BadEventError        what was to be published is no event
     ├── NothingYetError      there is no list to read yet
+    ├── RefusedError         a request over HTTP is not answered as it wished
     └── StoppedError         what a thread did is not waited for any more
 
 A record that cannot be decoded is not an error but a value: see
@@ -23,6 +24,9 @@ A record that cannot be decoded is not an error but a value: see
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 __all__ = [
     "BadEventError",
@@ -35,6 +39,7 @@ __all__ = [
     "ModelError",
     "NotReadyError",
     "NothingYetError",
+    "RefusedError",
     "RilletError",
     "SettingsError",
     "StoppedError",
@@ -103,7 +108,21 @@ class ChildFailedError(RilletError):
 
 
 class BadEventError(RilletError):
-    """What was to be published is no event; nothing of it was sent."""
+    """What was to be published is no event; nothing of it was sent.
+
+    Parameters
+    ----------
+    message, mend
+        What is wrong, and what to do about it.
+    faults
+        Of each bad record its place (``record``), ``field`` and ``message``, where several came.
+    """
+
+    def __init__(
+        self, message: str, mend: str = "", faults: Sequence[Mapping[str, Any]] = ()
+    ) -> None:
+        super().__init__(message, mend)
+        self.faults = faults
 
 
 class NothingYetError(RilletError):
@@ -112,3 +131,25 @@ class NothingYetError(RilletError):
 
 class StoppedError(RilletError):
     """The process ends: nobody waits any more for what a thread did."""
+
+
+class RefusedError(RilletError):
+    """A request over HTTP is not answered as it wished; becomes a problem (RFC 9457).
+
+    Parameters
+    ----------
+    status
+        The HTTP status.
+    kind
+        What kind of problem it is, in one word for programs.
+    message, mend
+        What is wrong, and what to do about it.
+    wait_s
+        Seconds after which trying again may help; 0 where it will not.
+    """
+
+    def __init__(
+        self, status: int, kind: str, message: str, mend: str = "", *, wait_s: float = 0
+    ) -> None:
+        super().__init__(message, mend)
+        self.status, self.kind, self.wait_s = status, kind, wait_s

@@ -145,6 +145,21 @@ class Loop:
             return 0
         return len(records)
 
+    def begin(self, stop: threading.Event) -> None:
+        """Belong to this thread from here on, and send heartbeats; :meth:`run` does it itself.
+
+        For who takes the steps of several loops by turns in one thread.
+
+        Parameters
+        ----------
+        stop
+            Ends a wait for Redis.
+        """
+        self._stop, self._thread = stop, threading.get_ident()
+        self.store.restarts.owner = self._thread
+        self._heart = metrics.Heart(self.handler.name, self.source.group)
+        self._fresh = True
+
     def run(self, stop: threading.Event, ended: Callable[[], None] | None = None) -> None:
         """Work until ``stop`` is set; the batch at hand is finished, then all is closed.
 
@@ -155,22 +170,20 @@ class Loop:
         ended
             Called where it ended well, before the partitions are left to others.
         """
-        self._stop, self._thread = stop, threading.get_ident()
-        self.store.restarts.owner = self._thread
-        self._heart = metrics.Heart(self.handler.name, self.source.group)
-        self._fresh = True
+        self.begin(stop)
         try:
             while not stop.is_set():
                 self.step()
             if ended is not None:
-                self._end_well(ended)
+                self.end_well(ended)
         except BaseException:  # who leaves in an error does not wait for Kafka once more
             self._checkpoint.forget(tuple(self._held))
             raise
         finally:
             self.close()
 
-    def _end_well(self, ended: Callable[[], None]) -> None:
+    def end_well(self, ended: Callable[[], None]) -> None:
+        """Do what is left to do before the partitions are left; what Redis refuses is not kept."""
         try:
             ended()
         except GivenUp:  # what is in memory may be ahead of Redis; the next one reads it again

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
+from stream.clock import Clock
 from stream.partition import partition_of
 from stream.records import Listener, Outgoing, Record, TopicPartition
 
@@ -42,8 +43,8 @@ class _Log:
 
     __slots__ = ("base", "marks", "records")
 
-    def __init__(self) -> None:
-        self.base = 0
+    def __init__(self, base: int = 0) -> None:
+        self.base = base
         self.records: list[Record] = []
         self.marks: dict[int, Mark] = {}
 
@@ -72,6 +73,11 @@ class MemoryBroker:
     keep
         False drops records below the lowest offset that the groups of their
         topic have committed: bounded memory for a long replay.
+    begin
+        Offset of the first record of a partition, where that is not 0: state that was kept
+        knows the offsets before.
+    clock
+        Stamps records that are sent without a time; None leaves theirs 0, as replays want it.
 
     Examples
     --------
@@ -86,17 +92,25 @@ class MemoryBroker:
     """
 
     def __init__(
-        self, partitions: Mapping[str, int] | None = None, *, default: int = 1, keep: bool = True
+        self,
+        partitions: Mapping[str, int] | None = None,
+        *,
+        default: int = 1,
+        keep: bool = True,
+        begin: Mapping[TopicPartition, int] | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self._default = default
         self._keep = keep
+        self._clock = clock
         self._logs: dict[str, list[_Log]] = {}
         self._groups: dict[str, _Group] = {}
         self._lock = threading.RLock()
         self._arrived = threading.Condition(self._lock)
         self._waiting = 0
         for topic, count in (partitions or {}).items():
-            self._logs[topic] = [_Log() for _ in range(count)]
+            places = [TopicPartition(topic, number) for number in range(count)]
+            self._logs[topic] = [_Log((begin or {}).get(place, 0)) for place in places]
 
     def source(
         self, group: str, topics: Sequence[str], kind: type[MemorySource] | None = None
@@ -155,6 +169,8 @@ class MemoryBroker:
             number = self._choose(out.key, logs)
         log = logs[number]
         records = log.records
+        if not timestamp and self._clock is not None:
+            timestamp = self._clock.now_ms()
         with self._lock:
             offset = log.base + len(records)
             records.append(

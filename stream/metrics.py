@@ -93,6 +93,11 @@ class Histogram:
                 return _middle_ns(bucket) / 1000
         return 0.0
 
+    def summary(self) -> StepFigures:
+        """Return its figures; CPU time is not measured."""
+        p50, p99 = self.percentile_us(0.5), self.percentile_us(0.99)
+        return StepFigures(self.count, self.wall_ns / 1000, 0.0, p50, p99)
+
     def below(self, sizes: Sequence[int]) -> tuple[list[int], int]:
         """Return how many durations were below ``2**size`` nanoseconds, and how many in all.
 
@@ -292,7 +297,8 @@ class Pulse(Struct, frozen=True):
     """What a running consumer says of itself under ``keys.heartbeat(name)``.
 
     Times are epoch milliseconds; ``events_per_s`` is since the pulse before;
-    ``busy`` has users that go too fast, with their events in a minute.
+    ``busy`` has users that go too fast, with their events in a minute; ``fresh`` says how long
+    records took from their publishing until what follows from them was written.
     """
 
     name: str
@@ -308,6 +314,7 @@ class Pulse(Struct, frozen=True):
     counters: dict[str, int]
     steps: dict[str, StepFigures]
     busy: dict[str, int] = {}
+    fresh: StepFigures = StepFigures(0, 0.0, 0.0, 0.0, 0.0)
 
 
 class Heart:
@@ -377,6 +384,7 @@ class Heart:
             counters=counters(),
             steps=snapshot(),
             busy=busiest(),
+            fresh=_fresh.summary(),
         )
         return msgspec.json.encode(pulse)
 

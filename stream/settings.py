@@ -23,6 +23,7 @@ from stream.kafka_settings import KafkaSettings
 from stream.limit_settings import LimitsSettings
 from stream.privacy_settings import PrivacySettings
 from stream.redis_settings import RedisSettings
+from stream.serve_settings import ServeSettings
 from stream.setting_group import Group as _Group
 from stream.transformer_settings import TransformerSettings
 
@@ -272,6 +273,7 @@ class Settings(_Group):
     training: TrainingSettings = TrainingSettings()
     transformer: TransformerSettings = TransformerSettings()
     encoder_tuning: EncoderTuningSettings = EncoderTuningSettings()
+    serve: ServeSettings = ServeSettings()
     metrics: MetricsSettings = MetricsSettings()
     tracing: TracingSettings = TracingSettings()
     interactions: dict[str, InteractionType] = Setting(

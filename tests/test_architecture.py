@@ -152,6 +152,9 @@ def test_functions_and_files_stay_short(name: str) -> None:
     assert {n: length for n, length in lengths.items() if length > MAX_FUNCTION} == {}
 
 
+SERVING = {n for n in NAMES if n.startswith("rillet/serving/")}
+CONSOLE = {n for n in NAMES if n.startswith("rillet/console/")}
+
 OUTSIDE = {
     "redis": {
         "stream/store.py",
@@ -173,9 +176,14 @@ OUTSIDE = {
         "models/sources/neighbours.py",
     },
     "faiss": {"models/near.py"},
-    "prometheus_client": {"stream/exporter.py"},
-    "opentelemetry": {"stream/tracing.py"},
     "bm25s": {"models/lexical.py"},
+    "prometheus_client": {"stream/exporter.py", "rillet/serving/figures.py"},
+    "nicegui": CONSOLE,
+    "opentelemetry": {"stream/tracing.py"},
+    "fastapi": SERVING | CONSOLE,
+    "starlette": SERVING | CONSOLE,
+    "uvicorn": {"rillet/serving/server.py"},
+    "limits": {"rillet/serving/guard.py"},
     "pickle": set(),
     "cPickle": set(),
     "dill": set(),
@@ -301,7 +309,7 @@ def test_models_do_no_input_and_no_output(name: str) -> None:
 LIGHT = """
 import sys
 {imports}
-heavy = {{"torch", "transformers", "onnx", "matplotlib", "pyarrow"}} & set(sys.modules)
+heavy = {{"torch", "transformers", "onnx", "matplotlib", "pyarrow", "fastapi"}} & set(sys.modules)
 assert not heavy, heavy
 """
 
@@ -313,7 +321,7 @@ assert not heavy, heavy
         ["features.session", "features.catalogue", "features.contexts", "features.reader"],
         ["models.engine", "models.learner"],
         ["consumers.personalize", "consumers.neighbours", "consumers.wiring"],
-        ["rillet", "rillet.cli.main"],
+        ["rillet", "rillet.cli.main", "rillet.cli.serve"],
     ],
     ids=PACKAGES,
 )

@@ -49,6 +49,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "publish": Entry("rillet.cli.live:publish", "Send an event log to Kafka"),
     "consume": Entry("rillet.cli.live:consume", "Run one consumer"),
     "up": Entry("rillet.cli.live:up", "Run all consumers"),
+    "serve": Entry("rillet.cli.serve:serve", "Serve recommendations over HTTP"),
     "doctor": Entry("rillet.cli.health:doctor", "Check everything, and say how to mend it"),
     "estimate": Entry("rillet.cli.estimate:estimate", "Predict memory and disk for a size"),
     "archive": Entry("rillet.cli.archive:app", "Look after the archive of the stream"),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from consumers.replay import source_names
@@ -112,6 +113,12 @@ def test_an_evaluation_reports_every_source_of_both_kinds(run: Run) -> None:
     assert blend["n"] == report["next"]["strict"]["blend"]["n"]
     assert 0 < blend["mrr"] <= blend["hr@10"] <= 1
     assert 0 < blend["coverage"] <= 1
+    curve = report["over_time"]["order"]["blend"]
+    assert len(curve["at"]) == len(curve["value"]) > 0
+    popular = report["popularity"]["order"]
+    assert popular["blend"]["novelty"] > 0
+    assert sum(popular["blend"]["deciles"]) == pytest.approx(1)
+    assert sum(popular["taken"]["deciles"]) == pytest.approx(1)
     assert blend["n"] == sum(b["n"] for b in report["by_history"]["order"]["blend"].values())
     assert report["rerank"]["blend"]["n"] == report["rerank"]["shown"]["n"] > 0
 

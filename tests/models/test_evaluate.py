@@ -112,3 +112,26 @@ def test_ties_keep_the_shown_order() -> None:
     meter = RerankMeter()
     meter.add(np.zeros(3), np.array([False, True, False]), 0)
     assert meter.summary()["mrr"] == 0.5
+
+
+def test_novelty_and_deciles_tell_the_popular_from_the_rare() -> None:
+    taken = np.array([90, 5, 5, 0, 0, 0, 0, 0, 0, 0])
+    popular, rare = NextMeter(), NextMeter()
+    popular.listed(np.array([[0, 0, 1], [0, 0, 0]]), 10)
+    rare.listed(np.array([[8, 9, -1]]), 10)
+    for meter in (popular, rare):
+        meter.add(1, "ann", 0, 0)
+    many, few = popular.popularity(taken), rare.popularity(taken)
+    assert many["deciles"] == pytest.approx([5 / 6, 1 / 6, *[0] * 8])
+    assert few["deciles"] == pytest.approx([*[0] * 8, 0.5, 0.5])
+    assert few["novelty"] == pytest.approx(np.log2(110))  # a chance of 1 / (100 + 10)
+    assert many["novelty"] < few["novelty"]
+    assert NextMeter().popularity(taken) == {}
+
+
+def test_a_catalogue_that_grew_keeps_what_was_listed_before() -> None:
+    meter = NextMeter()
+    meter.listed(np.array([[0, 1]]), 2)
+    meter.listed(np.array([[1, 3]]), 4)
+    found = meter.popularity(np.array([3, 2, 1, 0]))["deciles"]
+    assert found == pytest.approx([0.25, 0.5, 0.0, 0.25])

@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from stream.clock import HandClock
 from stream.memory import Aborted, Mark, MemoryBroker, MemorySource
 from stream.records import Outgoing, TopicPartition
 
@@ -99,3 +100,21 @@ def test_unknown_topics_come_into_being() -> None:
     broker = MemoryBroker(default=2)
     broker.sink().send(Outgoing("new", b"x", b"k"))
     assert len(broker.records("new")) == 1
+
+
+def test_offsets_go_on_where_they_are_told_to() -> None:
+    place = TopicPartition("events", 0)
+    broker = MemoryBroker({"events": 1}, keep=False, begin={place: 5_000})
+    source = broker.source("group", ["events"])
+    source.poll(1, 0)
+    source.resume(source.assignment())
+    fill(broker, 3)
+    assert source.beginning(place) == 5_000
+    assert [record.offset for record in source.poll(10, 0)] == [5_000, 5_001, 5_002]
+
+
+def test_a_clock_stamps_what_is_sent_without_a_time() -> None:
+    broker = MemoryBroker(clock=HandClock(77))
+    broker.sink().send(Outgoing("events", b"x"))
+    broker.sink().send(Outgoing("events", b"x"), timestamp=5)
+    assert [record.timestamp for record in broker.records("events")] == [77, 5]

@@ -1,0 +1,103 @@
+"""What the console has seen of the consumers: rates over the last minutes, their state now."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import deque
+from typing import Final, NamedTuple
+
+from rillet.console.curves import Curve
+from rillet.serving.service import Service
+from rillet.state import State, look
+from stream.letters import Letter, letter_of
+from stream.store import Store
+
+__all__ = ["Seen", "Watch", "percentile"]
+
+KEPT: Final = 600
+LETTERS: Final = 20
+EVERY_S: Final = 1.0
+
+
+class Seen(NamedTuple):
+    """The state of the consumers, and the newest dead letters where the engine runs here."""
+
+    state: State
+    letters: list[Letter]
+
+
+class Watch:
+    """Asks no more than once a second, however many pages are open.
+
+    Parameters
+    ----------
+    service
+        Says where Redis and Kafka are.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._asked_at = 0.0
+        self._last: Seen | None = None
+        self._rates: dict[str, deque[tuple[float, float]]] = {}
+        self._lags: dict[str, deque[tuple[float, float]]] = {}
+
+    async def seen(self) -> Seen:
+        """Return what is known now, at most a second old.
+
+        Raises
+        ------
+        StoreError
+            Redis is away.
+        """
+        now = time.monotonic()
+        if self._last is None or now - self._asked_at >= EVERY_S:
+            self._asked_at = now
+            self._last = await asyncio.to_thread(self._ask)
+            for pulse in self._last.state.processes:
+                at = float(self._last.state.at)
+                _add(self._rates, pulse.name, at, pulse.events_per_s)
+                _add(self._lags, pulse.name, at, float(pulse.lag))
+        return self._last
+
+    def _ask(self) -> Seen:
+        settings, engine = self._service.settings, self._service.engine
+        store = Store(settings.redis, retry_s=0.5, make=False)
+        try:
+            state = look(settings, store, kafka=engine is None)
+        finally:
+            store.close()
+        records = [] if engine is None else engine.letters()[-LETTERS:]
+        return Seen(state, [letter_of(record) for record in reversed(records)])
+
+    def rates(self) -> dict[str, Curve]:
+        """Return events a second by consumer, as far back as somebody watched."""
+        return _curves(self._rates)
+
+    def lags(self) -> dict[str, Curve]:
+        """Return how many records waited, by consumer."""
+        return _curves(self._lags)
+
+
+def percentile(values: list[float], share: float) -> float:
+    """Return the value below which a share of the values lies, 0 of none.
+
+    Examples
+    --------
+    >>> percentile([5.0, 1.0, 3.0], 0.5), percentile([5.0, 1.0], 0.5), percentile([], 0.5)
+    (3.0, 1.0, 0.0)
+    """
+    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)] if values else 0.0
+
+
+def _add(kept: dict[str, deque[tuple[float, float]]], name: str, at: float, value: float) -> None:
+    kept.setdefault(name, deque(maxlen=KEPT)).append((at, value))
+
+
+def _curves(kept: dict[str, deque[tuple[float, float]]]) -> dict[str, Curve]:
+    return {
+        name: Curve([at for at, _ in values], [value for _, value in values])
+        for name, values in kept.items()
+    }

@@ -1,0 +1,32 @@
+"""Parts of paths and queries that several endpoints have; ``{name:id}`` is an id in a path."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Path, Query
+from starlette.convertors import Convertor, register_url_convertor
+
+from rillet.serving.models import MOST
+from stream.limits import MAX_ID
+
+__all__ = ["Count", "Item", "User"]
+
+
+class _Id(Convertor[str]):
+    """An id in a path, with any characters: Starlette's own would cut a line's end off."""
+
+    regex = r"[\s\S]*"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("id", _Id())
+
+User = Annotated[str, Path(min_length=1, max_length=MAX_ID, description="the user's id")]
+Item = Annotated[str, Path(min_length=1, max_length=MAX_ID, description="the item's id")]
+Count = Annotated[int, Query(ge=1, le=MOST, description="how many at the most")]

@@ -1,0 +1,51 @@
+"""What follows an item, and what is trending."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+from fastapi import Request, Response
+
+from rillet.serving.guarded import router_for
+from rillet.serving.lists import recommended
+from rillet.serving.models import Recommended, SimilarItems
+from rillet.serving.paths import Count, Item
+from rillet.serving.reading import json_answer, trending
+from rillet.serving.service import service_of
+from stream.errors import RilletError
+
+__all__ = ["router"]
+
+router = router_for("read", "recommendations")
+
+
+class _Followers(msgspec.Struct):
+    next: list[tuple[str, float]] = []
+
+
+_FOLLOWERS: Final = msgspec.json.Decoder(_Followers)
+
+
+@router.get("/similar/{item:id}", response_model=SimilarItems)
+async def similar(request: Request, item: Item, n: Count = 10) -> Response:
+    """Return what users take after an item, strongest first; nothing where nobody knows."""
+    service = service_of(request)
+    raw = await service.reader.get(service.reader.keys.neighbours(item))
+    try:
+        found = _FOLLOWERS.decode(raw) if raw else _Followers()
+    except msgspec.MsgspecError as error:
+        message = f"what follows the item cannot be read: {error}"
+        raise RilletError(message, "was it written by another version of Rillet?") from error
+    items = [{"item": one, "weight": weight} for one, weight in found.next[:n]]
+    body = msgspec.json.encode({"item": item, "items": items})
+    return json_answer(service, body, degraded=False)
+
+
+@router.get("/trending", response_model=Recommended)
+async def everybodys(request: Request, n: Count = 10, explain: bool = False) -> Response:
+    """Return what everybody is shown of whom nothing is known, best first."""
+    service = service_of(request)
+    found, _, degraded = await trending(service)
+    body = recommended(found, None, n, explain=explain)
+    return json_answer(service, body, degraded=degraded)

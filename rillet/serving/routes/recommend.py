@@ -1,0 +1,72 @@
+"""``POST /recommend``: by a query, for a user, or what is trending."""
+
+from __future__ import annotations
+
+import msgspec
+from fastapi import Request, Response
+
+from rillet.serving.guard import Caller
+from rillet.serving.guarded import router_for
+from rillet.serving.lists import brief, recommended
+from rillet.serving.models import Recommended, RecommendIn
+from rillet.serving.ranking import Asked, Order, as_json, ordered, remember, searched
+from rillet.serving.reading import admitting, json_answer, listing, trending
+from rillet.serving.service import Service, service_of
+from stream.errors import StoreError
+
+__all__ = ["router"]
+
+router = router_for("read", "recommendations")
+
+
+@router.post("/recommend", response_model=Recommended)
+async def recommend(request: Request, wish: RecommendIn) -> Response:
+    """Recommend items: for a query, a user, or anybody.
+
+    With a `query` it searches, and the user's taste and visit count; without one it is his list,
+    or `items` in his order. Without both it is what is trending. Who is not known yet is shown
+    what is trending; then `user` of the answer is null.
+    """
+    service = service_of(request)
+    if wish.query is not None:
+        return await _search(service, wish, wish.query, request.state.caller)
+    if wish.items is not None and service.can_rank and (wish.user or wish.session):
+        return await _ranked(service, wish, wish.items)
+    return await _listed(service, wish)
+
+
+async def _listed(service: Service, wish: RecommendIn) -> Response:
+    who = wish.user or wish.session
+    found, user, degraded = await (listing(service, who) if who else trending(service))
+    admits = None
+    if wish.items is not None or wish.exclude or wish.filter:
+        where = wish.filter.where() if wish.filter else None
+        names = [one.item for one in brief(found)]
+        admits = await admitting(service, names, wish.items, wish.exclude, where)
+    body = recommended(found, user, wish.top_n, explain=wish.explain, admits=admits)
+    return json_answer(service, body, degraded=degraded)
+
+
+async def _search(service: Service, wish: RecommendIn, query: str, caller: Caller) -> Response:
+    try:
+        found = await searched(service, wish, query)
+    except StoreError:
+        if wish.filter is not None:  # what is known of the items lies in Redis too
+            raise
+        return await _listed(service, wish)
+    remember(service, wish, query, caller)
+    items = as_json(found, explain=wish.explain)
+    answer = {"user": wish.user or wish.session, "origin": "search", "items": items}
+    return json_answer(service, msgspec.json.encode(answer), degraded=False)
+
+
+async def _ranked(service: Service, wish: RecommendIn, items: list[str]) -> Response:
+    """Put the items that may be in the answer in the user's order."""
+    where = wish.filter.where() if wish.filter else None
+    admits = await admitting(service, items, None, wish.exclude, where)
+    left = items if admits is None else list(filter(admits, items))
+    asked = Asked(left, wish.user, wish.session, "", wish.explain)
+    found, degraded = await ordered(service, asked) if left else Order([], False)
+    shown = as_json(found[: wish.top_n], explain=wish.explain)
+    answer = {"user": wish.user or wish.session, "origin": "rank", "items": shown}
+    return json_answer(service, msgspec.json.encode(answer), degraded=degraded)

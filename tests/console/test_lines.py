@@ -1,0 +1,117 @@
+"""What the console makes of lists, histories and figures, without a browser."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from features.card import AsOf, ItemCard
+from features.session import new_session
+from models.answer import Answer, Listed, Reason
+from rillet.console.curves import Curve, curves
+from rillet.console.lines import SHOWN, by_source, lines_of
+from rillet.console.quality_page import read_report
+from rillet.console.shelf import Shelf
+from rillet.console.tables import table
+from rillet.console.tastes import deeds_by_day, tastes, tastes_over_time
+from rillet.serving.service import Service
+from stream.settings import Settings
+
+AT = AsOf(0, 1, 1_000_000)
+
+
+def shelf(**titles: str) -> Shelf:
+    made = Shelf(Service(Settings(), None))
+    made.cards = {item: ItemCard(AT, item, title=title) for item, title in titles.items()}
+    return made
+
+
+def answer(*items: Listed) -> Answer:
+    return Answer(AT, "ann", list(items), "blend-1", ["content", "new"], 1)
+
+
+def test_moves_are_told_from_the_list_before() -> None:
+    found = lines_of(
+        answer(*(Listed(name, 0.5) for name in "abcd")), shelf(), None, ["b", "a", "x", "d"]
+    )
+    assert [one["moved"] for one in found] == ["▲ 1", "▼ 1", "new", ""]
+    assert [one["place"] for one in found] == [1, 2, 3, 4]
+
+
+def test_what_was_not_shown_before_is_new_though_it_was_listed() -> None:
+    before = [f"i{n}" for n in range(SHOWN)] + ["a"]
+    assert lines_of(answer(Listed("a", 0.5)), shelf(), None, before)[0]["move"] == "new"
+
+
+def test_a_first_list_has_no_moves() -> None:
+    assert lines_of(answer(Listed("a", 0.5)), shelf(), None, None)[0]["moved"] == ""
+
+
+def test_reasons_name_what_was_clicked() -> None:
+    session = new_session("ann")
+    session.as_of = AT
+    session.history.items, session.history.times = ["k"], [1_000_000]
+    listed = Listed("a", 0.5, [Reason("content", 0.7, "k"), Reason("new", 0.1)])
+    why = lines_of(answer(listed), shelf(k="Wool kilim"), session, None)[0]["why"]
+    assert why == ["you took Wool kilim just now", "new here"]
+
+
+def test_shares_are_by_source_and_silent_ones_are_named() -> None:
+    one = Listed("a", 0.5, [Reason("content", 0.8)])
+    two = Listed("b", 0.4, [Reason("content", 0.4), Reason("neighbours", 0.2)])
+    assert by_source(answer(one, two, Listed("c", 0.1))) == pytest.approx(
+        {"content": 0.6, "neighbours": 0.1, "new": 0.0}
+    )
+
+
+def test_tastes_follow_what_was_taken_lately() -> None:
+    session = new_session("ann")
+    session.history.items = ["k", "k", "t", "t"]
+    session.history.signs = [1, 1, 1, -1]
+    cards = {
+        "k": ItemCard(AT, "k", categories=["rugs"]),
+        "t": ItemCard(AT, "t", categories=["tea"]),
+    }
+    shares = tastes(session, cards)
+    assert list(shares) == ["rugs", "tea"]
+    assert sum(shares.values()) == pytest.approx(1)
+    grown = tastes_over_time(session, cards)["tea"].values
+    assert grown[1] == 0 < grown[2] == grown[3]  # what was negative is no taste
+    assert tastes(new_session("bob"), {}) == {}
+    assert tastes_over_time(new_session("bob"), {}) == {}
+
+
+def test_texts_of_the_shop_are_no_html() -> None:
+    evil = "<script>alert(1)</script>"
+    assert "<script" not in table(("name",), [(evil,)], evil)
+    assert "<script" not in curves({evil: Curve([0, 1], [1, 2])}, evil)
+
+
+def test_curves_without_points_say_so() -> None:
+    assert "Nothing to draw" in curves({"a": Curve([], [])}, "nothing")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [("{", "cannot be read"), ("[]", "no report"), (json.dumps({"next": 1}), "no report")],
+)
+def test_a_report_that_is_none_is_told(tmp_path: Path, content: str, told: str) -> None:
+    path = tmp_path / "report.json"
+    path.write_text(content)
+    assert told in read_report(str(path))[1]
+    assert "cannot be read" in read_report(str(tmp_path / "missing"))[1]
+    assert "serve.report" in read_report("")[1]
+
+
+def test_a_single_day_is_a_dot_and_not_nothing() -> None:
+    session = new_session("ann")
+    session.windows.days = {"view": {"20000": 3}, "shown": {"20000": 9}}
+    drawn = curves(deeds_by_day(session), "days")
+    points = re.search(r'points="(\S+) (\S+)"', drawn)
+    assert points is not None
+    assert points[1] == points[2]
+    assert "shown" not in drawn
+    assert deeds_by_day(new_session("bob")) == {}

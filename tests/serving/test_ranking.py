@@ -1,0 +1,150 @@
+"""Searching and ranking through the service, by a real ranker over the shop."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+from starlette.testclient import TestClient
+
+from features.card import decode_card
+from stream.store import Store
+from tests.serving.conftest import problem
+
+METARANKS = {
+    "event": "ranking",
+    "id": "id1",
+    "items": [{"id": "72998"}, {"id": "589"}, {"id": "i3", "fields": []}],
+    "user": "alice",
+    "session": "alice1",
+    "timestamp": 1661431892711,
+}
+"""As its quickstart asks; without a header that says that it is JSON."""
+
+
+@pytest.fixture
+def items(store: Store) -> list[str]:
+    return sorted(name for name, _ in store.scan("item"))[:40]
+
+
+def posted(client: TestClient, path: str, **body: Any) -> dict[str, Any]:
+    answer = client.post(path, json=body)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def curl(client: TestClient, path: str, body: Any) -> httpx.Response:
+    """Post as curl does with -d."""
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    return client.post(path, content=json.dumps(body), headers=form)
+
+
+def test_a_query_finds_items(searching: TestClient, store: Store, items: list[str]) -> None:
+    card = decode_card(store.get(store.keys.item(items[0])) or b"")
+    found = posted(searching, "/recommend", query=card.title, top_n=5)
+    assert found["origin"] == "search"
+    assert len(found["items"]) == 5
+    assert items[0] in {one["item"] for one in found["items"]}
+    scores = [one["score"] for one in found["items"]]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_a_search_obeys_its_conditions(
+    searching: TestClient, store: Store, items: list[str]
+) -> None:
+    cards = {name: decode_card(raw) for name, raw in store.scan("item")}
+    card = cards[items[0]]
+    category = card.categories[0]
+    wish = {"query": card.title, "top_n": 50, "exclude": [items[0]]}
+    found = posted(searching, "/recommend", **wish, filter={"category": category})["items"]
+    assert found
+    assert all(category in cards[one["item"]].categories for one in found)
+    assert items[0] not in {one["item"] for one in found}
+    few = posted(searching, "/recommend", **wish, items=items[:4])["items"]
+    assert {one["item"] for one in few} <= set(items[1:4])
+
+
+@pytest.mark.parametrize("query", ["智能手表", "東京タワー", "rug 絨毯 Teppich", "   ", "'\"\\"])
+def test_a_query_may_be_in_any_language(searching: TestClient, query: str) -> None:
+    assert "items" in posted(searching, "/recommend", query=query)
+
+
+def test_explanations_add_up_to_the_score(
+    searching: TestClient, known: str, items: list[str]
+) -> None:
+    found = posted(searching, "/rank", user=known, items=items, explain=True)["items"]
+    for one in found:
+        assert sum(one["parts"].values()) == pytest.approx(one["score"], abs=1e-4)
+    assert any(one["words"] for one in found)
+    again = posted(searching, "/rank", user=known, items=items)["items"]
+    assert [set(one) for one in again] == [{"item", "score"}] * len(items)
+
+
+def test_all_items_come_back_once_in_the_users_order(
+    searching: TestClient, known: str, items: list[str]
+) -> None:
+    found = posted(searching, "/rank", user=known, items=[*items, "no-such", items[0]])["items"]
+    assert sorted(one["item"] for one in found) == sorted([*items, "no-such"])
+    scores = [one["score"] for one in found]
+    assert scores == sorted(scores, reverse=True)
+    turned = posted(searching, "/rank", user=known, items=["no-such", *items[::-1]])["items"]
+    assert [one["score"] for one in turned] == pytest.approx(scores, abs=1e-4)
+
+
+def test_a_users_items_alone_are_ranked(
+    searching: TestClient, known: str, items: list[str]
+) -> None:
+    wish = {"user": known, "items": items, "exclude": items[:2], "top_n": 4}
+    found = posted(searching, "/recommend", **wish)
+    assert found["origin"] == "rank"
+    assert len(found["items"]) == 4
+    assert {one["item"] for one in found["items"]} <= set(items[2:])
+    ranked = posted(searching, "/rank", user=known, items=items[2:])["items"]
+    assert [one["item"] for one in found["items"]] == [one["item"] for one in ranked[:4]]
+    nothing = posted(searching, "/recommend", user=known, items=items[:2], exclude=items[:2])
+    assert nothing["items"] == []
+
+
+@pytest.mark.parametrize("body", [{"items": []}, {"items": [""]}, {}, {"items": ["i"] * 1001}])
+def test_bad_items_are_told(searching: TestClient, body: dict[str, Any]) -> None:
+    found = problem(searching.post("/rank", json=body), 422, "invalid")
+    assert found["errors"][0]["at"].startswith("items")
+
+
+def test_metaranks_quickstart_request_is_answered_in_its_shape(searching: TestClient) -> None:
+    answer = curl(searching, "/rank/xgboost", METARANKS)
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    assert set(found) == {"took", "items"}
+    assert isinstance(found["took"], int)
+    assert {one["item"] for one in found["items"]} == {"72998", "589", "i3"}
+    assert all(set(one) == {"item", "score"} for one in found["items"])
+
+
+def test_metaranks_explain_has_features(searching: TestClient, items: list[str]) -> None:
+    event = METARANKS | {
+        "items": [{"id": one, "fields": [{"name": "relevancy", "value": 1.0}]} for one in items],
+        "fields": [{"name": "query", "value": "cat"}, {"name": "device", "value": ["a", "b"]}],
+        "timestamp": "1661431892711",
+    }
+    answer = curl(searching, "/rank/xgboost?explain=true", event)
+    for one in answer.json()["items"]:
+        total = sum(feature["value"] for feature in one["features"])
+        assert total == pytest.approx(one["score"], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"items": [{"id": 7}]},
+        {"items": [{"name": "a"}]},
+        {"items": ["a"]},
+        {"user": "alice"},
+        {"items": [{"id": "a"}], "fields": [{"value": 1}]},
+    ],
+)
+def test_what_is_no_ranking_event_is_told(searching: TestClient, event: Any) -> None:
+    problem(curl(searching, "/rank/xgboost", event), 422, "invalid")
