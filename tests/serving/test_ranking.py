@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from starlette.testclient import TestClient
 
@@ -36,7 +36,7 @@ def posted(client: TestClient, path: str, **body: Any) -> dict[str, Any]:
     return found
 
 
-def curl(client: TestClient, path: str, body: Any) -> httpx.Response:
+def curl(client: TestClient, path: str, body: Any) -> httpx2.Response:
     """Post as curl does with -d."""
     form = {"content-type": "application/x-www-form-urlencoded"}
     return client.post(path, content=json.dumps(body), headers=form)
