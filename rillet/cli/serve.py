@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import json
 import webbrowser
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from contextlib import closing
+from typing import Annotated, Any
 
 import typer
 
 from rillet.cli.options import AsJson, RedisUrl, SettingsFile, Verbose, opened
 from stream.settings import Settings
-
-if TYPE_CHECKING:
-    from rillet.serving.searching import Searching
 
 __all__ = ["serve"]
 
@@ -71,7 +67,10 @@ def serve(  # noqa: PLR0913 - the options are the interface
         return _new_key(new_key, as_json)
     from consumers.wiring import configure_logs
     from rillet.serving.app import create_app
+    from rillet.serving.guard import check_binding
+    from rillet.serving.ranker import Ranker
     from rillet.serving.server import serve as run
+    from stream.store import Store
 
     given: dict[str, Any] = {"host": host} if host else {}
     if port is not None:
@@ -84,25 +83,13 @@ def serve(  # noqa: PLR0913 - the options are the interface
         if open_docs:
             webbrowser.open(f"{url}/docs")
 
-    with _ranker(settings, wanted=search) as ranker:
+    check_binding(settings.serve)
+    with closing(Store(settings.redis, retry_s=settings.serve.redis_s, make=False)) as store:
+        if settings.redis.url.get_secret_value().startswith("embedded:"):  # one server for all
+            settings = opened(settings_file, store.url, serve=given)
+        ranker = Ranker(settings, store) if search else None
         run(create_app(settings, ranker=ranker), settings.serve, ready)
     return None
-
-
-@contextmanager
-def _ranker(settings: Settings, *, wanted: bool) -> Iterator[Searching | None]:
-    """Lend what searches and ranks, with the way to Redis that it reads by."""
-    if not wanted:
-        yield None
-        return
-    from rillet.serving.ranker import Ranker
-    from stream.store import Store
-
-    store = Store(settings.redis, retry_s=settings.serve.redis_s, make=False)
-    try:
-        yield Ranker(settings, store)
-    finally:
-        store.close()
 
 
 def _tell(url: str, settings: Settings, as_json: bool) -> None:
