@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import webbrowser
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +17,6 @@ from stream.settings import Settings
 
 if TYPE_CHECKING:
     from consumers.embedded import Embedded
-    from rillet.serving.searching import Searching
 
 __all__ = ["serve"]
 
@@ -93,7 +92,10 @@ def serve(  # noqa: PLR0913 - the options are the interface
         return _new_key(new_key, as_json)
     from consumers.wiring import configure_logs
     from rillet.serving.app import create_app
+    from rillet.serving.guard import check_binding
+    from rillet.serving.ranker import Ranker
     from rillet.serving.server import serve as run
+    from stream.store import Store
 
     given: dict[str, Any] = {"host": host} if host else {}
     if port is not None:
@@ -108,10 +110,15 @@ def serve(  # noqa: PLR0913 - the options are the interface
         for page in ("/docs",) * open_docs + ("/console/",) * (open_console and console):
             _open(f"{url}{page}")
 
+    check_binding(settings.serve)
     with (
         _engine(settings, wanted=embedded is not None, resume_clock=resume_clock) as engine,
-        _ranker(settings, engine, wanted=search) as ranker,
+        closing(Store(settings.redis, retry_s=settings.serve.redis_s, make=False)) as store,
     ):
+        if engine is None and settings.redis.url.get_secret_value().startswith("embedded:"):
+            settings = opened(settings_file, store.url, serve=given)  # one server for all
+        encoder = engine.encoder if engine else None
+        ranker = Ranker(settings, store, encoder=encoder) if search else None
         app = create_app(settings, ranker=ranker, engine=engine)
         if console:
             from rillet.console.mount import mount_console
@@ -134,24 +141,6 @@ def _engine(settings: Settings, *, wanted: bool, resume_clock: bool) -> Iterator
         yield engine
     finally:
         engine.close()
-
-
-@contextmanager
-def _ranker(
-    settings: Settings, engine: Embedded | None, *, wanted: bool
-) -> Iterator[Searching | None]:
-    """Lend what searches and ranks, with the way to Redis that it reads by."""
-    if not wanted:
-        yield None
-        return
-    from rillet.serving.ranker import Ranker
-    from stream.store import Store
-
-    store = Store(settings.redis, retry_s=settings.serve.redis_s, make=False)
-    try:
-        yield Ranker(settings, store, encoder=engine.encoder if engine else None)
-    finally:
-        store.close()
 
 
 def _open(url: str) -> None:

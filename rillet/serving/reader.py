@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import Final, NamedTuple
 
 from stream.errors import RilletError, StoreError
-from stream.keys import DEFAULT_USER
+from stream.keys import DEFAULT_USER, Keys
 from stream.settings import Settings
 from stream.store import Store
 
@@ -51,10 +51,8 @@ class Reader:
 
     def __init__(self, settings: Settings) -> None:
         serve = settings.serve
-        # So short a patience allows one new try, for a connection that went stale.
-        patient = settings.redis.model_copy(update={"timeout_s": serve.redis_s / 2})
-        self.store = Store(patient, retry_s=0.001, make=False)
-        self.keys = self.store.keys
+        self._settings = settings.redis.model_copy(update={"timeout_s": serve.redis_s / 2})
+        self.keys = Keys(settings.redis.prefix)
         self.default: bytes | None = None
         self._every_s = serve.trending_s
         self._away: StoreError | None = None
@@ -69,6 +67,8 @@ class Reader:
 
     async def start(self) -> None:
         """Begin to read; a Redis that is not there yet is no error."""
+        # So short a patience allows one new try, for a connection that went stale.
+        self.store = Store(self._settings, retry_s=0.001, make=False)
         self._thread.start()
         with suppress(StoreError):
             await self._refresh()
