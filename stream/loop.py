@@ -19,7 +19,7 @@ from stream import metrics
 from stream.checkpoint import Checkpoint, start_position
 from stream.collector import settle
 from stream.cutting import Cutter
-from stream.errors import RilletError
+from stream.errors import BrokerError, RilletError
 from stream.faults import reach
 from stream.records import Record, Sink, Source, TopicPartition
 from stream.settings import BatchSettings
@@ -199,6 +199,8 @@ class Loop:
         try:
             if self._checkpoint.owes:
                 self._checkpoint.repay()
+        except BrokerError as error:  # what it would spare the next one is known to the state
+            log.warning("the last positions are not in Kafka: %s", error)
         finally:
             try:
                 self.sink.close()

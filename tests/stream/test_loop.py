@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 import pytest
 
+from stream.errors import BrokerError
 from stream.loop import Loop, stop_on_signals
 from stream.memory import MemoryBroker, MemorySource
 from stream.metrics import Pulse
@@ -283,3 +284,27 @@ def test_kafka_is_told_where_nothing_comes_any_more(store: Store) -> None:
     drain(loop)
     assert broker.waiting("group") == 0
     assert tally.commits == len(tally.batches)
+
+
+class NoCommits(MemorySource):
+    """Refuses as a Kafka that has gone away does."""
+
+    def commit(self, positions: Mapping[TopicPartition, int]) -> bool:
+        raise BrokerError("Kafka is away", "")
+
+
+def test_a_consumer_leaves_well_though_kafka_is_away(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = a_broker(10)
+    batch = SMALL.model_copy(update={"commit_ms": 3_600_000})
+    source = broker.source("group", ["events"])
+    loop = Loop(Tally(store, ["events"]), source, broker.sink(), store, batch)
+    loop.step(wait_ms=0)  # told at once, the first time
+    fill(broker, 10, start=10)
+    loop.step(wait_ms=0)
+    source.__class__ = NoCommits
+    with caplog.at_level(logging.WARNING):
+        loop.close()
+    assert "the last positions are not in Kafka" in caplog.text
+    assert source.assignment() == frozenset()
