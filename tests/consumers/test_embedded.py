@@ -10,14 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from consumers.catalogue import CatalogueConsumer
 from consumers.embedded import Embedded
 from features.session import Session, decode_session
 from models.answer import Answer, decode_answer
-from stream.errors import SettingsError
+from stream.errors import BrokerError, SettingsError
 from stream.events import Event, encode
 from stream.routing import outgoing
 from stream.settings import Settings, load_settings
 from stream.store import Store
+from stream.writes import Writes
 from tests.builders import DAY, NOON, interaction, item
 
 THINGS = ("kilim", "runner", "kettle", "teapot", "lamp", "saddle", "helmet", "bell")
@@ -103,6 +105,40 @@ def test_a_simulated_shop_goes_on_at_its_own_time(settings: Settings) -> None:
     finally:
         again.close()
     assert reasons == [b"future"]
+
+
+def test_where_a_handler_breaks_nothing_more_is_taken(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> Writes:
+        raise KeyError("no such part")
+
+    monkeypatch.setattr(CatalogueConsumer, "handle", broken)
+    engine = Embedded(settings)
+    engine.start()
+    try:
+        way = engine.sink(settings.kafka)
+        event = shop(NOON)[0]
+        way.send(outgoing(encode(event), event, settings))
+        deadline = time.monotonic() + 30
+        while engine.failed is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert "KeyError: 'no such part'" in str(engine.failed)
+        with pytest.raises(BrokerError, match="no such part"):
+            way.send(outgoing(encode(event), event, settings))
+        with pytest.raises(BrokerError, match="no such part"):
+            way.flush()
+    finally:
+        engine.close()
+    assert any(one.exc_info for one in caplog.records if one.name == "consumers.embedded")
+
+
+def test_who_was_told_to_end_takes_nothing_more(settings: Settings) -> None:
+    engine = Embedded(settings)
+    engine.start()
+    engine.close()
+    with pytest.raises(BrokerError, match="the engine ends, or has ended"):
+        send(engine, *shop(NOON))
 
 
 @pytest.mark.parametrize("url", ["embedded:", "redis://127.0.0.1:6379/0"])
