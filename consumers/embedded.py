@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -31,6 +32,9 @@ log = logging.getLogger(__name__)
 
 IDLE_MS: Final = 50
 """How long an event on another topic than the busiest may wait while nothing happens."""
+
+REST_S: Final = 20.0
+"""How long what was accepted is still worked on after the end was asked for."""
 
 
 class Embedded:
@@ -89,7 +93,7 @@ class Embedded:
         self._thread.start()
 
     def close(self) -> None:
-        """Finish what is at hand, keep what was learned, and end."""
+        """Handle what was accepted, keep what was learned, and end."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -133,12 +137,16 @@ class Embedded:
                 loop.begin(self._stop)
             while not self._stop.is_set():
                 self._turn(*loops)
+            _finish(loops)
             for loop in loops:
                 loop.end_well(partial(save_learners, loop.handler, self._store))
         finally:
             for loop in loops:
                 end_beside(loop.handler)
                 loop.close()
+            left = sum(self._broker.waiting(group_of(name, self.settings)) for name in CONSUMERS)
+            if left:
+                log.warning("%d records that were accepted are not handled", left)
 
     def _loop(self, name: str) -> Loop:
         settings = self.settings
@@ -154,6 +162,13 @@ class Embedded:
         personalize.step(wait_ms=IDLE_MS)
         while neighbours.step(wait_ms=0):
             pass
+
+
+def _finish(loops: Sequence[Loop]) -> None:
+    """Handle what is left, the catalogue's first."""
+    until = time.monotonic() + REST_S
+    while any(loop.step(wait_ms=0) for loop in loops) and time.monotonic() < until:
+        pass
 
 
 class _WayIn:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from features.session import Session, decode_session
 from models.answer import Answer, decode_answer
 from stream.errors import BrokerError, SettingsError
 from stream.events import Event, encode
+from stream.loop import Loop
 from stream.routing import outgoing
 from stream.settings import Settings, load_settings
 from stream.store import Store
@@ -131,6 +133,44 @@ def test_where_a_handler_breaks_nothing_more_is_taken(
     finally:
         engine.close()
     assert any(one.exc_info for one in caplog.records if one.name == "consumers.embedded")
+
+
+def test_what_was_accepted_before_the_end_is_handled(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = Embedded(settings)
+    turn, begun, sent = engine._turn, threading.Event(), threading.Event()
+
+    def late(*loops: Loop) -> None:
+        begun.set()
+        sent.wait(30)
+        turn(*loops)
+
+    monkeypatch.setattr(engine, "_turn", late)
+    engine.start()
+    begun.wait(30)
+    now, clicks = engine.clock.now_ms(), settings.batch.max_records + 10
+    send(engine, *shop(now), *(interaction("red-kilim", now + n, f"u{n}") for n in range(clicks)))
+    engine._stop.set()
+    sent.set()  # one turn handles one batch of the clicks
+    engine.close()
+    session, _ = read(settings, f"u{clicks - 1}")
+    assert session is not None
+    assert session.events == 1
+    assert "not handled" not in caplog.text
+
+
+def test_what_is_left_after_a_while_is_told(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("consumers.embedded.REST_S", 0.0)
+    engine = Embedded(settings)
+    monkeypatch.setattr(engine, "_turn", lambda *_: engine._stop.wait(30))
+    engine.start()
+    clicks = [interaction("red-kilim", NOON, f"u{n}") for n in range(10)]
+    send(engine, *shop(NOON), *clicks)
+    engine.close()
+    assert "10 records that were accepted are not handled" in caplog.text
 
 
 def test_who_was_told_to_end_takes_nothing_more(settings: Settings) -> None:
