@@ -58,7 +58,7 @@ def _add_pages(desk: Desk) -> None:
 
     @ui.page("/")
     async def try_it(request: Request, user: str = "") -> None:
-        await desk.shelf.load()
+        await desk.load()
         who = user or "you"
         with frame("", who, locked=locked):
             may_write = "write" in caller_of(request).scopes
@@ -66,7 +66,7 @@ def _add_pages(desk: Desk) -> None:
 
     @ui.page("/user")
     async def of_a_user(user: str = "") -> None:
-        await desk.shelf.load()
+        await desk.load()
         who = user or "you"
         with frame("user", who, locked=locked):
             await UserPage(desk, who).build()

@@ -142,12 +142,12 @@ class TryPage:
                 where=None,
                 explain=False,
             )
-            await shelf.need(one.item for one in found)
-            kept = shelf.cards
+            kept = await shelf.need(one.item for one in found)
             self._found = [
                 one.item
                 for one in found
-                if not self._category or self._category in kept[one.item].categories
+                if not self._category
+                or (one.item in kept and self._category in kept[one.item].categories)
             ]
         else:
             self._found = shelf.browse(self._category, self._query)
