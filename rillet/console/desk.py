@@ -74,11 +74,14 @@ class Desk:
         Items.
     took_ms
         From click to new list, of the last clicks.
+    gazing
+        Held by the page for which a model is loaded: one at a time.
     """
 
     def __init__(self, service: Service) -> None:
         self.service, self.shelf = service, Shelf(service)
         self.took_ms: deque[float] = deque(maxlen=TIMES)
+        self.gazing = asyncio.Lock()
         self._seen: OrderedDict[str, deque[Moment]] = OrderedDict()
 
     async def load(self) -> None:
