@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -17,11 +18,11 @@ from consumers.wiring import CONSUMERS, end_beside, group_of, handler_of, save_l
 from features.text import TextEncoder
 from models.answer import decode_answer
 from stream.clock import Clock, ShiftedClock, SystemClock
-from stream.errors import RilletError, SettingsError
+from stream.errors import BrokerError, RilletError, SettingsError
 from stream.keys import DEFAULT_USER
 from stream.loop import Loop
 from stream.memory import MemoryBroker, MemorySink
-from stream.records import Record, TopicPartition
+from stream.records import Outgoing, Record, Sink, TopicPartition
 from stream.settings import KafkaSettings, Settings
 from stream.store import Store
 
@@ -31,6 +32,9 @@ log = logging.getLogger(__name__)
 
 IDLE_MS: Final = 50
 """How long an event on another topic than the busiest may wait while nothing happens."""
+
+REST_S: Final = 20.0
+"""How long what was accepted is still worked on after the end was asked for."""
 
 
 class Embedded:
@@ -89,21 +93,43 @@ class Embedded:
         self._thread.start()
 
     def close(self) -> None:
-        """Finish what is at hand, keep what was learned, and end."""
+        """Handle what was accepted, keep what was learned, and end."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
         self._store.close()
 
-    def sink(self, _: KafkaSettings) -> MemorySink:
-        """Return the way in for events."""
-        return self._broker.sink()
+    def sink(self, _: KafkaSettings) -> Sink:
+        """Return the way in for events; it takes none that nobody would handle.
+
+        Its ``send`` and ``flush`` raise BrokerError once the engine has ended, or is told to.
+        """
+        return _WayIn(self._broker.sink(), self._check)
 
     def letters(self) -> list[Record]:
         """Return the records that were set aside since the start."""
         return self._broker.records(self.settings.kafka.deadletters)
 
+    def _check(self) -> None:
+        if self.failed is not None:
+            raise BrokerError(f"the engine has ended: {self.failed}", self.failed.mend)
+        if self._stop.is_set():
+            raise BrokerError("the engine ends, or has ended", "start it again")
+
     def _run(self) -> None:
+        try:
+            self._work()
+        except RilletError as error:
+            self.failed = error
+            log.error("the engine has ended: %s", error)
+        except Exception as error:  # any bug of a handler: who sends events must learn of it
+            what = f"{type(error).__name__}: {error}"
+            self.failed = RilletError(what, "the log says where; start it again")
+            log.exception("the engine has ended")
+        finally:
+            self._stop.set()  # however it went, nothing more is taken
+
+    def _work(self) -> None:
         loops: list[Loop] = []
         try:
             loops = [self._loop(name) for name in CONSUMERS]
@@ -111,15 +137,16 @@ class Embedded:
                 loop.begin(self._stop)
             while not self._stop.is_set():
                 self._turn(*loops)
+            _finish(loops)
             for loop in loops:
                 loop.end_well(partial(save_learners, loop.handler, self._store))
-        except RilletError as error:
-            self.failed = error
-            log.error("the engine has ended: %s", error)
         finally:
             for loop in loops:
                 end_beside(loop.handler)
                 loop.close()
+            left = sum(self._broker.waiting(group_of(name, self.settings)) for name in CONSUMERS)
+            if left:
+                log.warning("%d records that were accepted are not handled", left)
 
     def _loop(self, name: str) -> Loop:
         settings = self.settings
@@ -135,6 +162,31 @@ class Embedded:
         personalize.step(wait_ms=IDLE_MS)
         while neighbours.step(wait_ms=0):
             pass
+
+
+def _finish(loops: Sequence[Loop]) -> None:
+    """Handle what is left, the catalogue's first."""
+    until = time.monotonic() + REST_S
+    while any(loop.step(wait_ms=0) for loop in loops) and time.monotonic() < until:
+        pass
+
+
+class _WayIn:
+    """A sink that is shut as soon as a check fails."""
+
+    def __init__(self, sink: MemorySink, check: Callable[[], None]) -> None:
+        self._sink, self._check = sink, check
+
+    def send(self, record: Outgoing) -> None:
+        self._check()
+        self._sink.send(record)
+
+    def flush(self, timeout_s: float = 30.0) -> None:
+        self._check()
+        self._sink.flush(timeout_s)
+
+    def close(self) -> None:
+        self._sink.close()
 
 
 def _topics(settings: Settings) -> tuple[str, ...]:

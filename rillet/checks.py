@@ -8,16 +8,13 @@ from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import msgspec
-
 from stream.errors import NotReadyError, RilletError
 from stream.settings import Settings
 
 if TYPE_CHECKING:
-    from stream.metrics import Pulse
     from stream.store import Store
 
-__all__ = ["AREAS", "FAIL", "OK", "WARN", "Finding", "examine", "pulses", "topics_of"]
+__all__ = ["AREAS", "FAIL", "OK", "WARN", "Finding", "examine", "topics_of"]
 
 OK: Final = "ok"
 WARN: Final = "warn"
@@ -181,15 +178,6 @@ def _catalogue(settings: Settings) -> Iterator[Line]:
         store.close()
 
 
-def pulses(store: Store) -> list[Pulse]:
-    """Return the heartbeats of the consumers that are alive, by name."""
-    from stream.metrics import Pulse
-
-    decoder = msgspec.json.Decoder(Pulse)
-    found = {name: raw for name, raw in store.scan("process")}
-    return [decoder.decode(raw) for _, raw in sorted(found.items())]
-
-
 def topics_of(settings: Settings, alive: Iterable[str] = ()) -> dict[str, list[str]]:
     """Return what each consumer reads: of those without which there are no lists, and others.
 
@@ -218,9 +206,11 @@ def topics_of(settings: Settings, alive: Iterable[str] = ()) -> dict[str, list[s
 
 
 def _consumers(settings: Settings) -> Iterator[Line]:
+    from rillet.heartbeats import Heartbeats
+
     store = _opened(settings)
     try:
-        alive = pulses(store)
+        alive = Heartbeats().read(store)
     finally:
         store.close()
     for name in topics_of(settings, [pulse.name for pulse in alive]):

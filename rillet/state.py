@@ -9,7 +9,8 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from rillet.checks import PATIENCE_S, pulses, topics_of
+from rillet.checks import PATIENCE_S, topics_of
+from rillet.heartbeats import Heartbeats
 from stream.errors import BrokerError
 from stream.keys import DEFAULT_USER
 from stream.metrics import Pulse
@@ -20,6 +21,9 @@ __all__ = ["Blend", "State", "look"]
 
 DEAD: Final = "dead."
 """Counters that begin so count dead letters, by reason."""
+
+AT_ONCE: Final = 64
+"""Partitions that are looked for at once; where none of so many is there, none follows."""
 
 
 class Blend(Struct, frozen=True):
@@ -95,7 +99,9 @@ _LIST: Final = msgspec.json.Decoder(_List)
 _LEARNER: Final = msgspec.json.Decoder(_Learner)
 
 
-def look(settings: Settings, store: Store, *, kafka: bool = True) -> State:
+def look(
+    settings: Settings, store: Store, *, kafka: bool = True, heartbeats: Heartbeats | None = None
+) -> State:
     """Return the present state.
 
     Parameters
@@ -106,6 +112,8 @@ def look(settings: Settings, store: Store, *, kafka: bool = True) -> State:
         Where heartbeats and lists lie.
     kafka
         Whether to ask Kafka for lag and dead letters too.
+    heartbeats
+        Those of the look before, for who looks again and again.
 
     Raises
     ------
@@ -114,7 +122,7 @@ def look(settings: Settings, store: Store, *, kafka: bool = True) -> State:
     """
     raw = store.get(store.keys.recs(DEFAULT_USER))
     listed = _LIST.decode(raw) if raw is not None else None
-    processes = pulses(store)
+    processes = (heartbeats or Heartbeats()).read(store)
     topics = topics_of(settings, [pulse.name for pulse in processes])
     lag, dead, problem = _from_kafka(settings, topics) if kafka else ({}, None, "")
     return State(
@@ -125,17 +133,23 @@ def look(settings: Settings, store: Store, *, kafka: bool = True) -> State:
         newest=listed.as_of.event_time if listed else None,
         generated_at=listed.generated_at if listed else None,
         model=listed.model if listed else "",
-        blends=sorted(_blends(store), key=lambda blend: blend.partition),
+        blends=_blends(store),
         kafka=problem,
     )
 
 
 def _blends(store: Store) -> list[Blend]:
-    found = []
-    for name, raw in store.scan("learner"):
-        learner = _LEARNER.decode(raw)
-        examples = {head: state.examples for head, state in learner.heads.items()}
-        found.append(Blend(int(name), examples, learner.as_of.event_time))
+    found: list[Blend] = []
+    for first in range(0, 2**16, AT_ONCE):
+        some = range(first, first + AT_ONCE)
+        raws = store.get_many([store.keys.learner(partition) for partition in some])
+        if not any(raws):
+            break
+        for partition, raw in zip(some, raws, strict=True):
+            if raw is not None:
+                learner = _LEARNER.decode(raw)
+                examples = {head: state.examples for head, state in learner.heads.items()}
+                found.append(Blend(partition, examples, learner.as_of.event_time))
     return found
 
 

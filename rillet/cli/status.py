@@ -49,13 +49,14 @@ def status(
 
       rillet status --json | jq .lag
     """
+    from rillet.heartbeats import Heartbeats
     from stream.store import Store
 
-    settings = opened(settings_file, redis)
+    settings, heartbeats = opened(settings_file, redis), Heartbeats()
     store = Store(settings.redis, retry_s=1.0, make=False)
 
     def ask() -> State:
-        return look(settings, store)
+        return look(settings, store, heartbeats=heartbeats)
 
     try:
         if watch:

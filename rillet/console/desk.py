@@ -74,12 +74,32 @@ class Desk:
         Items.
     took_ms
         From click to new list, of the last clicks.
+    gazing
+        Held by the page for which a model is loaded: one at a time.
     """
 
     def __init__(self, service: Service) -> None:
         self.service, self.shelf = service, Shelf(service)
         self.took_ms: deque[float] = deque(maxlen=TIMES)
+        self.gazing = asyncio.Lock()
         self._seen: OrderedDict[str, deque[Moment]] = OrderedDict()
+
+    async def load(self) -> None:
+        """Read items and users anew, and drop the lists of users of whom nothing is left.
+
+        Raises
+        ------
+        StoreError
+            Redis is away.
+        """
+        if not await self.shelf.load() or not self._seen:
+            return
+        users, key = list(self._seen), self.service.reader.keys.session
+        names = [(user, name) for user in users for name in self.service.names(user)]
+        raws = await self.service.reader.get_many([key(name) for _, name in names])
+        here = {user for (user, _), raw in zip(names, raws, strict=True) if raw is not None}
+        for user in set(users) - here:
+            self._seen.pop(user, None)
 
     async def known(self, user: str) -> Known:
         """Return what lies in Redis of a user.
@@ -95,6 +115,8 @@ class Desk:
         state = next(filter(None, raws[: len(names)]), None)
         listed = next(filter(None, raws[len(names) :]), None)
         session = None if state is None else decode_session(state)
+        if session is None:  # forgotten, or long gone
+            self._seen.pop(user, None)
         return Known(session, None if listed is None else decode_answer(listed))
 
     async def interact(self, user: str, item: str, kind: str) -> Done:

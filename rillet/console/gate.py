@@ -17,7 +17,7 @@ from rillet.serving.guard import ALL, Caller, Guard
 from rillet.serving.problems import problem
 from stream.errors import RefusedError
 
-__all__ = ["Gate", "caller_of"]
+__all__ = ["LOGGED_OUT", "Admission", "Gate", "admission_of"]
 
 COOKIE: Final = "rillet_console"
 LIFE_S: Final = 12 * 3600
@@ -25,6 +25,8 @@ MOST: Final = 1000
 """Sessions that are remembered; the oldest gives way."""
 
 MAX_KEY: Final = 200
+
+LOGGED_OUT: Final = "You are not logged in for this any more: load the page anew."
 
 POLICY: Final = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
@@ -72,23 +74,25 @@ class Gate:
         method = scope["method"] if scope["type"] == "http" else "POST"
         try:
             self._guard.check_browser(method, headers)
-            caller = self._caller(scope)
+            admission = Admission(self, Request({**scope, "type": "http"}).cookies.get(COOKIE, ""))
         except RefusedError as error:
             await _refuse(error, scope, receive, send)
             return
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         if scope["type"] == "http" and path in ("/login", "/logout") and not self._guard.open:
             await (await self._login(scope, receive, path))(scope, receive, send)
-        elif caller is None:
+        elif admission.caller is None:
             await self._turn_away(scope, receive, send)
         else:
-            scope.setdefault("state", {})["caller"] = caller
+            scope.setdefault("state", {})["admission"] = admission
+            if scope["type"] == "websocket":
+                receive = _while_admitted(admission, receive)
             await self._app(scope, receive, _with_headers(send))
 
-    def _caller(self, scope: Scope) -> Caller | None:
+    def caller(self, token: str) -> Caller | None:
+        """Return whose session a token is of, None where that is over."""
         if self._guard.open:
             return Caller("console", ALL)
-        token = Request({**scope, "type": "http"}).cookies.get(COOKIE, "")
         session = self._sessions.get(token)
         if session is None or session.until < time.monotonic():
             self._sessions.pop(token, None)
@@ -139,10 +143,47 @@ class Gate:
         return token
 
 
-def caller_of(request: Request) -> Caller:
-    """Return who has opened a page."""
-    found: Caller = request.scope["state"]["caller"]
+class Admission:
+    """What was shown at the gate; a page keeps it, and asks again before it does anything.
+
+    Parameters
+    ----------
+    gate
+        Knows the sessions.
+    token
+        That of the session; it may end at any time.
+    """
+
+    def __init__(self, gate: Gate, token: str) -> None:
+        self._gate, self._token = gate, token
+
+    @property
+    def caller(self) -> Caller | None:
+        """Who it is, None where he is not logged in (any more)."""
+        return self._gate.caller(self._token)
+
+    def may(self, scope: str) -> bool:
+        """Tell whether something may be done now."""
+        caller = self.caller
+        return caller is not None and scope in caller.scopes
+
+
+def admission_of(request: Request) -> Admission:
+    """Return what who has opened a page has shown."""
+    found: Admission = request.scope["state"]["admission"]
     return found
+
+
+def _while_admitted(admission: Admission, receive: Receive) -> Receive:
+    """Return a receive that takes a web socket for closed once the session is over."""
+
+    async def receiving() -> Message:
+        message = await receive()
+        if admission.caller is None:
+            return {"type": "websocket.disconnect", "code": 1008}
+        return message
+
+    return receiving
 
 
 async def _refuse(error: RefusedError, scope: Scope, receive: Receive, send: Send) -> None:

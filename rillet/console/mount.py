@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse
 
 from rillet.console.desk import Desk
 from rillet.console.frame import MOUNT, frame
-from rillet.console.gate import Gate, caller_of
+from rillet.console.gate import Gate, admission_of
 from rillet.console.operations_page import OperationsPage
 from rillet.console.quality_page import QualityPage, read_report
 from rillet.console.try_page import TryPage
@@ -58,15 +58,14 @@ def _add_pages(desk: Desk) -> None:
 
     @ui.page("/")
     async def try_it(request: Request, user: str = "") -> None:
-        await desk.shelf.load()
+        await desk.load()
         who = user or "you"
         with frame("", who, locked=locked):
-            may_write = "write" in caller_of(request).scopes
-            await TryPage(desk, who, may_write=may_write).build()
+            await TryPage(desk, who, admission_of(request)).build()
 
     @ui.page("/user")
     async def of_a_user(user: str = "") -> None:
-        await desk.shelf.load()
+        await desk.load()
         who = user or "you"
         with frame("user", who, locked=locked):
             await UserPage(desk, who).build()
@@ -74,8 +73,7 @@ def _add_pages(desk: Desk) -> None:
     @ui.page("/operations")
     async def operations(request: Request, user: str = "") -> None:
         with frame("operations", user, locked=locked):
-            may_admin = "admin" in caller_of(request).scopes
-            await OperationsPage(desk, watch, may_admin=may_admin).build()
+            await OperationsPage(desk, watch, admission_of(request)).build()
 
     @ui.page("/quality")
     async def quality(user: str = "") -> None:

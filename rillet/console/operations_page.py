@@ -15,6 +15,7 @@ from rillet.console.bars import bars
 from rillet.console.curves import curves
 from rillet.console.desk import Desk
 from rillet.console.frame import element, heading, panel, text
+from rillet.console.gate import LOGGED_OUT, Admission
 from rillet.console.tables import facts, table
 from rillet.console.versions import Version, promote, rollback, versions
 from rillet.console.watch import Seen, Watch, percentile
@@ -39,12 +40,12 @@ class OperationsPage:
     ----------
     desk, watch
         What the pages share.
-    may_admin
-        Whether models may be promoted.
+    admission
+        Says whether models may be promoted.
     """
 
-    def __init__(self, desk: Desk, watch: Watch, *, may_admin: bool) -> None:
-        self.desk, self.watch, self.may_admin = desk, watch, may_admin
+    def __init__(self, desk: Desk, watch: Watch, admission: Admission) -> None:
+        self.desk, self.watch, self.admission = desk, watch, admission
         self._models: list[Version] | None = None
 
     async def build(self) -> None:
@@ -68,7 +69,7 @@ class OperationsPage:
         with panel("Dead letters and drift"):
             self._letters = ui.html("", sanitize=False)
         with panel("Model versions"):
-            if not self.may_admin:
+            if not self.admission.may("admin"):
                 text("p", "To promote, log in by a key with the scope admin.", "soft")
             self._done = text("p", "", "soft", role="status")
             self._versions = element("div")
@@ -150,7 +151,8 @@ class OperationsPage:
 
     def _button(self, words: str, one: Version, change: Callable[[Settings], str]) -> None:
         async def clicked(_: GenericEventArguments) -> None:
-            if not self.may_admin:
+            if not self.admission.may("admin"):
+                self._done.text = LOGGED_OUT
                 return
             try:
                 self._done.text = await asyncio.to_thread(change, self.desk.service.settings)
@@ -159,7 +161,7 @@ class OperationsPage:
             await self._look_for_models()
 
         button = text("button", words, type="button", aria_label=f"{words}: {one.version}")
-        if self.may_admin:
+        if self.admission.may("admin"):
             button.on("click", clicked)
         else:
             button.props["disabled"] = True

@@ -14,6 +14,7 @@ from models.answer import Answer
 from rillet.console.bars import bars, stack
 from rillet.console.desk import Desk, Done, Known
 from rillet.console.frame import element, heading, text
+from rillet.console.gate import LOGGED_OUT, Admission
 from rillet.console.lines import anchors, by_source, lines_of, parts_of
 from rillet.console.style import STATIC
 from stream.errors import RilletError
@@ -45,12 +46,12 @@ class TryPage:
         What the pages share.
     user
         Who acts.
-    may_write
-        Whether clicks may be published.
+    admission
+        Says whether clicks may be published.
     """
 
-    def __init__(self, desk: Desk, user: str, *, may_write: bool) -> None:
-        self.desk, self.user, self.may_write = desk, user, may_write
+    def __init__(self, desk: Desk, user: str, admission: Admission) -> None:
+        self.desk, self.user, self.admission = desk, user, admission
         self._order: list[str] | None = None
         self._found: list[str] = []
         self._shown, self._busy = PAGE, False
@@ -59,10 +60,11 @@ class TryPage:
     async def build(self) -> None:
         """Make the page."""
         heading("Try it: each click goes through the engine", 1)
+        self._writes = self.admission.may("write")
         self._types = [
             {"type": kind, "label": LABELS.get(kind, kind.capitalize())}
             for kind in self.desk.shelf.types
-            if self.may_write
+            if self._writes
         ]
         with element("div", "try"):
             with element("div"):
@@ -142,12 +144,12 @@ class TryPage:
                 where=None,
                 explain=False,
             )
-            await shelf.need(one.item for one in found)
-            kept = shelf.cards
+            kept = await shelf.need(one.item for one in found)
             self._found = [
                 one.item
                 for one in found
-                if not self._category or self._category in kept[one.item].categories
+                if not self._category
+                or (one.item in kept and self._category in kept[one.item].categories)
             ]
         else:
             self._found = shelf.browse(self._category, self._query)
@@ -173,7 +175,7 @@ class TryPage:
     async def _searched(self, event: GenericEventArguments) -> None:
         self._query = str(event.args).strip()[:200]
         await self._browse()
-        if self._query and self.may_write:
+        if self._query and self._may_write():
             asked = self.desk.ask(self.user, self._query)
             await self._follow(asked, f'searched for "{self._query}"')
 
@@ -206,13 +208,21 @@ class TryPage:
 
     async def _acted(self, event: GenericEventArguments) -> None:
         item, kind = str(event.args["item"]), str(event.args["type"])
-        if kind not in self.desk.shelf.types or not self.may_write or self._busy:
+        if kind not in self.desk.shelf.types or self._busy or not self._may_write():
             return
         title = self.desk.shelf.plain(item)["title"]
         self._cards.props["done"] = [*self._cards.props["done"], item]
         self._cards.update()
         acting = self.desk.interact(self.user, item, kind)
         await self._follow(acting, f"{VERBS.get(kind, kind)} {title}")
+
+    def _may_write(self) -> bool:
+        """Tell whether events may be published now, and him if that has changed."""
+        may = self.admission.may("write")
+        if self._writes and not may:
+            self._fresh.classes(add="fail")
+            self._ms.text, self._told.text = "", LOGGED_OUT
+        return may
 
     async def _follow(self, acting: Any, what: str) -> None:
         """Wait for the list that follows an event, and show it."""

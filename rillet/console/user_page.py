@@ -15,6 +15,7 @@ from rillet.console.bars import bars
 from rillet.console.curves import curves
 from rillet.console.desk import Desk, Moment
 from rillet.console.frame import element, heading, panel, text
+from rillet.console.gaze import GazePanel
 from rillet.console.lines import anchors
 from rillet.console.tables import facts, picture, table
 from rillet.console.tastes import deeds_by_day, tastes, tastes_over_time
@@ -69,6 +70,8 @@ class UserPage:
                 self._past = ui.html("", sanitize=False)
             with panel("Lists that this console has seen, latest first"):
                 self._lists = ui.html("", sanitize=False)
+        with element("div", "grid"):
+            await GazePanel(self.desk, self.user).build()
         await self._look()
         ui.timer(EVERY_S, self._look)
 

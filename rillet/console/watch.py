@@ -9,6 +9,8 @@ from collections import deque
 from typing import Final, NamedTuple
 
 from rillet.console.curves import Curve
+from rillet.console.once import Once
+from rillet.heartbeats import Heartbeats
 from rillet.serving.service import Service
 from rillet.state import State, look
 from stream.letters import Letter, letter_of
@@ -41,6 +43,7 @@ class Watch:
         self._service = service
         self._asked_at = 0.0
         self._last: Seen | None = None
+        self._once, self._heartbeats = Once(self._look), Heartbeats()
         self._rates: dict[str, deque[tuple[float, float]]] = {}
         self._lags: dict[str, deque[tuple[float, float]]] = {}
 
@@ -52,21 +55,24 @@ class Watch:
         StoreError
             Redis is away.
         """
-        now = time.monotonic()
-        if self._last is None or now - self._asked_at >= EVERY_S:
-            self._asked_at = now
-            self._last = await asyncio.to_thread(self._ask)
-            for pulse in self._last.state.processes:
-                at = float(self._last.state.at)
-                _add(self._rates, pulse.name, at, pulse.events_per_s)
-                _add(self._lags, pulse.name, at, float(pulse.lag))
+        if self._last is None or time.monotonic() - self._asked_at >= EVERY_S:
+            await self._once()
+        assert self._last is not None
         return self._last
+
+    async def _look(self) -> None:
+        self._last = await asyncio.to_thread(self._ask)
+        self._asked_at = time.monotonic()
+        for pulse in self._last.state.processes:
+            at = float(self._last.state.at)
+            _add(self._rates, pulse.name, at, pulse.events_per_s)
+            _add(self._lags, pulse.name, at, float(pulse.lag))
 
     def _ask(self) -> Seen:
         settings, engine = self._service.settings, self._service.engine
         store = Store(settings.redis, retry_s=0.5, make=False)
         try:
-            state = look(settings, store, kafka=engine is None)
+            state = look(settings, store, kafka=engine is None, heartbeats=self._heartbeats)
         finally:
             store.close()
         records = [] if engine is None else engine.letters()[-LETTERS:]

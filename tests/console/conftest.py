@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,28 +64,26 @@ def shop() -> Iterator[Shop]:
         timeout=110,
     )
     assert done.returncode == 0, done.stderr
-    registry = Registry(str(home / "models"))
-    first, second = (
-        registry.add({"w": np.arange(3.0)}, Manifest("sequence", seed=n)) for n in (1, 2)
-    )
-    registry.promote(first)
-    registry.promote(second)
+    two_models(home / "models")
     yield Shop(home / "redis", home / "report.json", home / "models")
     shutil.rmtree(home)
 
 
-@pytest.fixture(scope="session")
-def url(shop: Shop) -> Iterator[str]:
-    """Serve the console as a user does, with the engine in it."""
-    command = ["serve", "--embedded", str(shop.state), "--resume-clock", "--port", "0", "--json"]
-    log = shop.report.with_name("serve.log")
+def two_models(home: Path) -> None:
+    registry = Registry(str(home))
+    for seed in (1, 2):
+        registry.promote(registry.add({"w": np.arange(3.0)}, Manifest("sequence", seed=seed)))
+
+
+@contextmanager
+def serving(state: Path, log: Path, **variables: str) -> Iterator[str]:
+    """Serve the console as a user does, with the engine in it; yields where."""
+    command = ["serve", "--embedded", str(state), "--resume-clock", "--port", "0", "--json"]
     with (
         log.open("w") as said,
         subprocess.Popen(
             [sys.executable, "-m", "rillet.cli.main", *command],
-            env=environment(
-                RILLET_SERVE__REPORT=str(shop.report), RILLET_TRAINING__REGISTRY=str(shop.models)
-            ),
+            env=environment(**variables),
             start_new_session=True,
             stderr=said,
             stdout=subprocess.PIPE,
@@ -99,6 +98,14 @@ def url(shop: Shop) -> Iterator[str]:
             ended = served.wait(30)
     assert ended == 0
     assert "Traceback" not in log.read_text()
+
+
+@pytest.fixture(scope="session")
+def url(shop: Shop) -> Iterator[str]:
+    log = shop.report.with_name("serve.log")
+    found = {"RILLET_SERVE__REPORT": shop.report, "RILLET_TRAINING__REGISTRY": shop.models}
+    with serving(shop.state, log, **{name: str(path) for name, path in found.items()}) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -175,6 +175,21 @@ def test_a_user_is_shown_with_his_lists(visit: Visit) -> None:
     assert page.locator(".seen li").first.locator(".pic").count() == 8
 
 
+def test_a_model_that_cannot_be_asked_says_why(visit: Visit) -> None:
+    page = visit("user?user=no-such-user")
+    panel = page.get_by_role("region", name="What the Transformer looks at")
+    expect(panel).to_be_visible()
+    panel.get_by_role("button").click()
+    expect(panel.get_by_role("status")).to_contain_text("nothing is known of this user yet")
+    page = visit("?user=ida")
+    click_a_card(page, 3)
+    fresh_ms(page)
+    page.get_by_role("link", name="User", exact=True).click()
+    panel = page.get_by_role("region", name="What the Transformer looks at")
+    panel.get_by_role("button").click()
+    expect(panel.get_by_role("status")).to_contain_text("cannot be used", timeout=30_000)
+
+
 def test_operations_say_what_consumers_do_and_how_fresh_lists_are(visit: Visit) -> None:
     page = visit("?user=hal")
     click_a_card(page, 6)

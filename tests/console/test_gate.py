@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -11,12 +13,14 @@ from starlette.responses import HTMLResponse
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from rillet.console.gate import Gate, caller_of
+from rillet.console.gate import LIFE_S, Admission, Gate, admission_of
 from rillet.serving.guard import Guard, new_key
 from stream.serve_settings import ServeSettings
 
 OWN = "http://localhost"
 ELSEWHERE = "http://evil.example"
+ADMITTED: list[Admission] = []
+SAID: list[str] = []
 
 
 def client(serve: ServeSettings) -> TestClient:
@@ -24,13 +28,17 @@ def client(serve: ServeSettings) -> TestClient:
 
     @inner.get("/")
     def page(request: Request) -> HTMLResponse:
-        return HTMLResponse(", ".join(sorted(caller_of(request).scopes)))
+        ADMITTED.append(admission_of(request))
+        caller = ADMITTED[-1].caller
+        return HTMLResponse(", ".join(sorted(caller.scopes)) if caller else "nobody")
 
     @inner.websocket("/ws")
     async def socket(one: WebSocket) -> None:
         await one.accept()
         await one.send_text("in")
-        await one.close()
+        with suppress(WebSocketDisconnect):
+            while True:
+                SAID.append(await one.receive_text())
 
     inner.add_middleware(Gate, guard=Guard(serve))
     outer.mount("/console", inner)
@@ -95,6 +103,37 @@ def test_a_key_lets_in_with_its_scopes_until_it_is_over() -> None:
     assert not socket_opens(caller, ELSEWHERE)
     caller.get("/console/logout")
     assert caller.get("/console/").status_code == 303
+
+
+def test_a_page_that_is_open_may_do_nothing_after_the_logout() -> None:
+    caller, key = keyed("read", "write")
+    caller.post("/console/login", data={"key": key})
+    caller.get("/console/")
+    page = ADMITTED[-1]
+    assert (page.may("write"), page.may("admin")) == (True, False)
+    place = "ws://localhost/console/ws"
+    SAID.clear()
+    with caller.websocket_connect(place, headers={"origin": OWN}) as socket:
+        assert socket.receive_text() == "in"
+        socket.send_text("before")
+        while not SAID:  # it goes through another thread
+            time.sleep(0.01)
+        caller.get("/console/logout")
+        socket.send_text("after")
+    assert SAID == ["before"]
+    assert not page.may("write")
+    caller.post("/console/login", data={"key": key})
+    assert not page.may("write"), "the session is another one"
+
+
+def test_a_session_ends_for_open_pages_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    caller, key = keyed("read", "write")
+    caller.post("/console/login", data={"key": key})
+    caller.get("/console/")
+    assert ADMITTED[-1].may("write")
+    later = time.monotonic() + LIFE_S + 1
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert not ADMITTED[-1].may("write")
 
 
 def test_a_page_of_another_site_cannot_log_in(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from consumers.catalogue import CatalogueConsumer
 from consumers.embedded import Embedded
 from features.session import Session, decode_session
 from models.answer import Answer, decode_answer
-from stream.errors import SettingsError
+from stream.errors import BrokerError, SettingsError
 from stream.events import Event, encode
+from stream.loop import Loop
 from stream.routing import outgoing
 from stream.settings import Settings, load_settings
 from stream.store import Store
+from stream.writes import Writes
 from tests.builders import DAY, NOON, interaction, item
 
 THINGS = ("kilim", "runner", "kettle", "teapot", "lamp", "saddle", "helmet", "bell")
@@ -103,6 +107,78 @@ def test_a_simulated_shop_goes_on_at_its_own_time(settings: Settings) -> None:
     finally:
         again.close()
     assert reasons == [b"future"]
+
+
+def test_where_a_handler_breaks_nothing_more_is_taken(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> Writes:
+        raise KeyError("no such part")
+
+    monkeypatch.setattr(CatalogueConsumer, "handle", broken)
+    engine = Embedded(settings)
+    engine.start()
+    try:
+        way = engine.sink(settings.kafka)
+        event = shop(NOON)[0]
+        way.send(outgoing(encode(event), event, settings))
+        deadline = time.monotonic() + 30
+        while engine.failed is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert "KeyError: 'no such part'" in str(engine.failed)
+        with pytest.raises(BrokerError, match="no such part"):
+            way.send(outgoing(encode(event), event, settings))
+        with pytest.raises(BrokerError, match="no such part"):
+            way.flush()
+    finally:
+        engine.close()
+    assert any(one.exc_info for one in caplog.records if one.name == "consumers.embedded")
+
+
+def test_what_was_accepted_before_the_end_is_handled(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = Embedded(settings)
+    turn, begun, sent = engine._turn, threading.Event(), threading.Event()
+
+    def late(*loops: Loop) -> None:
+        begun.set()
+        sent.wait(30)
+        turn(*loops)
+
+    monkeypatch.setattr(engine, "_turn", late)
+    engine.start()
+    begun.wait(30)
+    now, clicks = engine.clock.now_ms(), settings.batch.max_records + 10
+    send(engine, *shop(now), *(interaction("red-kilim", now + n, f"u{n}") for n in range(clicks)))
+    engine._stop.set()
+    sent.set()  # one turn handles one batch of the clicks
+    engine.close()
+    session, _ = read(settings, f"u{clicks - 1}")
+    assert session is not None
+    assert session.events == 1
+    assert "not handled" not in caplog.text
+
+
+def test_what_is_left_after_a_while_is_told(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("consumers.embedded.REST_S", 0.0)
+    engine = Embedded(settings)
+    monkeypatch.setattr(engine, "_turn", lambda *_: engine._stop.wait(30))
+    engine.start()
+    clicks = [interaction("red-kilim", NOON, f"u{n}") for n in range(10)]
+    send(engine, *shop(NOON), *clicks)
+    engine.close()
+    assert "10 records that were accepted are not handled" in caplog.text
+
+
+def test_who_was_told_to_end_takes_nothing_more(settings: Settings) -> None:
+    engine = Embedded(settings)
+    engine.start()
+    engine.close()
+    with pytest.raises(BrokerError, match="the engine ends, or has ended"):
+        send(engine, *shop(NOON))
 
 
 @pytest.mark.parametrize("url", ["embedded:", "redis://127.0.0.1:6379/0"])

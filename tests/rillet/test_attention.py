@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from features.text import Encoder, load_encoder
 from models.registry import Registry
 from rillet.attention import Looks, looks_of
 from rillet.cli.attention import draw_looks
+from rillet.console.gaze import gaze_html, gaze_of
 from stream.errors import LogError, NothingYetError
 from stream.events import Item
 from stream.settings import Settings
@@ -73,6 +75,16 @@ def test_each_heads_looks_fall_on_the_users_past(looks: Looks, settings: Setting
     assert looks.array().sum(axis=-1) == pytest.approx(np.ones(shape), abs=1e-5)
 
 
+def test_the_console_shows_the_last_blocks_mean(looks: Looks, settings: Settings) -> None:
+    shown = gaze_html(gaze_of(settings, walker()))
+    means = looks.array()[-1].mean(axis=0)[::-1]
+    assert re.findall(r'class="val">([^<]*)<', shown) == [f"{share:.1%}" for share in means]
+    titles = [one.title for one in reversed(looks.looks)]
+    assert re.findall(r"<li><span>([^<]*)<", shown) == titles
+    assert "not why an item is listed" in shown
+    assert looks.model in shown
+
+
 def test_they_are_drawn(looks: Looks, tmp_path: Path) -> None:
     draw_looks(looks, "u", tmp_path / "new" / "looks.png")
     assert (tmp_path / "new" / "looks.png").read_bytes().startswith(b"\x89PNG")
@@ -84,5 +96,6 @@ def test_they_are_drawn(looks: Looks, tmp_path: Path) -> None:
 def test_who_took_nothing_is_told_so(settings: Settings, store: Store, looks: Looks) -> None:
     nothing = looks_of(settings, store, folded([search("tea", NOON)]))
     assert nothing.looks == []
+    assert "looks at nothing" in gaze_html(nothing)
     with pytest.raises(NothingYetError, match="stranger took nothing"):
         draw_looks(nothing, "stranger", Path("never.png"))
