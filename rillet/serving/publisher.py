@@ -3,7 +3,7 @@
 A request is answered when the broker has its records. One thread sends: it takes all that has
 come while it waited for the records before. Where Kafka does not take them within
 ``serve.kafka_s``, all who wait are told so, and the connection is made anew: nothing of what
-was refused is sent later.
+was refused is sent later. Where it refuses some records alone, those who gave them are told.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import Final, NamedTuple
 
 from rillet.serving.figures import Figures
-from stream.errors import BrokerError, RilletError
+from stream.errors import BrokerError, NotTakenError, RilletError
 from stream.kafka import KafkaSink
 from stream.records import Outgoing, Sink
 from stream.settings import KafkaSettings, Settings
@@ -117,32 +117,45 @@ class Publisher:
             _close(self._sink)
 
     def _store(self, batch: list[_Given]) -> None:
-        count = sum(len(one.records) for one in batch)
-        error = self._sent(batch)
-        if error is None:
-            self._figures.published.inc(count)
-            self._failed = None
-        else:
-            log.warning("%d events refused: %s", count, error)
-            self._figures.refused.inc(count)
-            self._failed_at, self._failed = time.monotonic(), error
-        with suppress(RuntimeError):  # the loop has ended: nobody waits
-            batch[0].loop.call_soon_threadsafe(_tell, batch, error)
-
-    def _sent(self, batch: list[_Given]) -> BrokerError | None:
         try:
-            if self._sink is None:
-                self._sink = self._connect(self._settings)
-            for one in batch:
+            refused = self._sent(batch)
+            self._failed = None
+        except BrokerError as error:
+            self._let_go()
+            self._failed_at, self._failed = time.monotonic(), error
+            refused = dict.fromkeys(range(len(batch)), error)
+        for place, one in enumerate(batch):
+            counter = self._figures.refused if place in refused else self._figures.published
+            counter.inc(len(one.records))
+        if refused:
+            count = sum(len(batch[place].records) for place in refused)
+            log.warning("%d events refused: %s", count, next(iter(refused.values())))
+        with suppress(RuntimeError):  # the loop has ended: nobody waits
+            batch[0].loop.call_soon_threadsafe(_tell, batch, refused)
+
+    def _sent(self, batch: list[_Given]) -> dict[int, BrokerError]:
+        """Send, and return by its place whose records Kafka does not take."""
+        if self._sink is None:
+            self._sink = self._connect(self._settings)
+        refused: dict[int, BrokerError] = {}
+        places = {id(record): place for place, one in enumerate(batch) for record in one.records}
+        for place, one in enumerate(batch):
+            try:
                 for record in one.records:
                     self._sink.send(record)
+            except NotTakenError as error:
+                refused[place] = error
+        try:
             self._sink.flush(self._patience_s)
-        except BrokerError as error:
-            sink, self._sink = self._sink, None
-            if sink is not None:  # it would try for minutes what its senders will send again
-                threading.Thread(target=_close, args=(sink,), daemon=True).start()
-            return error
-        return None
+        except NotTakenError as error:
+            self._let_go()  # refused by a broker a record may leave the producer unusable
+            refused |= {places[id(record)]: error for record in error.records}
+        return refused
+
+    def _let_go(self) -> None:
+        sink, self._sink = self._sink, None
+        if sink is not None:  # it would try for minutes what its senders will send again
+            threading.Thread(target=_close, args=(sink,), daemon=True).start()
 
 
 def _close(sink: Sink) -> None:
@@ -150,10 +163,11 @@ def _close(sink: Sink) -> None:
         sink.close()
 
 
-def _tell(batch: list[_Given], error: BrokerError | None) -> None:
-    for one in batch:
+def _tell(batch: list[_Given], refused: dict[int, BrokerError]) -> None:
+    for place, one in enumerate(batch):
         if one.stored is None or one.stored.done():  # whoever gave them may have given up
             continue
+        error = refused.get(place)
         if error is None:
             one.stored.set_result(None)
         else:

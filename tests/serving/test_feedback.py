@@ -7,6 +7,9 @@ import time
 from typing import Any
 
 import pytest
+from kafka.record.default_records import (  # type: ignore[import-untyped]
+    DefaultRecordBatchBuilder,
+)
 from starlette.testclient import TestClient
 
 from rillet.serving.events import records_of
@@ -95,6 +98,22 @@ def test_a_record_that_kafka_would_refuse_is_refused_before() -> None:
     long = json.dumps(CLICK | {"fields": [{"name": "a", "value": "b" * 1000}]}).encode()
     with pytest.raises(BadEventError, match="1024 are allowed"):
         records_of(long, ANYBODY, settings, 1_234)
+
+
+def test_a_record_counts_with_its_key_and_what_is_around_it() -> None:
+    settings = Settings.model_validate({"kafka": {"max_record_bytes": 2048}})
+    event = {"event": "search", "query": "q", "user": "u" * 400, "timestamp": 1, "id": ""}
+    wide = json.dumps(event | {"query": "q" * (2049 - len(json.dumps(event)))}).encode()
+    assert len(wide) == 2048
+    for cut, fits in ((0, False), (300, False), (600, True)):
+        raw = wide.replace(b"q" * cut, b"", 1) if cut else wide
+        estimate = DefaultRecordBatchBuilder.estimate_size_in_bytes(b"u" * 400, raw, [])
+        assert (estimate <= 2048) == fits
+        if fits:
+            assert len(records_of(raw, ANYBODY, settings, 1_234)) == 1
+        else:
+            with pytest.raises(BadEventError, match="2048 are allowed"):
+                records_of(raw, ANYBODY, settings, 1_234)
 
 
 @pytest.mark.parametrize(

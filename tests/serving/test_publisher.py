@@ -1,0 +1,94 @@
+"""Publishing for many at once: whose records Kafka does not take, and who is not concerned."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from rillet.serving.figures import Figures
+from rillet.serving.publisher import Publisher
+from stream.errors import BrokerError, NotTakenError
+from stream.memory import MemoryBroker, MemorySink
+from stream.records import Outgoing
+from stream.settings import KafkaSettings, Settings, load_settings
+
+GOOD, LONG, DENIED = Outgoing("t", b"good"), Outgoing("t", b"x" * 99), Outgoing("secret", b"s")
+
+
+class Choosy:
+    """A way to a broker that refuses as Kafka's does: long records at once, others at the end."""
+
+    def __init__(self, broker: MemoryBroker) -> None:
+        self._sink, self._refused = MemorySink(broker), list[Outgoing]()
+
+    def send(self, record: Outgoing) -> None:
+        if len(record.value) > 50:
+            raise NotTakenError("too long", "shorten it", [record])
+        if record.topic == "secret":
+            self._refused.append(record)
+        else:
+            self._sink.send(record)
+
+    def flush(self, timeout_s: float = 30) -> None:
+        refused, self._refused = self._refused, []
+        if refused:
+            raise NotTakenError("not allowed", "", refused)
+
+    def close(self) -> None:
+        self._sink.close()
+
+
+class Way:
+    """Counts how often it is connected."""
+
+    def __init__(self) -> None:
+        self.broker, self.connected = MemoryBroker(), 0
+        self.fails: list[Exception] = []
+
+    def __call__(self, _: KafkaSettings) -> Choosy:
+        self.connected += 1
+        if self.fails:
+            raise self.fails.pop()
+        return Choosy(self.broker)
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return load_settings(serve={"kafka_s": 1})
+
+
+@pytest.fixture
+def way() -> Iterator[Way]:
+    one = Way()
+    yield one
+    assert not one.fails
+
+
+def published(settings: Settings, way: Way, *given: list[Outgoing]) -> list[Any]:
+    """Give them all before the thread begins, so that they go together."""
+
+    async def go() -> list[Any]:
+        one = Publisher(settings, Figures(), way)
+        waiting = [asyncio.create_task(one.publish(records)) for records in given]
+        await asyncio.sleep(0)
+        one.start()
+        found = await asyncio.gather(*waiting, return_exceptions=True)
+        with_more = await asyncio.gather(one.publish([GOOD]), return_exceptions=True)
+        await one.close()
+        return [*found, *with_more]
+
+    return asyncio.run(asyncio.wait_for(go(), 20))
+
+
+@pytest.mark.parametrize("bad", [LONG, DENIED])
+def test_a_record_that_is_refused_fails_whoever_sent_it_alone(
+    settings: Settings, way: Way, bad: Outgoing
+) -> None:
+    first, refused, last, after = published(settings, way, [GOOD], [GOOD, bad], [GOOD])
+    assert isinstance(refused, BrokerError)
+    assert (first, last, after) == (None, None, None)
+    assert len(way.broker.records("t")) == 4
+    assert way.connected == (1 if bad is LONG else 2)
