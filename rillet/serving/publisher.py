@@ -120,7 +120,8 @@ class Publisher:
         try:
             refused = self._sent(batch)
             self._failed = None
-        except BrokerError as error:
+        except Exception as found:  # whatever it is, the next ones are to be sent
+            error = _told(found)
             self._let_go()
             self._failed_at, self._failed = time.monotonic(), error
             refused = dict.fromkeys(range(len(batch)), error)
@@ -158,8 +159,18 @@ class Publisher:
             threading.Thread(target=_close, args=(sink,), daemon=True).start()
 
 
+def _told(error: Exception) -> BrokerError:
+    """Return what those who wait are told; an error that is none of Kafka's is logged in full."""
+    if isinstance(error, BrokerError):
+        return error
+    log.error("events could not be sent", exc_info=error)
+    if isinstance(error, RilletError):
+        return BrokerError(str(error), error.mend)
+    return BrokerError("events could not be sent; the service's log says why")
+
+
 def _close(sink: Sink) -> None:
-    with suppress(RilletError):
+    with suppress(Exception):  # nothing is lost by it
         sink.close()
 
 

@@ -140,7 +140,12 @@ class Reader:
             values = self.store.get_many(keys)
         except RilletError as found:
             error = found
-        self._note(error)
+            self._note(error)
+        except Exception:  # whatever it is, the next ones are to be asked
+            log.exception("what was asked for could not be read")
+            error = StoreError("Redis could not be read; the service's log says why")
+        else:
+            self._note(None)
         loop = batch[0].loop
         with suppress(RuntimeError):  # the loop has ended: nobody waits
             loop.call_soon_threadsafe(_deliver, batch, values, error)

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from rillet.serving import publisher
 from rillet.serving.figures import Figures
 from rillet.serving.publisher import Publisher
-from stream.errors import BrokerError, NotTakenError
+from stream.errors import BrokerError, NotTakenError, SettingsError
 from stream.memory import MemoryBroker, MemorySink
 from stream.records import Outgoing
 from stream.settings import KafkaSettings, Settings, load_settings
@@ -92,3 +93,19 @@ def test_a_record_that_is_refused_fails_whoever_sent_it_alone(
     assert (first, last, after) == (None, None, None)
     assert len(way.broker.records("t")) == 4
     assert way.connected == (1 if bad is LONG else 2)
+
+
+@pytest.mark.parametrize("error", [SettingsError("no such ssl_cafile", "name one"), OSError("odd")])
+def test_any_other_error_is_told_and_the_next_ones_are_sent(
+    settings: Settings,
+    way: Way,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+) -> None:
+    monkeypatch.setattr(publisher, "PAUSE_S", 0.0)
+    way.fails = [error]
+    failed, after = published(settings, way, [GOOD])
+    assert isinstance(failed, BrokerError)
+    assert after is None
+    assert any(line.exc_info and line.exc_info[1] is error for line in caplog.records)
