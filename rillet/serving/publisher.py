@@ -34,6 +34,9 @@ PAUSE_S: Final = 1.0
 """After a failure it is not tried again for so long; who comes meanwhile is told at once."""
 
 
+MOST_OFFERED: Final = 1000
+"""Requests that may wait before records that nobody waits for are dropped."""
+
 Connect = Callable[[KafkaSettings], Sink]
 
 
@@ -63,7 +66,7 @@ class Publisher:
         self._connect = connect
         self._sink: Sink | None = None
         self._failed: BrokerError | None = None
-        self._failed_at = 0.0
+        self._failed_at = -PAUSE_S
         self._given: queue.SimpleQueue[_Given | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="publisher", daemon=True)
 
@@ -86,8 +89,7 @@ class Publisher:
         """
         if not records:
             return
-        failed = self._failed
-        if failed is not None and time.monotonic() < self._failed_at + PAUSE_S:
+        if (failed := self._pause()) is not None:
             self._figures.refused.inc(len(records))
             raise BrokerError(str(failed), failed.mend)
         loop = asyncio.get_running_loop()
@@ -96,8 +98,15 @@ class Publisher:
         await stored
 
     def offer(self, records: Sequence[Outgoing]) -> None:
-        """Send records that nobody waits for; what Kafka does not take is logged and counted."""
+        """Send records that nobody waits for; what Kafka does not take is counted and dropped."""
+        if self._pause() is not None or self._given.qsize() >= MOST_OFFERED:
+            self._figures.refused.inc(len(records))
+            return
         self._given.put(_Given(records, None, asyncio.get_running_loop()))
+
+    def _pause(self) -> BrokerError | None:
+        """Return why nothing is tried at the moment, None where it is."""
+        return self._failed if time.monotonic() < self._failed_at + PAUSE_S else None
 
     def _work(self) -> None:
         going = True

@@ -109,3 +109,26 @@ def test_any_other_error_is_told_and_the_next_ones_are_sent(
     assert isinstance(failed, BrokerError)
     assert after is None
     assert any(line.exc_info and line.exc_info[1] is error for line in caplog.records)
+
+
+def test_what_nobody_waits_for_is_dropped_where_kafka_does_not_keep_up(
+    settings: Settings, way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher, "MOST_OFFERED", 3)
+    figures = Figures()
+
+    async def go() -> None:
+        one = Publisher(settings, figures, way)
+        for _ in range(10):
+            one.offer([GOOD])
+        assert figures.refused._value.get() == 7
+        way.fails = [BrokerError("away")]
+        one.start()
+        while figures.refused._value.get() < 10:
+            await asyncio.sleep(0.01)
+        one.offer([GOOD, GOOD])  # it is known that Kafka is away
+        await one.close()
+
+    asyncio.run(asyncio.wait_for(go(), 20))
+    assert figures.refused._value.get() == 12
+    assert way.connected == 1
