@@ -66,7 +66,7 @@ class Publisher:
         self._connect = connect
         self._sink: Sink | None = None
         self._failed: BrokerError | None = None
-        self._failed_at = -PAUSE_S
+        self._failed_at = 0.0
         self._given: queue.SimpleQueue[_Given | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="publisher", daemon=True)
 
