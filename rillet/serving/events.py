@@ -52,7 +52,7 @@ def records_of(body: bytes, caller: Caller, settings: Settings, now_ms: int) -> 
     if body.lstrip()[:1] == b"[":
         try:
             raws = map(bytes, _MANY.decode(body))
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, RecursionError) as error:
             raise RefusedError(400, "malformed", f"the body is no JSON: {error}") from error
     found = (_decoded(raw, settings, now_ms) for raw in raws)
     return outgoing_of(found, caller, settings, now_ms)

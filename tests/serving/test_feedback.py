@@ -54,7 +54,7 @@ def test_all_bad_records_are_named_up_to_twenty(client: TestClient) -> None:
     assert [one["record"] for one in found["errors"]] == list(range(20))
 
 
-@pytest.mark.parametrize("body", [b"[", b"[1,", b'[{"event": "search"}', b"[\xff]"])
+@pytest.mark.parametrize("body", [b"[", b"[" * 20_000, b"[1,", b'[{"event": "search"}', b"[\xff]"])
 def test_a_list_that_does_not_end_is_no_json(client: TestClient, body: bytes) -> None:
     problem(client.post("/feedback", content=body), 400, "malformed")
 
@@ -168,10 +168,17 @@ def test_gorses_feedback_becomes_an_interaction() -> None:
         ([{"FeedbackType": "", "UserId": "u", "ItemId": "i"}], "invalid"),
         ([{"FeedbackType": "s", "UserId": "u", "ItemId": "i", "Timestamp": "noon"}], "bad-event"),
         ([{"FeedbackType": "s", "UserId": "*default*", "ItemId": "i"}], "bad-event"),
+        ([{"FeedbackType": "s", "UserId": "u", "ItemId": "i", "Timestamp": "\ud800"}], "invalid"),
+        ([{"FeedbackType": "s", "UserId": "u", "ItemId": "i", "Comment": "\ud800"}], "invalid"),
     ],
 )
 def test_bad_feedback_is_told(client: TestClient, given: Any, kind: str) -> None:
-    problem(client.post("/api/feedback", json=given), 422, kind)
+    problem(client.post("/api/feedback", content=json.dumps(given)), 422, kind)
+
+
+@pytest.mark.parametrize("path", ["/api/feedback", "/rank/m", "/rank", "/recommend"])
+def test_lists_in_lists_without_end_are_no_json(client: TestClient, path: str) -> None:
+    problem(client.post(path, content=b"[" * 20_000), 400, "malformed")
 
 
 def test_gorses_quickstart_reads_ids(client: TestClient, known: str) -> None:
