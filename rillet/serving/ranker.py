@@ -23,7 +23,7 @@ from rillet.serving.search import Search, Where, admitted
 from rillet.serving.searching import Answer
 from rillet.words import in_words
 from stream.announcement import announced
-from stream.errors import NothingYetError, StoreError
+from stream.errors import NothingYetError, RilletError, StoreError
 from stream.settings import Settings
 from stream.store import Store
 
@@ -111,17 +111,18 @@ class Ranker:
             self._mirror.close()
 
     def _run(self) -> None:
-        away = False
+        told = ""
         while not self._stop.is_set():
             try:
                 if self._mirror is None:
                     self.load()
                 self.refresh()
-                away = False
+                told = ""
             except Exception as error:  # whatever it is, what is known goes on
-                if not away:
-                    log.warning("the engine is not followed for now: %s", error)
-                away = True
+                if str(error) != told:
+                    trace = None if isinstance(error, RilletError) else error
+                    log.warning("the engine is not followed for now: %s", error, exc_info=trace)
+                told = str(error)
             self._stop.wait(FOLLOW_EVERY_S)
 
     def load(self) -> None:
@@ -240,11 +241,12 @@ class Ranker:
         known = who.session(user, session)
         found = Answer[Ranked](degraded=who.degraded)
         mirror.encode(query)
+        search: Search | None = None
         with mirror.lock:
             if len(mirror.catalogue):
                 search = Search.of(mirror, who.question(known, query), query, whole=True)
                 rows = search.among(items)
-        if len(mirror.catalogue):
+        if search is not None:
             found = self._answer(search, rows, len(rows), who, known if explain else None)
         there = {one.item for one in found}
         least = found[-1].score if found else 0.0

@@ -300,6 +300,50 @@ def test_it_starts_in_a_thread_and_says_when_it_is_ready(
     assert ids(other.ranker.search("saddle"))[0] == "c2"
 
 
+def test_why_the_engine_is_not_followed_is_told_once_and_in_full(
+    other: Shop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(ranker_module, "FOLLOW_EVERY_S", 0.001)
+    other.ranker.load()
+    errors = [StoreError("gone")] * 3 + [ZeroDivisionError("odd")] * 3 + [StoreError("gone")] * 3
+
+    def fails() -> None:
+        if errors:
+            raise errors.pop()
+
+    monkeypatch.setattr(other.ranker, "refresh", fails)
+    other.ranker.start()
+    waited(lambda: not errors)
+    other.ranker.close()
+    lines = [line for line in caplog.records if line.name == ranker_module.__name__]
+    assert [line.getMessage().rpartition(": ")[2] for line in lines] == ["gone", "odd", "gone"]
+    assert [line.exc_info is not None for line in lines] == [False, True, False]
+
+
+def test_a_catalogue_that_fills_while_it_is_asked_does_no_harm(
+    tmp_path: Path, url: str, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = Shop(tmp_path, url, encoder, f"fills{time.monotonic_ns()}")
+    shop.ranker.load()
+    mirror, lock = shop.ranker.mirror, shop.ranker.mirror.lock
+
+    class Filling:
+        def __enter__(self) -> None:
+            lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            lock.release()
+            mirror.lock = lock
+            shop.feed(item("a", LATER, title="Cello"))
+            shop.ranker.refresh()
+
+    monkeypatch.setattr(mirror, "lock", Filling())
+    assert not shop.ranker.rank(["a"])[0].known
+    assert shop.ranker.rank(["a"])[0].known
+    shop.ranker.close()
+    shop.store.close()
+
+
 def test_another_encoder_is_taken_over_once(other: Shop, tmp_path: Path) -> None:
     training = other.settings.training.model_copy(update={"registry": str(tmp_path / "models")})
     settings = other.settings.model_copy(update={"training": training})
