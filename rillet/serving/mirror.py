@@ -34,7 +34,9 @@ CARDS: Final = 20_000
 class Mirror:
     """Catalogue, words, statistics, weights and models of a live engine.
 
-    What reads or changes the engine holds :attr:`lock`; what waits for Redis does not.
+    What reads or changes the engine holds :attr:`lock`; a request that waits for Redis does not.
+    :meth:`follow` does: it reads what has changed with the lock held, and where Redis hangs,
+    requests wait as long as the store has patience.
 
     Parameters
     ----------
@@ -128,6 +130,8 @@ class Mirror:
         """
         with self._cards_lock:
             found = {item: self._cards[item] for item in items if item in self._cards}
+            for item in found:
+                self._cards.move_to_end(item)
         asked = [item for item in dict.fromkeys(items) if item not in found]
         if not asked:
             return found

@@ -17,6 +17,7 @@ from features.card import ItemCard
 from features.text import Encoder, load_encoder
 from models.answer import decode_answer
 from models.signals import SEGMENTS
+from rillet.serving import mirror as mirror_module
 from rillet.serving import ranker as ranker_module
 from rillet.serving.ranker import Ranked, Ranker
 from stream.announcement import Announced, announce
@@ -342,6 +343,17 @@ def test_a_catalogue_that_fills_while_it_is_asked_does_no_harm(
     assert shop.ranker.rank(["a"])[0].known
     shop.ranker.close()
     shop.store.close()
+
+
+def test_cards_that_were_asked_for_last_are_kept(
+    other: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror_module, "CARDS", 2)
+    other.ranker.load()
+    mirror = other.ranker.mirror
+    for items in (["k1"], ["k2"], ["k1"], ["k3"]):
+        assert set(mirror.cards(items)) == set(items)
+    assert list(mirror._cards) == ["k1", "k3"]
 
 
 def test_another_encoder_is_taken_over_once(other: Shop, tmp_path: Path) -> None:
