@@ -89,10 +89,11 @@ class NotTakenError(BrokerError):
     message, mend
         What is wrong with the first, and what to do about it.
     records
-        These, the objects that were sent; what else was sent is not concerned.
+        These, the objects that were sent, in the order in which they failed; where a broker
+        refused the first, the others may have failed with it. What else was sent is stored.
     """
 
-    def __init__(self, message: str, mend: str = "", records: Sequence[object] = ()) -> None:
+    def __init__(self, message: str, mend: str = "", records: Sequence[Any] = ()) -> None:
         super().__init__(message, mend)
         self.records = records
 

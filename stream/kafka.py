@@ -355,7 +355,7 @@ class KafkaSink:
         Raises
         ------
         NotTakenError
-            All but some records are.
+            All are but some records.
         BrokerError
             The time is up.
         """

@@ -37,6 +37,9 @@ PAUSE_S: Final = 1.0
 MOST_OFFERED: Final = 1000
 """Requests that may wait before records that nobody waits for are dropped."""
 
+ROUNDS: Final = 3
+"""A record that a broker refuses may take others with it; how often those are sent."""
+
 Connect = Callable[[KafkaSettings], Sink]
 
 
@@ -145,22 +148,43 @@ class Publisher:
 
     def _sent(self, batch: list[_Given]) -> dict[int, BrokerError]:
         """Send, and return by its place whose records Kafka does not take."""
-        if self._sink is None:
-            self._sink = self._connect(self._settings)
         refused: dict[int, BrokerError] = {}
         places = {id(record): place for place, one in enumerate(batch) for record in one.records}
-        for place, one in enumerate(batch):
+        left: dict[int, list[Outgoing]] = {place: [*one.records] for place, one in enumerate(batch)}
+        for last in (*[False] * (ROUNDS - 1), True):
+            error = self._tried(left, refused)
+            if error is None:
+                break
+            self._let_go()  # refused by a broker a record may leave the producer unusable
+            first, *others = error.records
+            refused[places[id(first)]] = error
+            left = {}
+            for record in others:
+                if (place := places[id(record)]) not in refused:
+                    left.setdefault(place, []).append(record)
+            if last:
+                refused |= dict.fromkeys(left, error)
+            if not left:
+                break
+        return refused
+
+    def _tried(
+        self, given: dict[int, list[Outgoing]], refused: dict[int, BrokerError]
+    ) -> NotTakenError | None:
+        """Send once; return what a broker refused, if it did, and add whose are refused here."""
+        if self._sink is None:
+            self._sink = self._connect(self._settings)
+        for place, records in given.items():
             try:
-                for record in one.records:
+                for record in records:
                     self._sink.send(record)
             except NotTakenError as error:
                 refused[place] = error
         try:
             self._sink.flush(self._patience_s)
         except NotTakenError as error:
-            self._let_go()  # refused by a broker a record may leave the producer unusable
-            refused |= {places[id(record)]: error for record in error.records}
-        return refused
+            return error
+        return None
 
     def _let_go(self) -> None:
         sink, self._sink = self._sink, None

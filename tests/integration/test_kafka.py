@@ -117,5 +117,5 @@ def test_a_record_the_broker_refuses_fails_the_flush(kafka_settings: KafkaSettin
     sink.send(Outgoing(kafka_settings.catalogue, b"small"))
     with pytest.raises(NotTakenError, match=r"refused a record for .* \(1500000 bytes\)") as caught:
         sink.flush()
-    assert [*caught.value.records] == [long]
+    assert caught.value.records[0] is long, "what fails with it comes after it"
     sink.close()

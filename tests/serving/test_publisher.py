@@ -17,6 +17,8 @@ from stream.records import Outgoing
 from stream.settings import KafkaSettings, Settings, load_settings
 
 GOOD, LONG, DENIED = Outgoing("t", b"good"), Outgoing("t", b"x" * 99), Outgoing("secret", b"s")
+FATAL = Outgoing("secret", b"all")
+"""What its broker refuses so that all fails that was under way, as with what is too long for it."""
 
 
 class Choosy:
@@ -24,6 +26,7 @@ class Choosy:
 
     def __init__(self, broker: MemoryBroker) -> None:
         self._sink, self._refused = MemorySink(broker), list[Outgoing]()
+        self._under_way: list[Outgoing] = []
 
     def send(self, record: Outgoing) -> None:
         if len(record.value) > 50:
@@ -31,10 +34,16 @@ class Choosy:
         if record.topic == "secret":
             self._refused.append(record)
         else:
-            self._sink.send(record)
+            self._under_way.append(record)
 
     def flush(self, timeout_s: float = 30) -> None:
         refused, self._refused = self._refused, []
+        if FATAL in refused:
+            refused = [FATAL, *self._under_way, *refused]
+            self._under_way = []
+        for record in self._under_way:
+            self._sink.send(record)
+        self._under_way = []
         if refused:
             raise NotTakenError("not allowed", "", refused)
 
@@ -84,15 +93,26 @@ def published(settings: Settings, way: Way, *given: list[Outgoing]) -> list[Any]
     return asyncio.run(asyncio.wait_for(go(), 20))
 
 
-@pytest.mark.parametrize("bad", [LONG, DENIED])
+@pytest.mark.parametrize("bad", [LONG, DENIED, FATAL])
 def test_a_record_that_is_refused_fails_whoever_sent_it_alone(
     settings: Settings, way: Way, bad: Outgoing
 ) -> None:
-    first, refused, last, after = published(settings, way, [GOOD], [GOOD, bad], [GOOD])
+    others = [Outgoing("t", str(n).encode()) for n in range(3)]
+    first, refused, last, after = published(
+        settings, way, [others[0]], [others[1], bad], [others[2]]
+    )
     assert isinstance(refused, BrokerError)
     assert (first, last, after) == (None, None, None)
-    assert len(way.broker.records("t")) == 4
+    stored = sorted(one.value for one in way.broker.records("t"))
+    assert stored == ([b"0", b"2", b"good"] if bad is FATAL else [b"0", b"1", b"2", b"good"])
     assert way.connected == (1 if bad is LONG else 2)
+
+
+def test_what_is_refused_again_and_again_is_told_in_the_end(settings: Settings, way: Way) -> None:
+    *refused, after = published(settings, way, *([Outgoing("secret", b"s")] for _ in range(6)))
+    assert all(isinstance(one, BrokerError) for one in refused)
+    assert after is None
+    assert way.connected == publisher.ROUNDS + 1
 
 
 @pytest.mark.parametrize("error", [SettingsError("no such ssl_cafile", "name one"), OSError("odd")])
