@@ -27,6 +27,7 @@ from models.beside import Beside, at_once
 
 __all__ = ["LexicalIndex"]
 
+log = logging.getLogger(__name__)
 logging.getLogger("bm25s").setLevel(logging.WARNING)  # it tells of whatever it lays out
 
 F32 = NDArray[np.float32]
@@ -216,8 +217,14 @@ class LexicalIndex:
         self._coming = self._beside(partial(_Laid.of, rows, self._texts.counts[rows], marks))
 
     def _take_over(self, *, wait: bool = False) -> None:
-        """Go on with what was being laid out, if it is there."""
-        if self._coming is not None and (wait or self._coming.done()):
-            self._laid, self._coming = self._coming.result(), None
+        """Go on with what was being laid out, if it is there; where that failed, as before."""
+        if self._coming is None or not (wait or self._coming.done()):
+            return
+        coming, self._coming = self._coming, None
+        try:
+            self._laid = coming.result()
+        except Exception:  # all that has changed is still scored, if slowly
+            log.exception("the words of items could not be laid out; it is tried again")
+        else:
             self._changed, self._others = self._meanwhile, None
-            self._meanwhile = {}
+        self._meanwhile = {}

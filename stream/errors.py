@@ -6,7 +6,8 @@
     ├── SettingsError        a settings file or variable is wrong
     ├── LogError             an event log or import source cannot be read
     ├── BrokerError          Kafka is absent, refuses, or lacks a topic
-    │   └── NotReadyError    Kafka has just started; asking again will do
+    │   ├── NotReadyError    Kafka has just started; asking again will do
+    │   └── NotTakenError    Kafka refuses some records, and has all others
     ├── StoreError           Redis is absent or refuses
     ├── FolderError          a folder of files cannot be reached or refuses
     ├── CheckpointError      positions that would lose or repeat records
@@ -38,6 +39,7 @@ __all__ = [
     "LogError",
     "ModelError",
     "NotReadyError",
+    "NotTakenError",
     "NothingYetError",
     "RefusedError",
     "RilletError",
@@ -77,6 +79,23 @@ class BrokerError(RilletError):
 
 class NotReadyError(BrokerError):
     """Kafka is there and cannot answer yet: it is still looking for a group's coordinator."""
+
+
+class NotTakenError(BrokerError):
+    """Kafka takes records, but not these: they are too long, or their topic is kept from us.
+
+    Parameters
+    ----------
+    message, mend
+        What is wrong with the first, and what to do about it.
+    records
+        These, the objects that were sent, in the order in which they failed; where a broker
+        refused the first, the others may have failed with it. What else was sent is stored.
+    """
+
+    def __init__(self, message: str, mend: str = "", records: Sequence[Any] = ()) -> None:
+        super().__init__(message, mend)
+        self.records = records
 
 
 class StoreError(RilletError):

@@ -22,7 +22,7 @@ from kafka.structs import OffsetAndMetadata  # type: ignore[import-untyped]
 from kafka.structs import TopicPartition as Place
 
 from stream.aside import aside
-from stream.errors import BrokerError
+from stream.errors import BrokerError, NotTakenError
 from stream.kafka_client import (
     DENIED,
     FOREIGN,
@@ -292,6 +292,7 @@ class KafkaSink:
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
         self._failed: BrokerError | None = None
+        self._refused: list[Outgoing] = []
         compression = None if settings.compression == "none" else settings.compression
         options = {
             "enable_idempotence": True,
@@ -313,7 +314,13 @@ class KafkaSink:
             self._producer: Any = aside(make)
 
     def send(self, record: Outgoing) -> None:
-        """Hand a record over; what becomes of it :meth:`flush` tells."""
+        """Hand a record over; what becomes of it :meth:`flush` tells.
+
+        Raises
+        ------
+        NotTakenError
+            It is longer than ``kafka.max_record_bytes``, with its key and what is around it.
+        """
         try:
             self._producer.send(
                 record.topic,
@@ -322,10 +329,14 @@ class KafkaSink:
                 partition=record.partition,
                 headers=list(record.headers),
             ).add_errback(self._note, record)
+        except kafka_errors.MessageSizeTooLargeError as error:
+            found = ours(self._settings, f"send to {record.topic}", error, "Write")
+            raise NotTakenError(str(found), found.mend, [record]) from error
         except FOREIGN as error:
             raise ours(self._settings, f"send to {record.topic}", error, "Write") from error
 
     def _note(self, record: Outgoing, error: Exception) -> None:
+        self._refused.append(record)
         if self._failed is not None:
             return
         if "AuthorizationFailed" in f"{type(error).__name__} {error}":
@@ -339,12 +350,21 @@ class KafkaSink:
         self._failed.__cause__ = error
 
     def flush(self, timeout_s: float = DELIVERY_S) -> None:
-        """Wait until everything sent is stored by all replicas in sync."""
+        """Wait until everything sent is stored by all replicas in sync.
+
+        Raises
+        ------
+        NotTakenError
+            All are but some records.
+        BrokerError
+            The time is up.
+        """
         with explained(self._settings, "flush", "Write"):
             self._producer.flush(timeout=timeout_s)
         failed, self._failed = self._failed, None
+        refused, self._refused = self._refused, []
         if failed is not None:
-            raise failed
+            raise NotTakenError(str(failed), failed.mend, refused) from failed.__cause__
 
     def close(self) -> None:
         """Flush for a moment and end."""

@@ -94,8 +94,8 @@ def serve(  # noqa: PLR0913 - the options are the interface
     from rillet.serving.app import create_app
     from rillet.serving.guard import check_binding
     from rillet.serving.ranker import Ranker
+    from rillet.serving.reader import impatient
     from rillet.serving.server import serve as run
-    from stream.store import Store
 
     given: dict[str, Any] = {"host": host} if host else {}
     if port is not None:
@@ -113,7 +113,7 @@ def serve(  # noqa: PLR0913 - the options are the interface
     check_binding(settings.serve)
     with (
         _engine(settings, wanted=embedded is not None, resume_clock=resume_clock) as engine,
-        closing(Store(settings.redis, retry_s=settings.serve.redis_s, make=False)) as store,
+        closing(impatient(settings)) as store,
     ):
         if engine is None and settings.redis.url.get_secret_value().startswith("embedded:"):
             settings = opened(settings_file, store.url, serve=given)  # one server for all

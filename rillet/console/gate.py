@@ -8,13 +8,14 @@ from html import escape
 from typing import Final, NamedTuple
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rillet.console.style import login_page
 from rillet.serving.guard import ALL, Caller, Guard
-from rillet.serving.problems import problem
+from rillet.serving.problems import problem, problem_of_http
 from stream.errors import RefusedError
 
 __all__ = ["LOGGED_OUT", "Admission", "Gate", "admission_of"]
@@ -115,8 +116,11 @@ class Gate:
             return answer
         if request.method != "POST":
             return HTMLResponse(login_page(), headers=HEADERS)
-        async with request.form(max_files=0, max_fields=1) as form:
-            key = str(form.get("key", "")).strip()[:MAX_KEY]
+        try:
+            async with request.form(max_files=0, max_fields=1) as form:
+                key = str(form.get("key", "")).strip()[:MAX_KEY]
+        except HTTPException as error:  # nobody above makes an answer of it
+            return problem_of_http(error)
         address = request.client.host if request.client else ""
         host = {"host": request.headers.get("host", ""), "x-api-key": key}
         try:

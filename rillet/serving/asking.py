@@ -10,6 +10,7 @@ import msgspec
 from features.contexts import Question, ask, meaning_of
 from features.session import Session, decode_session, new_session
 from rillet.serving.mirror import Mirror
+from stream.errors import StoreError
 from stream.keys import DEFAULT_USER
 from stream.pseudonyms import pseudonyms_of
 from stream.settings import Settings
@@ -28,9 +29,15 @@ class Asker:
         All settings.
     mirror
         Reads states, and gives items their rows.
+
+    Attributes
+    ----------
+    degraded
+        Whether somebody counts as a stranger because Redis is away.
     """
 
     def __init__(self, settings: Settings, mirror: Mirror) -> None:
+        self.degraded = False
         self._mirror, self._meaning = mirror, meaning_of(settings)
         self._keys, self._names = mirror.keys, pseudonyms_of(settings.privacy)
         self._gap_ms = int(settings.session.gap_s * 1000)
@@ -39,7 +46,11 @@ class Asker:
         """Return what is known of a user, else of a visitor; of a stranger an empty state."""
         for name in filter(None, (user, visitor)):
             for one in self._names.all_of(name) if name != DEFAULT_USER else ():
-                raw = self._mirror.read(self._keys.session(one))
+                try:
+                    raw = self._mirror.read(self._keys.session(one))
+                except StoreError:
+                    self.degraded = True
+                    return new_session("")
                 if raw is not None and (found := _decoded(raw)) is not None and found.events:
                     return found
         return new_session("")

@@ -18,6 +18,9 @@ __all__ = ["outgoing_of", "records_of"]
 
 MEND: Final = "docs/events.md has all events, with examples"
 
+AROUND: Final = 128
+"""Bytes that Kafka's client and its brokers count around a record's key and value."""
+
 MOST_TOLD: Final = 20
 """Faults that an answer names: who sends thousands of bad records learns nothing from the last."""
 
@@ -49,7 +52,7 @@ def records_of(body: bytes, caller: Caller, settings: Settings, now_ms: int) -> 
     if body.lstrip()[:1] == b"[":
         try:
             raws = map(bytes, _MANY.decode(body))
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, RecursionError) as error:
             raise RefusedError(400, "malformed", f"the body is no JSON: {error}") from error
     found = (_decoded(raw, settings, now_ms) for raw in raws)
     return outgoing_of(found, caller, settings, now_ms)
@@ -65,7 +68,7 @@ def outgoing_of(
     records, faults = [], []
     latest = now_ms + settings.batch.future_s * 1000
     for place, (raw, event) in enumerate(found):
-        fault = _fault(event, len(raw), latest, settings)
+        fault = _fault(event, latest)
         if fault:
             field, message = fault
             faults.append({"record": place, "field": field, "message": message})
@@ -73,7 +76,10 @@ def outgoing_of(
             message = "to have a user forgotten needs a key with the scope admin"
             raise RefusedError(403, "wrong-scope", message)
         else:
-            records.append(outgoing(raw, event, settings))
+            record = outgoing(raw, event, settings)
+            if message := _too_long(record, settings.kafka.max_record_bytes):
+                faults.append({"record": place, "field": "", "message": message})
+            records.append(record)
     if faults:
         where = f"{faults[0]['field']}: " if faults[0]["field"] else ""
         first = f"record {faults[0]['record']} is no event: {where}{faults[0]['message']}"
@@ -81,9 +87,7 @@ def outgoing_of(
     return records
 
 
-def _fault(
-    event: Event | BadRecord, size: int, latest: float, settings: Settings
-) -> tuple[str, str] | None:
+def _fault(event: Event | BadRecord, latest: float) -> tuple[str, str] | None:
     """Return the field that is wrong, and what is wrong with it."""
     if isinstance(event, BadRecord):
         return event.field, event.message
@@ -91,9 +95,13 @@ def _fault(
         return "event", "`merge` is Rillet's own: publish `identify`"
     if event.timestamp > latest:
         return "timestamp", "too far ahead of the clock"
-    if size > settings.kafka.max_record_bytes:
-        return "", f"{size} bytes, {settings.kafka.max_record_bytes} are allowed"
     return None
+
+
+def _too_long(record: Outgoing, most: int) -> str:
+    """Return what is wrong with a record that Kafka's client would refuse, "" with others."""
+    size = len(record.value) + len(record.key or b"") + AROUND
+    return f"{size} bytes with its key, {most} are allowed" if size > most else ""
 
 
 def _decoded(raw: bytes, settings: Settings, now_ms: int) -> tuple[bytes, Event | BadRecord]:

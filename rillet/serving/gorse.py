@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints
 
-from rillet.serving.models import Id
+from rillet.serving.models import Id, Text
 from stream.limits import MAX_CHARS, MAX_TYPE
 
 __all__ = ["EXAMPLE", "FeedbackIn", "RowAffected"]
@@ -35,7 +35,7 @@ class FeedbackIn(BaseModel):
     UserId: Id
     ItemId: Id
     Value: FiniteFloat | None = None
-    Timestamp: str | int | None = Field(None, description="ISO 8601; now where it is left out")
+    Timestamp: Text | int | None = Field(None, description="ISO 8601; now where it is left out")
     Comment: Annotated[str, StringConstraints(max_length=MAX_CHARS)] | None = None
 
     def event(self, now_ms: int) -> bytes:

@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from typing import Final, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from limits import RateLimitItemPerMinute
 from limits.aio.storage import MemoryStorage
@@ -181,14 +181,18 @@ class Guard:
     def check_browser(self, method: str, headers: Headers) -> None:
         """Refuse what a page of another site makes a browser send."""
         host = headers.get("host", "")
-        name = urlsplit(f"//{host}").hostname or ""
-        if self._hosts and name not in self._hosts:
+        found = _split(f"//{host}")
+        name = "" if found is None else found.hostname or ""
+        if found is None or (self._hosts and name not in self._hosts):
             mend = "serve.hosts names those that are"
-            raise RefusedError(403, "wrong-host", f"{name} is no name of this service", mend)
+            raise RefusedError(
+                403, "wrong-host", f"{name or host} is no name of this service", mend
+            )
         origin = headers.get("origin")
         if origin is None or method in _SAFE or origin in self._origins:
             return
-        if urlsplit(origin).netloc != host:
+        site = _split(origin)
+        if site is None or site.netloc != host:
             mend = "serve.cors_origins names those that may"
             raise RefusedError(403, "wrong-origin", "pages of this site may not call it", mend)
 
@@ -199,3 +203,10 @@ class Guard:
         wait_s = max(1.0, window.reset_time - time.time())
         message = f"more than {self._limit.amount} requests a minute"
         raise RefusedError(429, "too-many", message, wait_s=wait_s)
+
+
+def _split(url: str) -> SplitResult | None:
+    try:
+        return urlsplit(url)
+    except ValueError:  # brackets that do not close, and the like
+        return None

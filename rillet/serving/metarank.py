@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from rillet.serving.models import Id
+from rillet.serving.models import Id, Text
 from rillet.serving.ranking import Asked
 from stream.limits import MAX_CHARS, MAX_SHOWN
 
@@ -32,8 +32,8 @@ class _In(BaseModel):
 class FieldIn(_In):
     """A named value of a list or of an item."""
 
-    name: str
-    value: bool | FiniteFloat | str | list[str] | list[FiniteFloat] | None = None
+    name: Text
+    value: bool | FiniteFloat | Text | list[Text] | list[FiniteFloat] | None = None
 
 
 class ShownIn(_In):
@@ -49,7 +49,7 @@ class RankingIn(_In):
     model_config = ConfigDict(strict=True, json_schema_extra={"examples": [EXAMPLE]})
 
     id: Annotated[str, Field(max_length=512)] | None = None
-    timestamp: str | int | None = Field(None, description="epoch milliseconds or ISO 8601")
+    timestamp: Text | int | None = Field(None, description="epoch milliseconds or ISO 8601")
     user: Id | None = None
     session: Id | None = None
     fields: list[FieldIn] = []

@@ -20,7 +20,7 @@ from models.beside import in_a_thread
 from models.engine import Engine
 from models.lexical import LexicalIndex
 from rillet.serving.heard import HeardLearners
-from rillet.serving.unwritten import Borne, unwritten_queries
+from rillet.serving.unwritten import Reads, unwritten_queries
 from stream.errors import StoreError
 from stream.settings import Settings
 from stream.store import Store
@@ -34,7 +34,9 @@ CARDS: Final = 20_000
 class Mirror:
     """Catalogue, words, statistics, weights and models of a live engine.
 
-    What reads or changes the engine holds :attr:`lock`; what waits for Redis does not.
+    What reads or changes the engine holds :attr:`lock`; a request that waits for Redis does not.
+    :meth:`follow` does: it reads what has changed with the lock held, and where Redis hangs,
+    requests wait as long as the store has patience.
 
     Parameters
     ----------
@@ -60,7 +62,7 @@ class Mirror:
     def __init__(self, settings: Settings, store: Store, encoder: TextEncoder) -> None:
         self.lock = threading.RLock()
         self._settings, self.keys = settings, store.keys
-        self._reads = Borne(store)
+        self._reads = Reads(store)
         # partitions matter to who folds events; how often it is read, who follows it says
         self.view = LiveView(settings, store, encoder, transition_partitions=1, every_ms=1)
         self.view.take_queries_from(unwritten_queries(settings, self._reads, encoder))
@@ -119,9 +121,17 @@ class Mirror:
             self.view.world.queries.vectors([query])
 
     def cards(self, items: Sequence[str]) -> dict[str, ItemCard]:
-        """Return the cards of several items; those without one are left out."""
+        """Return the cards of several items; those without one are left out.
+
+        Raises
+        ------
+        StoreError
+            Redis is away, and some of them are not in memory.
+        """
         with self._cards_lock:
             found = {item: self._cards[item] for item in items if item in self._cards}
+            for item in found:
+                self._cards.move_to_end(item)
         asked = [item for item in dict.fromkeys(items) if item not in found]
         if not asked:
             return found
@@ -136,7 +146,13 @@ class Mirror:
         return found | read
 
     def read(self, key: str) -> bytes | None:
-        """Return what lies under a key; None where nothing does, or Redis is away."""
+        """Return what lies under a key; None where nothing does.
+
+        Raises
+        ------
+        StoreError
+            Redis is away.
+        """
         return self._reads.get_many([key])[0]
 
     def _told(self, rows: NDArray[np.int64], cards: Sequence[ItemCard]) -> None:

@@ -25,9 +25,13 @@ __all__ = [
     "Recommended",
     "SessionOut",
     "SimilarItems",
+    "Text",
 ]
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID)]
+Text = Annotated[str, StringConstraints(min_length=0)]
+"""Any text; one with constraints is no lone surrogate, which nothing can be sent with."""
+
 Query = Annotated[str, StringConstraints(min_length=1, max_length=MAX_CHARS)]
 Ids = Annotated[list[Id], Field(max_length=MAX_SHOWN)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME)]

@@ -21,7 +21,7 @@ from stream.errors import (
     StoreError,
 )
 
-__all__ = ["MEDIA_TYPE", "add_problems", "problem", "problem_of"]
+__all__ = ["MEDIA_TYPE", "add_problems", "problem", "problem_of", "problem_of_http"]
 
 log = logging.getLogger(__name__)
 
@@ -111,10 +111,15 @@ async def _ours(_: Request, error: Exception) -> Response:
     return problem_of(error)
 
 
-async def _http(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
+def problem_of_http(error: HTTPException) -> Response:
+    """Return the problem that an error of the framework's is."""
     kind = _PLAIN.get(error.status_code, "refused")
     return problem(error.status_code, kind, error.detail, headers=error.headers)
+
+
+async def _http(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return problem_of_http(error)
 
 
 async def _invalid(_: Request, error: Exception) -> Response:

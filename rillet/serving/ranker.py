@@ -12,16 +12,18 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from consumers.encoders import promoted_encoder
+from features.card import ItemCard
 from features.session import Session
 from features.text import TextEncoder
 from models.answer import Reason
 from rillet.serving.asking import Asker
 from rillet.serving.mirror import Mirror
-from rillet.serving.scoring import BIAS, Scored
+from rillet.serving.scoring import BIAS
 from rillet.serving.search import Search, Where, admitted
+from rillet.serving.searching import Answer
 from rillet.words import in_words
 from stream.announcement import announced
-from stream.errors import NothingYetError
+from stream.errors import NothingYetError, RilletError, StoreError
 from stream.settings import Settings
 from stream.store import Store
 
@@ -109,17 +111,18 @@ class Ranker:
             self._mirror.close()
 
     def _run(self) -> None:
-        away = False
+        told = ""
         while not self._stop.is_set():
             try:
                 if self._mirror is None:
                     self.load()
                 self.refresh()
-                away = False
+                told = ""
             except Exception as error:  # whatever it is, what is known goes on
-                if not away:
-                    log.warning("the engine is not followed for now: %s", error)
-                away = True
+                if str(error) != told:
+                    trace = None if isinstance(error, RilletError) else error
+                    log.warning("the engine is not followed for now: %s", error, exc_info=trace)
+                told = str(error)
             self._stop.wait(FOLLOW_EVERY_S)
 
     def load(self) -> None:
@@ -168,7 +171,7 @@ class Ranker:
         exclude: Collection[str] = (),
         where: Where | None = None,
         explain: bool = False,
-    ) -> list[Ranked]:
+    ) -> Answer[Ranked]:
         """Return what answers a query best, for a user, best first.
 
         Parameters
@@ -192,6 +195,8 @@ class Ranker:
         ------
         NothingYetError
             It has not loaded yet.
+        StoreError
+            Redis is away, which knows what the items are like.
         """
         mirror, query = self.mirror, query.strip()
         who = Asker(self._settings, mirror)
@@ -199,13 +204,13 @@ class Ranker:
         mirror.encode(query)
         with mirror.lock:
             if not len(mirror.catalogue):
-                return []
+                return Answer(degraded=who.degraded)
             search = Search.of(mirror, who.question(known, query), query)
             rows = search.found() if items is None else search.among(items)
             rows = search.without(rows, exclude)
         if where is not None:
             rows = admitted(mirror, rows, where)
-        return self._answer(search, rows, n, known if explain else None)
+        return self._answer(search, rows, n, who, known if explain else None)
 
     def rank(
         self,
@@ -215,7 +220,7 @@ class Ranker:
         session: str | None = None,
         query: str = "",
         explain: bool = False,
-    ) -> list[Ranked]:
+    ) -> Answer[Ranked]:
         """Return items in the order in which a user is likely to take them.
 
         Parameters
@@ -233,19 +238,22 @@ class Ranker:
         """
         mirror, query = self.mirror, query.strip()
         who = Asker(self._settings, mirror)
-        known, found = who.session(user, session), list[Ranked]()
+        known = who.session(user, session)
+        found = Answer[Ranked](degraded=who.degraded)
         mirror.encode(query)
+        search: Search | None = None
         with mirror.lock:
             if len(mirror.catalogue):
                 search = Search.of(mirror, who.question(known, query), query, whole=True)
                 rows = search.among(items)
-        if len(mirror.catalogue):
-            found = self._answer(search, rows, len(rows), known if explain else None)
+        if search is not None:
+            found = self._answer(search, rows, len(rows), who, known if explain else None)
         there = {one.item for one in found}
         least = found[-1].score if found else 0.0
         parts = {BIAS: least} if explain else {}
         unknown = [item for item in dict.fromkeys(items) if item not in there]
-        return found + [Ranked(item, least, parts, known=False) for item in unknown]
+        found.extend(Ranked(item, least, parts, known=False) for item in unknown)
+        return found
 
     @property
     def mirror(self) -> Mirror:
@@ -260,35 +268,34 @@ class Ranker:
             raise NothingYetError("the ranker is still loading", "ask again in a moment")
         return self._mirror
 
-    def _answer(self, search: Search, rows: I32, n: int, known: Session | None) -> list[Ranked]:
+    def _answer(
+        self, search: Search, rows: I32, n: int, who: Asker, known: Session | None
+    ) -> Answer[Ranked]:
         """Return the best n of the rows, explained where the user's state is given."""
         mirror = search.mirror
         with mirror.lock:
             best = search.score(rows).first(n)
             ids = [mirror.catalogue.ids[row] for row in best.rows.tolist()]
             if known is None:
-                return list(map(Ranked, ids, best.score.tolist()))
+                found = map(Ranked, ids, best.score.tolist())
+                return Answer(found, degraded=who.degraded)
             parts, reasons = best.explained(mirror.engine, search.chunk)
-        return self._worded(ids, best, parts, reasons, known)
+        told = [why.item for whys in reasons for why in whys if why.item is not None]
+        try:
+            cards, degraded = mirror.cards([*ids, *told]), who.degraded
+        except StoreError:
+            cards, degraded = {}, True
+        each = zip(ids, best.score.tolist(), parts, reasons, strict=True)
+        return Answer((_worded(*row, cards, known) for row in each), degraded=degraded)
 
-    def _worded(
-        self,
-        ids: list[str],
-        best: Scored,
-        parts: list[dict[str, float]],
-        reasons: list[list[Reason]],
-        known: Session,
-    ) -> list[Ranked]:
-        anchors = [why.item for whys in reasons for why in whys if why.item is not None]
-        cards = self.mirror.cards([*ids, *anchors])
-        rows = zip(ids, best.score.tolist(), parts, reasons, strict=True)
-        return [
-            Ranked(
-                item,
-                score,
-                part,
-                whys,
-                list(dict.fromkeys(in_words(why, cards, known, item) for why in whys)),
-            )
-            for item, score, part, whys in rows
-        ]
+
+def _worded(  # noqa: PLR0913 - all there is of an item
+    item: str,
+    score: float,
+    parts: dict[str, float],
+    reasons: list[Reason],
+    cards: dict[str, ItemCard],
+    known: Session,
+) -> Ranked:
+    words = dict.fromkeys(in_words(why, cards, known, item) for why in reasons)
+    return Ranked(item, score, parts, reasons, list(words))

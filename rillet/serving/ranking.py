@@ -1,24 +1,18 @@
-"""Asking the ranker on behalf of a request, and what is answered where Redis is away."""
+"""Asking the ranker on behalf of a request."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import msgspec
-
 from rillet.serving.guard import Caller
 from rillet.serving.models import RecommendIn
-from rillet.serving.searching import Found
+from rillet.serving.searching import Answer, Found
 from rillet.serving.service import Service
-from stream.errors import StoreError
 from stream.events import Millis, Search, encode
 from stream.routing import outgoing
 
-__all__ = ["Asked", "Order", "as_json", "ordered", "remember", "searched"]
-
-log = logging.getLogger(__name__)
+__all__ = ["Asked", "as_json", "ordered", "remember", "searched"]
 
 
 class Asked(NamedTuple):
@@ -31,44 +25,26 @@ class Asked(NamedTuple):
     explain: bool
 
 
-class Order(NamedTuple):
-    """Items in their order, and whether it is the one they came in for need."""
-
-    found: Sequence[Found]
-    degraded: bool
-
-
-class _AsGiven(msgspec.Struct):
-    """An item of which nothing could be found out."""
-
-    item: str
-    score: float = 0.0
-    parts: dict[str, float] = {}
-    reasons: list[Any] = []
-    words: list[str] = []
+async def ordered(service: Service, asked: Asked) -> Answer[Any]:
+    """Return items best first; everybody is a stranger while Redis is away."""
+    return await service.aside(
+        service.loaded().rank,
+        list(dict.fromkeys(asked.items)),
+        user=asked.user,
+        session=asked.session,
+        query=asked.query,
+        explain=asked.explain,
+    )
 
 
-async def ordered(service: Service, asked: Asked) -> Order:
-    """Return items best first; in the order in which they were given where Redis is away."""
-    items = list(dict.fromkeys(asked.items))
-    ranker = service.loaded()
-    try:
-        found = await service.aside(
-            ranker.rank,
-            items,
-            user=asked.user,
-            session=asked.session,
-            query=asked.query,
-            explain=asked.explain,
-        )
-    except StoreError as error:
-        log.warning("items are left in the order in which they came: %s", error)
-        return Order([_AsGiven(item) for item in items], True)
-    return Order(found, False)
+async def searched(service: Service, wish: RecommendIn, query: str) -> Answer[Any]:
+    """Return the best items for a query.
 
-
-async def searched(service: Service, wish: RecommendIn, query: str) -> Sequence[Found]:
-    """Return the best items for a query."""
+    Raises
+    ------
+    StoreError
+        Redis is away, and so is what ``filter`` asks about.
+    """
     return await service.aside(
         service.loaded().search,
         query,

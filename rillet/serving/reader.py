@@ -21,7 +21,7 @@ from stream.keys import DEFAULT_USER, Keys
 from stream.settings import Settings
 from stream.store import Store
 
-__all__ = ["Reader"]
+__all__ = ["Reader", "impatient"]
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +32,13 @@ AGAIN_S: Final = 0.5
 """How often a Redis that is away is looked for."""
 
 Values = list[bytes | None]
+
+
+def impatient(settings: Settings) -> Store:
+    """Return a way to Redis that waits for it ``serve.redis_s`` at most."""
+    redis = settings.redis.model_copy(update={"timeout_s": settings.serve.redis_s / 2})
+    # So short a patience allows one new try, for a connection that went stale.
+    return Store(redis, retry_s=0.001, make=False)
 
 
 class _Asked(NamedTuple):
@@ -50,11 +57,10 @@ class Reader:
     """
 
     def __init__(self, settings: Settings) -> None:
-        serve = settings.serve
-        self._settings = settings.redis.model_copy(update={"timeout_s": serve.redis_s / 2})
         self.keys = Keys(settings.redis.prefix)
         self.default: bytes | None = None
-        self._every_s = serve.trending_s
+        self._settings = settings
+        self._every_s = settings.serve.trending_s
         self._away: StoreError | None = None
         self._asked: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="reader", daemon=True)
@@ -67,8 +73,7 @@ class Reader:
 
     async def start(self) -> None:
         """Begin to read; a Redis that is not there yet is no error."""
-        # So short a patience allows one new try, for a connection that went stale.
-        self.store = Store(self._settings, retry_s=0.001, make=False)
+        self.store = impatient(self._settings)
         self._thread.start()
         with suppress(StoreError):
             await self._refresh()
@@ -140,7 +145,12 @@ class Reader:
             values = self.store.get_many(keys)
         except RilletError as found:
             error = found
-        self._note(error)
+            self._note(error)
+        except Exception:  # whatever it is, the next ones are to be asked
+            log.exception("what was asked for could not be read")
+            error = StoreError("Redis could not be read; the service's log says why")
+        else:
+            self._note(None)
         loop = batch[0].loop
         with suppress(RuntimeError):  # the loop has ended: nobody waits
             loop.call_soon_threadsafe(_deliver, batch, values, error)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 from rillet.serving.where import Where
 
-__all__ = ["Found", "Searching"]
+__all__ = ["Answer", "Found", "Searching"]
+
+T = TypeVar("T")
 
 
 class Found(Protocol):
@@ -34,6 +36,20 @@ class Found(Protocol):
         """The reasons as a person would say them."""
 
 
+class Answer(list[T]):
+    """Ranked items, best first.
+
+    Attributes
+    ----------
+    degraded
+        Whether Redis was away, and what lies there of the user, or is said of items, is missing.
+    """
+
+    def __init__(self, found: Iterable[T] = (), *, degraded: bool = False) -> None:
+        super().__init__(found)
+        self.degraded = degraded
+
+
 class Searching(Protocol):
     """Searches the catalogue and ranks items; its methods may be called from several threads."""
 
@@ -58,8 +74,8 @@ class Searching(Protocol):
         exclude: Collection[str],
         where: Where | None,
         explain: bool,
-    ) -> Sequence[Found]:
-        """Return the ``n`` best items for a query, best first."""
+    ) -> Answer[Any]:
+        """Return the ``n`` best items for a query, best first, each a :class:`Found`."""
 
     def rank(
         self,
@@ -69,5 +85,5 @@ class Searching(Protocol):
         session: str | None,
         query: str,
         explain: bool,
-    ) -> Sequence[Found]:
-        """Return these items, best first; without a query it is ""."""
+    ) -> Answer[Any]:
+        """Return these items, best first, each a :class:`Found`; without a query it is ""."""

@@ -7,7 +7,7 @@ import logging
 import signal
 import socket
 from collections.abc import Callable
-from typing import Final
+from typing import ClassVar, Final
 
 import uvicorn
 from fastapi import FastAPI
@@ -107,53 +107,73 @@ class _Server(uvicorn.Server):
             self._ready(url_of(sockets[0]))
 
 
-def protocol(client_s: float) -> type[asyncio.Protocol]:
-    """Return a protocol that waits so long for the head of a request, and no longer.
+class _Patient(HttpToolsProtocol):
+    """Waits :attr:`client_s` for the head of a request, and no longer.
 
     Uvicorn by itself would wait forever for a client that says nothing, or a letter an hour, and
-    would keep a head of any length.
+    would keep a head of any length. So would it for one that was answered before his body had
+    come, and sends it by and by; he has as long to end it.
     """
 
-    class Patient(HttpToolsProtocol):
-        _waiting: asyncio.TimerHandle | None = None
-        _head = 0
+    client_s: ClassVar[float]
+    _waiting: asyncio.TimerHandle | None = None
+    _head = 0
+    _in_body = False
 
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        if self._waiting is not None and not self._in_body:
+            self._head += len(data)
+            if self._head > MAX_HEAD + len(data):  # what came before was still no whole head
+                self._give_up()
+                return
+        super().data_received(data)
+        self._watch()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if self._waiting is None:
             self._wait()
 
-        def data_received(self, data: bytes) -> None:
-            if self._waiting is not None:
-                self._head += len(data)
-                if self._head > MAX_HEAD + len(data):  # what came before was still no whole head
-                    self._give_up()
-                    return
-            super().data_received(data)
+    def on_headers_complete(self) -> None:
+        self._wait_no_more()
+        self._in_body = True
+        super().on_headers_complete()
 
-        def on_message_begin(self) -> None:
-            super().on_message_begin()
-            if self._waiting is None:
-                self._wait()
+    def on_message_complete(self) -> None:
+        self._in_body = False
+        self._wait_no_more()
+        super().on_message_complete()
 
-        def on_headers_complete(self) -> None:
-            self._wait_no_more()
-            super().on_headers_complete()
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._wait_no_more()
+        super().connection_lost(exc)
 
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._wait_no_more()
-            super().connection_lost(exc)
+    def _watch(self) -> None:
+        """Wait no longer for what follows an answer: any byte has ended uvicorn's timer."""
+        answered = self.cycle is not None and self.cycle.response_complete
+        mine = self.transport.get_protocol() is self  # and not a web socket's by now
+        timed = self._waiting or self.timeout_keep_alive_task
+        if answered and mine and not timed and not self.transport.is_closing():
+            self._wait()
 
-        def _wait(self) -> None:
-            self._head = 0
-            self._waiting = self.loop.call_later(client_s, self._give_up)
+    def _wait(self) -> None:
+        self._head = 0
+        self._waiting = self.loop.call_later(self.client_s, self._give_up)
 
-        def _wait_no_more(self) -> None:
-            if self._waiting is not None:
-                self._waiting.cancel()
-                self._waiting = None
-
-        def _give_up(self) -> None:
+    def _wait_no_more(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
             self._waiting = None
-            self.transport.close()
 
-    return Patient
+    def _give_up(self) -> None:
+        self._waiting = None
+        self.transport.close()
+
+
+def protocol(client_s: float) -> type[asyncio.Protocol]:
+    """Return a protocol that waits so many seconds for a client."""
+    return type("Patient", (_Patient,), {"client_s": client_s})

@@ -1,9 +1,10 @@
-"""Redis for who only reads: what is to be written stays in the process, and an outage is borne."""
+"""Redis for who only reads: what is to be written stays in the process, an outage is known."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from threading import Lock
 from typing import Final
 
@@ -14,14 +15,14 @@ from stream.settings import Settings
 from stream.store import DAY_MS, Store
 from stream.writes import Plain
 
-__all__ = ["Borne", "Unwritten", "unwritten_queries"]
+__all__ = ["Reads", "Unwritten", "unwritten_queries"]
 
 MOST: Final = 4096
 """Values that are kept, those used last: 3 MB of vectors."""
 
 
-class Borne:
-    """Reads Redis; while it is away, nothing is there.
+class Reads:
+    """Reads Redis; where it is known to be away, that is told at once.
 
     Parameters
     ----------
@@ -40,17 +41,26 @@ class Borne:
         self._store, self.keys, self.away = store, store.keys, False
 
     def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
-        """Return the values of the keys, None where there is none."""
-        if not self.away and keys:
-            try:
-                return self._store.get_many(keys)
-            except StoreError:
-                self.away = True
-        return [None] * len(keys)
+        """Return the values of the keys, None where there is none.
+
+        Raises
+        ------
+        StoreError
+            Redis is away.
+        """
+        if self.away:
+            raise StoreError("Redis is away", "start it; it is looked for every second")
+        try:
+            return self._store.get_many(keys)
+        except StoreError:
+            self.away = True
+            raise
 
 
 class Unwritten:
     """A :class:`features.vectors.VectorStore` that keeps in memory what it reads and is to write.
+
+    While Redis is away it has what is in memory.
 
     Parameters
     ----------
@@ -58,7 +68,7 @@ class Unwritten:
         What is read.
     """
 
-    def __init__(self, reads: Borne) -> None:
+    def __init__(self, reads: Reads) -> None:
         self._reads, self.keys = reads, reads.keys
         self._kept: OrderedDict[str, bytes] = OrderedDict()
         self._lock = Lock()
@@ -70,8 +80,10 @@ class Unwritten:
             for key in found:
                 self._kept.move_to_end(key)
         asked = [key for key in keys if key not in found]
-        read = zip(asked, self._reads.get_many(asked), strict=True)
-        new = {key: raw for key, raw in read if raw is not None}
+        new: dict[str, bytes] = {}
+        with suppress(StoreError):
+            read = zip(asked, self._reads.get_many(asked), strict=True)
+            new = {key: raw for key, raw in read if raw is not None}
         self._keep(new)
         return [found.get(key) or new.get(key) for key in keys]
 
@@ -86,7 +98,7 @@ class Unwritten:
                 self._kept.popitem(last=False)
 
 
-def unwritten_queries(settings: Settings, reads: Borne, encoder: TextEncoder) -> VectorCache:
+def unwritten_queries(settings: Settings, reads: Reads, encoder: TextEncoder) -> VectorCache:
     """Return the vectors of queries, as :func:`features.vectors.query_vectors` does."""
     ttl_ms = int(settings.redis.ttl_days * DAY_MS)
     # what it remembers itself is not for several threads

@@ -155,3 +155,17 @@ def test_trying_keys_is_limited() -> None:
     ]
     assert statuses[0] == 401
     assert statuses[-1] == 429
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"", "multipart/form-data"),
+        (b"key=a&other=b", "application/x-www-form-urlencoded"),
+    ],
+)
+def test_a_malformed_form_is_told(content: bytes, kind: str) -> None:
+    caller, _ = keyed("read")
+    headers = {"content-type": kind}
+    answer = caller.post("/console/login", content=content, headers=headers)
+    assert (answer.status_code, answer.json()["kind"]) == (400, "malformed")

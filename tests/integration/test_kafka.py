@@ -11,7 +11,7 @@ from kafka.admin import (  # type: ignore[import-untyped]
     ConfigResourceType,
 )
 
-from stream.errors import BrokerError
+from stream.errors import BrokerError, NotTakenError
 from stream.kafka import KafkaSink, KafkaSource, admin
 from stream.records import Outgoing
 from stream.settings import KafkaSettings
@@ -112,7 +112,10 @@ def test_an_oversize_record_is_refused_and_spoils_nothing(kafka_settings: KafkaS
 def test_a_record_the_broker_refuses_fails_the_flush(kafka_settings: KafkaSettings) -> None:
     ensure_topics(kafka_settings)
     sink = KafkaSink(kafka_settings.model_copy(update={"max_record_bytes": 4_000_000}))
-    sink.send(Outgoing(kafka_settings.events, os.urandom(1_500_000), b"the key"))
-    with pytest.raises(BrokerError, match=r"refused a record for .* \(1500000 bytes\)"):
+    long = Outgoing(kafka_settings.events, os.urandom(1_500_000), b"the key")
+    sink.send(long)
+    sink.send(Outgoing(kafka_settings.catalogue, b"small"))
+    with pytest.raises(NotTakenError, match=r"refused a record for .* \(1500000 bytes\)") as caught:
         sink.flush()
+    assert caught.value.records[0] is long, "what fails with it comes after it"
     sink.close()

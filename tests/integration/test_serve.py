@@ -203,6 +203,31 @@ def test_events_of_many_at_once_are_all_stored(service: Callable[..., httpx2.Cli
     assert 'rillet_http_requests_total{method="POST",route="/feedback",status="200"} 200.0' in text
 
 
+def test_what_a_topic_does_not_take_fails_its_sender_alone(
+    service: Callable[..., httpx2.Client], variables: dict[str, str]
+) -> None:
+    """The broker takes less than we may send: its client ends with the record it refuses."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    variables["RILLET_KAFKA__MAX_RECORD_BYTES"] = "3000000"
+    variables["RILLET_BATCH__MAX_BYTES"] = "3000000"
+    variables["RILLET_SERVE__MAX_BODY_BYTES"] = "4000000"
+    client = service("--no-search")
+    fields = [
+        {"name": f"n{n}", "value": [os.urandom(300).hex() for _ in range(60)]} for n in range(60)
+    ]
+
+    def send(number: int) -> int:
+        event = {"event": "search", "user": f"u{number}", "query": "rug"}
+        if number == 20:
+            return client.post("/feedback", json={**event, "fields": fields}).status_code
+        return client.post("/feedback", json=event).status_code
+
+    with ThreadPoolExecutor(16) as pool:
+        statuses = list(pool.map(send, range(40)))
+    assert statuses == [503 if number == 20 else 200 for number in range(40)]
+
+
 @pytest.mark.timeout(SCHEMATHESIS_S + 200)
 def test_no_request_that_can_be_made_up_breaks_it(
     service: Callable[..., httpx2.Client], start: Start, rillet: Rillet, tmp_path: Path

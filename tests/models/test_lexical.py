@@ -130,6 +130,27 @@ def test_what_changes_while_it_is_laid_out_is_not_lost(monkeypatch: pytest.Monke
         assert np.flatnonzero(found[2]).tolist() == [6]
 
 
+def test_where_laying_out_fails_all_is_still_found(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(lexical, "CHANGED", 3)
+    coming: list[Future[object]] = []
+
+    def fails(_: object) -> Future[object]:
+        coming.append(Future())
+        return coming[-1]
+
+    index = LexicalIndex(fails)  # type: ignore[arg-type]
+    index.put(np.arange(len(TEXTS)), [words_of_text(text) for text in TEXTS])
+    before = asked(index, "tea", 7)
+    index.put(np.array([6]), [words_of_text("saucer")])
+    coming[0].set_exception(MemoryError("no room"))
+    assert asked(index, "tea", 7) == pytest.approx(before, rel=0.35)
+    assert np.flatnonzero(asked(index, "saucer", 7)).tolist() == [6]
+    assert "no room" in caplog.text
+    assert len(coming) == 2, "it is tried again"
+
+
 def test_in_a_thread_it_finds_the_same() -> None:
     index = LexicalIndex(in_a_thread)
     index.put(np.arange(len(TEXTS)), [words_of_text(text) for text in TEXTS])

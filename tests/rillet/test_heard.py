@@ -17,7 +17,7 @@ from models.item_stats import ItemStats
 from models.sharing import Told
 from models.sources.base import World
 from rillet.serving.heard import HeardLearners
-from rillet.serving.unwritten import Borne, Unwritten
+from rillet.serving.unwritten import Reads, Unwritten
 from stream.errors import StoreError
 from stream.settings import Settings
 from stream.store import Store
@@ -122,7 +122,7 @@ def test_what_sources_have_learned_is_taken_from_who_has_seen_most(store: Store)
 
 
 def test_what_is_to_be_written_is_kept_and_found(store: Store) -> None:
-    vectors = Unwritten(Borne(store))
+    vectors = Unwritten(Reads(store))
     put(store, "there", b"1")
     vectors.write_plain([Plain("kept", b"2", LIFE), Plain("gone", None)])
     assert vectors.get_many(["there", "kept", "gone", "kept"]) == [b"1", b"2", None, b"2"]
@@ -131,7 +131,7 @@ def test_what_is_to_be_written_is_kept_and_found(store: Store) -> None:
 
 def test_only_so_much_is_kept(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rillet.serving.unwritten.MOST", 2)
-    vectors = Unwritten(Borne(store))
+    vectors = Unwritten(Reads(store))
     for name in "abc":
         vectors.write_plain([Plain(name, name.encode(), LIFE)])
         vectors.get_many(["a"])  # used all the time
@@ -139,16 +139,17 @@ def test_only_so_much_is_kept(store: Store, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_an_outage_is_asked_about_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    reads, asked = Borne(store), []
+    reads, asked = Reads(store), []
 
     def gone(keys: object) -> None:
         asked.append(keys)
         raise StoreError("gone")
 
     monkeypatch.setattr(store, "get_many", gone)
-    assert reads.get_many(["a", "b"]) == [None, None]
+    assert Unwritten(reads).get_many(["a", "b"]) == [None, None]
     assert reads.away
-    assert reads.get_many(["a"]) == [None]
+    with pytest.raises(StoreError, match="away"):
+        reads.get_many(["a"])
     assert len(asked) == 1
 
 

@@ -17,6 +17,7 @@ from features.card import ItemCard
 from features.text import Encoder, load_encoder
 from models.answer import decode_answer
 from models.signals import SEGMENTS
+from rillet.serving import mirror as mirror_module
 from rillet.serving import ranker as ranker_module
 from rillet.serving.ranker import Ranked, Ranker
 from stream.announcement import Announced, announce
@@ -298,6 +299,61 @@ def test_it_starts_in_a_thread_and_says_when_it_is_ready(
     waited(lambda: ids(other.ranker.search("cello bow"))[:1] == ["late"])
     other.ranker.close()
     assert ids(other.ranker.search("saddle"))[0] == "c2"
+
+
+def test_why_the_engine_is_not_followed_is_told_once_and_in_full(
+    other: Shop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(ranker_module, "FOLLOW_EVERY_S", 0.001)
+    other.ranker.load()
+    errors = [StoreError("gone")] * 3 + [ZeroDivisionError("odd")] * 3 + [StoreError("gone")] * 3
+
+    def fails() -> None:
+        if errors:
+            raise errors.pop()
+
+    monkeypatch.setattr(other.ranker, "refresh", fails)
+    other.ranker.start()
+    waited(lambda: not errors)
+    other.ranker.close()
+    lines = [line for line in caplog.records if line.name == ranker_module.__name__]
+    assert [line.getMessage().rpartition(": ")[2] for line in lines] == ["gone", "odd", "gone"]
+    assert [line.exc_info is not None for line in lines] == [False, True, False]
+
+
+def test_a_catalogue_that_fills_while_it_is_asked_does_no_harm(
+    tmp_path: Path, url: str, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = Shop(tmp_path, url, encoder, f"fills{time.monotonic_ns()}")
+    shop.ranker.load()
+    mirror, lock = shop.ranker.mirror, shop.ranker.mirror.lock
+
+    class Filling:
+        def __enter__(self) -> None:
+            lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            lock.release()
+            mirror.lock = lock
+            shop.feed(item("a", LATER, title="Cello"))
+            shop.ranker.refresh()
+
+    monkeypatch.setattr(mirror, "lock", Filling())
+    assert not shop.ranker.rank(["a"])[0].known
+    assert shop.ranker.rank(["a"])[0].known
+    shop.ranker.close()
+    shop.store.close()
+
+
+def test_cards_that_were_asked_for_last_are_kept(
+    other: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror_module, "CARDS", 2)
+    other.ranker.load()
+    mirror = other.ranker.mirror
+    for items in (["k1"], ["k2"], ["k1"], ["k3"]):
+        assert set(mirror.cards(items)) == set(items)
+    assert list(mirror._cards) == ["k1", "k3"]
 
 
 def test_another_encoder_is_taken_over_once(other: Shop, tmp_path: Path) -> None:

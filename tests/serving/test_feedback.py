@@ -6,6 +6,9 @@ import json
 from typing import Any
 
 import pytest
+from kafka.record.default_records import (  # type: ignore[import-untyped]
+    DefaultRecordBatchBuilder,
+)
 from starlette.testclient import TestClient
 
 from rillet.serving.events import records_of
@@ -50,7 +53,7 @@ def test_all_bad_records_are_named_up_to_twenty(client: TestClient) -> None:
     assert [one["record"] for one in found["errors"]] == list(range(20))
 
 
-@pytest.mark.parametrize("body", [b"[", b"[1,", b'[{"event": "search"}', b"[\xff]"])
+@pytest.mark.parametrize("body", [b"[", b"[" * 20_000, b"[1,", b'[{"event": "search"}', b"[\xff]"])
 def test_a_list_that_does_not_end_is_no_json(client: TestClient, body: bytes) -> None:
     problem(client.post("/feedback", content=body), 400, "malformed")
 
@@ -94,6 +97,22 @@ def test_a_record_that_kafka_would_refuse_is_refused_before() -> None:
     long = json.dumps(CLICK | {"fields": [{"name": "a", "value": "b" * 1000}]}).encode()
     with pytest.raises(BadEventError, match="1024 are allowed"):
         records_of(long, ANYBODY, settings, 1_234)
+
+
+def test_a_record_counts_with_its_key_and_what_is_around_it() -> None:
+    settings = Settings.model_validate({"kafka": {"max_record_bytes": 2048}})
+    event = {"event": "search", "query": "q", "user": "u" * 400, "timestamp": 1, "id": ""}
+    wide = json.dumps(event | {"query": "q" * (2049 - len(json.dumps(event)))}).encode()
+    assert len(wide) == 2048
+    for cut, fits in ((0, False), (300, False), (600, True)):
+        raw = wide.replace(b"q" * cut, b"", 1) if cut else wide
+        estimate = DefaultRecordBatchBuilder.estimate_size_in_bytes(b"u" * 400, raw, [])
+        assert (estimate <= 2048) == fits
+        if fits:
+            assert len(records_of(raw, ANYBODY, settings, 1_234)) == 1
+        else:
+            with pytest.raises(BadEventError, match="2048 are allowed"):
+                records_of(raw, ANYBODY, settings, 1_234)
 
 
 @pytest.mark.parametrize(
@@ -154,10 +173,17 @@ def test_gorses_feedback_becomes_an_interaction() -> None:
         ([{"FeedbackType": "", "UserId": "u", "ItemId": "i"}], "invalid"),
         ([{"FeedbackType": "s", "UserId": "u", "ItemId": "i", "Timestamp": "noon"}], "bad-event"),
         ([{"FeedbackType": "s", "UserId": "*default*", "ItemId": "i"}], "bad-event"),
+        ([{"FeedbackType": "s", "UserId": "u", "ItemId": "i", "Timestamp": "\ud800"}], "invalid"),
+        ([{"FeedbackType": "s", "UserId": "u", "ItemId": "i", "Comment": "\ud800"}], "invalid"),
     ],
 )
 def test_bad_feedback_is_told(client: TestClient, given: Any, kind: str) -> None:
-    problem(client.post("/api/feedback", json=given), 422, kind)
+    problem(client.post("/api/feedback", content=json.dumps(given)), 422, kind)
+
+
+@pytest.mark.parametrize("path", ["/api/feedback", "/rank/m", "/rank", "/recommend"])
+def test_lists_in_lists_without_end_are_no_json(client: TestClient, path: str) -> None:
+    problem(client.post(path, content=b"[" * 20_000), 400, "malformed")
 
 
 def test_gorses_quickstart_reads_ids(client: TestClient, known: str) -> None:

@@ -168,7 +168,9 @@ def test_guessing_keys_is_limited_by_address(opened: Open, keys: Keys) -> None:
         ({"Host": "evil.example"}, "wrong-host"),
         ({"Host": "127.0.0.1.evil.example:8080"}, "wrong-host"),
         ({"Origin": "https://evil.example"}, "wrong-origin"),
+        ({"Host": "["}, "wrong-host"),
         ({"Origin": "null"}, "wrong-origin"),
+        ({"Origin": "http://["}, "wrong-origin"),
         ({"Origin": "http://127.0.0.1:9999"}, "wrong-origin"),
     ],
 )
@@ -176,6 +178,11 @@ def test_pages_of_others_cannot_use_the_open_service(
     client: TestClient, headers: dict[str, str], kind: str
 ) -> None:
     problem(client.post("/recommend", json={}, headers=headers), 403, kind)
+
+
+def test_a_malformed_name_is_none_with_keys_either(locked: TestClient, keys: Keys) -> None:
+    headers = bearer(keys["read"][0]) | {"Host": "["}
+    problem(locked.get("/trending", headers=headers), 403, "wrong-host")
 
 
 @pytest.mark.parametrize(

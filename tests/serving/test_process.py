@@ -12,6 +12,7 @@ from contextlib import closing
 
 import pytest
 
+from rillet.serving.guard import new_key
 from tests.serving.process import Serving
 
 Start = Callable[..., Serving]
@@ -53,6 +54,38 @@ def test_a_letter_now_and_then_does_not_keep_a_connection(serving: Start) -> Non
     began = time.perf_counter()
     exchange(place, *letters, pause_s=0.05)
     assert time.perf_counter() - began < 10
+
+
+@pytest.mark.parametrize(
+    ("head", "after"),
+    [
+        (b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5000\r\n\r\n", b"a"),
+        (b"POST /no-such HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5000\r\n\r\n", b"a"),
+        (HEAD + b"Content-Length: 5000\r\n\r\n", b"a"),
+        (b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", b"\r\n"),
+    ],
+)
+def test_who_was_answered_does_not_keep_a_connection(
+    serving: Start, head: bytes, after: bytes
+) -> None:
+    """By what he still sends of a request whose answer did not wait for it, or between two."""
+    keys = {"RILLET_SERVE__KEYS": new_key(["read"])[1]}
+    place = serving("--no-search", **SLOW, **keys).place
+    began = time.perf_counter()
+    got = exchange(place, head, *[after] * 100, pause_s=0.1)
+    assert got.count(b"HTTP/1.1 ") == 1
+    assert time.perf_counter() - began < 8
+
+
+def test_a_body_that_comes_after_its_answer_does_no_harm(serving: Start) -> None:
+    keys = {"RILLET_SERVE__KEYS": new_key(["read"])[1]}
+    place = serving("--no-search", **SLOW, **keys).place
+    body = b" " * 100_000
+    with socket.create_connection(place, 20) as line:
+        for _ in range(2):
+            line.sendall(HEAD + f"Content-Length: {len(body)}\r\n\r\n".encode() + body[:9])
+            assert line.recv(65536).startswith(b"HTTP/1.1 401")
+            line.sendall(body[9:])
 
 
 def test_a_body_that_does_not_come_is_told(serving: Start) -> None:

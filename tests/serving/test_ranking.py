@@ -144,6 +144,9 @@ def test_metaranks_explain_has_features(searching: TestClient, items: list[str])
         {"items": ["a"]},
         {"user": "alice"},
         {"items": [{"id": "a"}], "fields": [{"value": 1}]},
+        {"items": [{"id": "a"}], "fields": [{"name": "query", "value": "\ud800"}]},
+        {"items": [{"id": "a"}], "fields": [{"name": "a", "value": ["\ud800"]}]},
+        {"items": [{"id": "a"}], "timestamp": "\ud800"},
     ],
 )
 def test_what_is_no_ranking_event_is_told(searching: TestClient, event: Any) -> None:

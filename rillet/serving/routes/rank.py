@@ -25,9 +25,9 @@ async def rank(request: Request, wish: RankIn) -> Response:
     """Put items in the order in which a user would like them."""
     service = service_of(request)
     asked = Asked(wish.items, wish.user, wish.session, wish.query or "", wish.explain)
-    found, degraded = await ordered(service, asked)
+    found = await ordered(service, asked)
     body = msgspec.json.encode({"items": as_json(found, explain=wish.explain)})
-    return json_answer(service, body, degraded=degraded)
+    return json_answer(service, body, degraded=found.degraded)
 
 
 @router.post("/rank/{model}", response_model=MetarankItems)
@@ -44,7 +44,7 @@ async def rank_event(
     """
     began = time.perf_counter()
     service = service_of(request)
-    found, degraded = await ordered(service, wish.asked(explain))
+    found = await ordered(service, wish.asked(explain))
     items = [
         {"item": one.item, "score": one.score}
         | ({"features": [{"name": n, "value": v} for n, v in one.parts.items()]} if explain else {})
@@ -52,4 +52,4 @@ async def rank_event(
     ]
     took = round((time.perf_counter() - began) * 1000)
     body = msgspec.json.encode({"took": took, "items": items})
-    return json_answer(service, body, degraded=degraded)
+    return json_answer(service, body, degraded=found.degraded)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 from fastapi import Request, Response
 
@@ -9,10 +11,10 @@ from rillet.serving.guard import Caller
 from rillet.serving.guarded import router_for
 from rillet.serving.lists import brief, recommended
 from rillet.serving.models import Recommended, RecommendIn
-from rillet.serving.ranking import Asked, Order, as_json, ordered, remember, searched
+from rillet.serving.ranking import Asked, as_json, ordered, remember, searched
 from rillet.serving.reading import admitting, json_answer, listing, trending
+from rillet.serving.searching import Answer
 from rillet.serving.service import Service, service_of
-from stream.errors import StoreError
 
 __all__ = ["router"]
 
@@ -48,16 +50,11 @@ async def _listed(service: Service, wish: RecommendIn) -> Response:
 
 
 async def _search(service: Service, wish: RecommendIn, query: str, caller: Caller) -> Response:
-    try:
-        found = await searched(service, wish, query)
-    except StoreError:
-        if wish.filter is not None:  # what is known of the items lies in Redis too
-            raise
-        return await _listed(service, wish)
+    found = await searched(service, wish, query)
     remember(service, wish, query, caller)
     items = as_json(found, explain=wish.explain)
     answer = {"user": wish.user or wish.session, "origin": "search", "items": items}
-    return json_answer(service, msgspec.json.encode(answer), degraded=False)
+    return json_answer(service, msgspec.json.encode(answer), degraded=found.degraded)
 
 
 async def _ranked(service: Service, wish: RecommendIn, items: list[str]) -> Response:
@@ -66,7 +63,7 @@ async def _ranked(service: Service, wish: RecommendIn, items: list[str]) -> Resp
     admits = await admitting(service, items, None, wish.exclude, where)
     left = items if admits is None else list(filter(admits, items))
     asked = Asked(left, wish.user, wish.session, "", wish.explain)
-    found, degraded = await ordered(service, asked) if left else Order([], False)
+    found = await ordered(service, asked) if left else Answer[Any]()
     shown = as_json(found[: wish.top_n], explain=wish.explain)
     answer = {"user": wish.user or wish.session, "origin": "rank", "items": shown}
-    return json_answer(service, msgspec.json.encode(answer), degraded=degraded)
+    return json_answer(service, msgspec.json.encode(answer), degraded=found.degraded)
