@@ -108,8 +108,9 @@ def url(shop: Shop) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Lend a browser. While it is open asyncio counts as running, so it is not kept for others."""
     program = next((found for name in CHROMIUM if (found := shutil.which(name))), None)
     assert program, "scripts/browser.py installs Chromium"
     with sync_playwright() as playwright:
