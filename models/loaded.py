@@ -155,14 +155,10 @@ class Loaded:
             (T,) item rows, oldest first, and the weights (layers, heads, T): see
             :func:`models.gaze.gaze`. Nothing where the user took nothing.
         """
-        known = np.flatnonzero(
-            (contexts.weight > 0).any(axis=1) & (np.arange(len(contexts)) == row)
-        )
-        if not len(known):
+        if not (contexts.weight[row] > 0).any():
             shape = (self.model.config.layers, self.model.config.heads, 0)
             return np.zeros(0, dtype=np.int64), np.zeros(shape, dtype=np.float32)
-        windows = self._windows(contexts, known)
-        (tokens,) = windows.parts(1)
+        (tokens,) = self._windows(contexts, np.array([row])).parts(1)
         with torch.inference_mode():
             asked = self._asked([contexts.queries[row]], encoder)
             return tokens.items, gaze(self.model, self.table, tokens, asked)

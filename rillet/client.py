@@ -131,11 +131,11 @@ class Client:
         """
         from models.answer import decode_answer
 
-        keys, names = self._reading().keys, [*self._names(user), DEFAULT_USER]
-        raw = next(filter(None, self._reading().get_many([keys.recs(one) for one in names])), None)
+        keys, names = self.store.keys, [*self._names(user), DEFAULT_USER]
+        raw = next(filter(None, self.store.get_many([keys.recs(one) for one in names])), None)
         if raw is None:
             raise NothingYetError(
-                f"there are no recommendations in {self._reading().url} yet",
+                f"there are no recommendations in {self.store.url} yet",
                 "publish events and run `rillet up`; `rillet doctor` says what is missing",
             )
         answer = self._decoded("recommendations", decode_answer, raw)
@@ -150,8 +150,8 @@ class Client:
         """Return what is known of a user, None where that is nothing."""
         from features.session import decode_session
 
-        keys = [self._reading().keys.session(name) for name in self._names(user)]
-        raw = next(filter(None, self._reading().get_many(keys)), None)
+        keys = [self.store.keys.session(name) for name in self._names(user)]
+        raw = next(filter(None, self.store.get_many(keys)), None)
         if raw is None:
             return None
         session = self._decoded("session", decode_session, raw)
@@ -167,7 +167,7 @@ class Client:
         from features.card import decode_card
 
         wanted = list(dict.fromkeys(items))
-        raws = self._reading().get_many([self._reading().keys.item(item) for item in wanted])
+        raws = self.store.get_many([self.store.keys.item(item) for item in wanted])
         return {
             item: self._decoded("card", decode_card, raw)
             for item, raw in zip(wanted, raws, strict=True)
@@ -176,7 +176,7 @@ class Client:
 
     def similar(self, item: str, n: int = 10) -> list[Similar]:
         """Return what users take after an item, strongest first; [] where nobody knows."""
-        raw = self._reading().get(self._reading().keys.neighbours(item))
+        raw = self.store.get(self.store.keys.neighbours(item))
         if raw is None:
             return []
         view = self._decoded("neighbours", _FOLLOWERS.decode, raw)
@@ -186,10 +186,12 @@ class Client:
         try:
             return decode(raw)
         except msgspec.MsgspecError as error:
-            message = f"the {what} in {self._reading().url} cannot be read: {error}"
+            message = f"the {what} in {self.store.url} cannot be read: {error}"
             raise RilletError(message, "was it written by another version of Rillet?") from error
 
-    def _reading(self) -> Store:
+    @property
+    def store(self) -> Store:
+        """Where it reads, for those who read what it has no method for; it ends with the client."""
         with self._lock:
             if self._store is None:
                 from stream.store import Store

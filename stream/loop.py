@@ -342,7 +342,7 @@ class Loop:
         key = self.store.keys.heartbeat(heart.process)
         self.store.write_plain([Plain(key, pulse, heart.LIFE_MS)])
         if self._checkpoint.owes:
-            self._checkpoint.repay()
+            self._make_up()
         self._checkpoint.confirm()
 
 

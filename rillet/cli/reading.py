@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections.abc import Mapping
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -139,12 +138,10 @@ def _drawn(client: Client, user: str, target: Path) -> dict[str, Any]:
     from rillet.attention import looks_of
     from rillet.cli.attention import draw_looks
     from stream.errors import NothingYetError
-    from stream.store import Store
 
     if (session := client.session(user)) is None:
         raise NothingYetError(f"nobody knows {user} yet", "publish what he does first")
-    with closing(Store(client.settings.redis, make=False)) as store:
-        looks = looks_of(client.settings, store, session)
+    looks = looks_of(client.settings, client.store, session)
     draw_looks(looks, user, target)
     return looks.as_dict()
 

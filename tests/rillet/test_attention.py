@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from features.session import Session
+from features.session import Session, encode_session
 from features.text import Encoder, load_encoder
+from models.answer import Answer, Listed, encode_answer
 from models.registry import Registry
+from rillet import Client
 from rillet.attention import Looks, looks_of
 from rillet.cli.attention import draw_looks
 from rillet.console.gaze import gaze_html, gaze_of
@@ -19,7 +23,8 @@ from stream.errors import LogError, NothingYetError
 from stream.events import Item
 from stream.settings import Settings
 from stream.store import Store
-from tests.builders import MINUTE, NOON, folded, interaction, search
+from stream.writes import Plain
+from tests.builders import HOUR, MINUTE, NOON, folded, interaction, search
 from tests.consumers.small_log import the_items
 from tests.consumers.trained import a_job, small, stock, visits
 
@@ -91,6 +96,47 @@ def test_they_are_drawn(looks: Looks, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(LogError, match="cannot be written"):
         draw_looks(looks, "u", tmp_path / "file" / "looks.png")
+
+
+def test_the_command_draws_and_tells_the_numbers(
+    looks: Looks, settings: Settings, store: Store, command: Any, tmp_path: Path
+) -> None:
+    session = walker()
+    session.user = "walker"
+    answer = Answer(session.as_of, "walker", [Listed(ITEMS[0], 0.5)], "blend-1", [], NOON)
+    store.write_plain(
+        [
+            Plain(store.keys.session("walker"), encode_session(session), HOUR),
+            Plain(store.keys.recs("walker"), encode_answer(answer), HOUR),
+        ]
+    )
+    url, prefix = settings.redis.url.get_secret_value(), settings.redis.prefix
+    variables = {
+        "RILLET_REDIS__PREFIX": prefix,
+        "RILLET_TRAINING__REGISTRY": settings.training.registry,
+    }
+    picture = tmp_path / "looks.png"
+    arguments = ("explain", "walker", ITEMS[0], "--redis", url, "--attention", str(picture))
+    done = command(*arguments, "--json", **variables)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["attention"] == looks.as_dict()
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert f"drawn in {picture}" in command(*arguments, **variables).stdout
+
+
+def test_the_command_says_where_there_is_no_model(kept: Any, command: Any, tmp_path: Path) -> None:
+    with Client(kept.settings) as client:
+        user = min(name for name, _ in client.store.scan("recs") if name != "*default*")
+        item = client.recommend(user).items[0].item
+    picture = tmp_path / "looks.png"
+    done = command(
+        *("explain", user, item, "--redis", kept.redis, "--attention", str(picture)),
+        RILLET_TRAINING__REGISTRY=str(tmp_path / "models"),
+    )
+    assert done.returncode == 2
+    assert "no Transformer was promoted" in done.stderr
+    assert "rillet train" in done.stderr
+    assert not picture.exists()
 
 
 def test_who_took_nothing_is_told_so(settings: Settings, store: Store, looks: Looks) -> None:

@@ -15,7 +15,7 @@ from stream.settings import Settings
 def known(kept: Any) -> str:
     """A user who has a list of his own."""
     with Client(kept.settings) as client:
-        users = [name for name, _ in client._reading().scan("recs") if name != "*default*"]
+        users = [name for name, _ in client.store.scan("recs") if name != "*default*"]
     return min(users)
 
 
@@ -89,7 +89,7 @@ def test_an_unknown_item_is_explained_too(kept: Any, known: str, command: Any) -
 def test_an_item_that_is_not_listed_says_why_not(kept: Any, known: str, command: Any) -> None:
     with Client(kept.settings) as client:
         listed = {one.item for one in client.recommend(known, 1000).items}
-        items = sorted(name for name, _ in client._reading().scan("item"))
+        items = sorted(name for name, _ in client.store.scan("item"))
     left = next(item for item in items if item not in listed)
     done = command("explain", known, left, "--json", "--redis", kept.redis)
     assert done.returncode == 1

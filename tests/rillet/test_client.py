@@ -21,7 +21,7 @@ def client(kept: Any) -> Iterator[Client]:
 
 @pytest.fixture
 def known(client: Client) -> str:
-    return min(name for name, _ in client._reading().scan("recs") if name != "*default*")
+    return min(name for name, _ in client.store.scan("recs") if name != "*default*")
 
 
 def test_it_reads_a_list(client: Client, known: str) -> None:
@@ -62,7 +62,7 @@ def test_it_reads_cards(client: Client) -> None:
 
 
 def test_it_reads_what_follows_an_item(client: Client) -> None:
-    lists = [client.similar(name, 3) for name, _ in client._reading().scan("neighbours")]
+    lists = [client.similar(name, 3) for name, _ in client.store.scan("neighbours")]
     found = next(one for one in lists if one)
     assert found[0].weight >= found[-1].weight > 0
     assert client.similar("no-such-item") == []
@@ -72,7 +72,7 @@ def test_a_value_of_another_version_is_an_error_of_ours(client: Client) -> None:
     from stream.errors import RilletError
     from stream.writes import Plain
 
-    store = client._reading()
+    store = client.store
     store.write_plain([Plain(store.keys.session("odd"), b"[1]", 10_000)])
     with pytest.raises(RilletError, match="cannot be read"):
         client.session("odd")
