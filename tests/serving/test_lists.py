@@ -15,7 +15,8 @@ from rillet.client import Client
 from stream.settings import load_settings
 from stream.store import Store
 from stream.writes import Plain
-from tests.serving.conftest import Open, OwnRedis, problem
+from tests.own_redis import OwnRedis
+from tests.serving.conftest import Open, problem
 
 LIFE = 10_000_000
 
@@ -269,8 +270,6 @@ def test_a_service_may_be_started_before_its_redis(opened: Open, own_redis: OwnR
 def test_a_redis_that_hangs_is_waited_for_as_long_as_is_set(
     opened: Open, own_redis: OwnRedis, store: Store
 ) -> None:
-    import signal
-
     mine = Store(load_settings(redis={"url": own_redis.url}).redis)
     mine.write_plain(
         [Plain(mine.keys.recs("*default*"), store.get(store.keys.recs("*default*")) or b"", LIFE)]
@@ -278,13 +277,11 @@ def test_a_redis_that_hangs_is_waited_for_as_long_as_is_set(
     mine.close()
     client = opened(own_redis.url, redis_s=0.2)
     assert recommend(client)["items"]
-    server = own_redis.server._server
-    assert server is not None
-    server.send_signal(signal.SIGSTOP)
+    own_redis.hang()
     try:
         began = time.perf_counter()
         answer = client.post("/recommend", json={"user": "u"})
         assert answer.headers["x-rillet-degraded"] == "redis"
         assert time.perf_counter() - began < 3
     finally:
-        server.send_signal(signal.SIGCONT)
+        own_redis.go_on()

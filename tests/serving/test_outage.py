@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -14,7 +13,8 @@ import pytest
 
 from stream.settings import load_settings
 from stream.store import Store
-from tests.serving.conftest import NOWHERE, OwnRedis, problem
+from tests.own_redis import OwnRedis
+from tests.serving.conftest import NOWHERE, problem
 from tests.serving.process import Serving
 
 DEGRADED = "x-rillet-degraded"
@@ -63,9 +63,7 @@ def test_without_redis_who_is_known_counts_as_a_stranger_and_that_is_said(
     before = [asked(away, path, **body, user=known) for path, body in kinds]
     assert [without for _, without in before] == [None] * 3
     assert before[0][0] != strangers[0]
-    server = own_redis.server._server
-    assert server is not None
-    server.send_signal(signal.SIGSTOP)  # it hangs
+    own_redis.hang()
     began = time.perf_counter()
     found = [asked(away, path, **body, user=known) for path, body in kinds]
     assert time.perf_counter() - began < 5
@@ -73,5 +71,5 @@ def test_without_redis_who_is_known_counts_as_a_stranger_and_that_is_said(
     where = {"query": "blue", "filter": {"price": {"min": 0}}}
     problem(away.post("/recommend", json=where), 503, "redis-away")
     assert asked(away, "/rank", items=items[:5], explain=True)[1] == "redis"
-    server.send_signal(signal.SIGCONT)
+    own_redis.go_on()
     eventually(lambda: asked(away, "/rank", items=items, user=known) == before[0])
