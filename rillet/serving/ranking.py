@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from rillet.serving.answer import Answer, Ranked
 from rillet.serving.guard import Caller
 from rillet.serving.models import RecommendIn
-from rillet.serving.searching import Answer, Found
 from rillet.serving.service import Service
 from stream.events import Millis, Search, encode
 from stream.routing import outgoing
@@ -25,7 +25,7 @@ class Asked(NamedTuple):
     explain: bool
 
 
-async def ordered(service: Service, asked: Asked) -> Answer[Any]:
+async def ordered(service: Service, asked: Asked) -> Answer:
     """Return items best first; everybody is a stranger while Redis is away."""
     return await service.aside(
         service.loaded().rank,
@@ -37,7 +37,7 @@ async def ordered(service: Service, asked: Asked) -> Answer[Any]:
     )
 
 
-async def searched(service: Service, wish: RecommendIn, query: str) -> Answer[Any]:
+async def searched(service: Service, wish: RecommendIn, query: str) -> Answer:
     """Return the best items for a query.
 
     Raises
@@ -67,7 +67,7 @@ def remember(service: Service, wish: RecommendIn, query: str, caller: Caller) ->
     service.publisher.offer([outgoing(encode(event), event, service.settings)])
 
 
-def as_json(found: Sequence[Found], *, explain: bool) -> list[dict[str, Any]]:
+def as_json(found: Sequence[Ranked], *, explain: bool) -> list[dict[str, Any]]:
     """Return ranked items as they are answered."""
     if not explain:
         return [{"item": one.item, "score": one.score} for one in found]

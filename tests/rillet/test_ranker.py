@@ -19,7 +19,8 @@ from models.answer import decode_answer
 from models.signals import SEGMENTS
 from rillet.serving import mirror as mirror_module
 from rillet.serving import ranker as ranker_module
-from rillet.serving.ranker import Ranked, Ranker
+from rillet.serving.answer import Ranked
+from rillet.serving.ranker import Ranker
 from stream.announcement import Announced, announce
 from stream.errors import NothingYetError, StoreError
 from stream.events import Event

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 from fastapi import Request, Response
 
+from rillet.serving.answer import Answer
 from rillet.serving.guard import Caller
 from rillet.serving.guarded import router_for
 from rillet.serving.lists import brief, recommended
 from rillet.serving.models import Recommended, RecommendIn
 from rillet.serving.ranking import Asked, as_json, ordered, remember, searched
 from rillet.serving.reading import admitting, json_answer, listing, trending
-from rillet.serving.searching import Answer
 from rillet.serving.service import Service, service_of
 
 __all__ = ["router"]
@@ -63,7 +61,7 @@ async def _ranked(service: Service, wish: RecommendIn, items: list[str]) -> Resp
     admits = await admitting(service, items, None, wish.exclude, where)
     left = items if admits is None else list(filter(admits, items))
     asked = Asked(left, wish.user, wish.session, "", wish.explain)
-    found = await ordered(service, asked) if left else Answer[Any]()
+    found = await ordered(service, asked) if left else Answer()
     shown = as_json(found[: wish.top_n], explain=wish.explain)
     answer = {"user": wish.user or wish.session, "origin": "rank", "items": shown}
     return json_answer(service, msgspec.json.encode(answer), degraded=found.degraded)
