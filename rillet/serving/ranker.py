@@ -19,7 +19,8 @@ from rillet.serving.answer import Answer, Ranked
 from rillet.serving.asking import Asker
 from rillet.serving.mirror import Mirror
 from rillet.serving.scoring import BIAS
-from rillet.serving.search import Search, Where, admitted
+from rillet.serving.search import Search, admitted
+from rillet.serving.where import Where
 from rillet.words import in_words
 from stream.announcement import announced
 from stream.errors import NothingYetError, RilletError, StoreError

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from consumers.replay import Replay
-from features.card import ItemCard
 from features.text import Encoder, load_encoder
 from models.answer import decode_answer
 from models.signals import SEGMENTS
@@ -21,6 +20,7 @@ from rillet.serving import mirror as mirror_module
 from rillet.serving import ranker as ranker_module
 from rillet.serving.answer import Ranked
 from rillet.serving.ranker import Ranker
+from rillet.serving.where import Where
 from stream.announcement import Announced, announce
 from stream.errors import NothingYetError, StoreError
 from stream.events import Event
@@ -155,14 +155,9 @@ def test_only_and_all_but_some_items(shop: Shop) -> None:
     assert shop.ranker.search("saddle", n=0) == []
 
 
-class Kitchen:
-    def admits(self, card: ItemCard) -> bool:
-        return "kitchen" in card.categories
-
-
 def test_only_what_is_admitted(shop: Shop) -> None:
     for query in ("saddle", ""):
-        found = ids(shop.ranker.search(query, where=Kitchen(), n=50))
+        found = ids(shop.ranker.search(query, where=Where("kitchen"), n=50))
         assert found
         assert set(found) <= set(CLUSTERS["kitchen"]) - {WITHDRAWN}
 
