@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Container
 from typing import Final
 
 import msgspec
@@ -94,7 +94,7 @@ def recommended(
     n: int,
     *,
     explain: bool,
-    admits: Callable[[str], bool] | None = None,
+    among: Container[str] | None = None,
 ) -> bytes:
     """Return the answer that a list is, as JSON.
 
@@ -108,12 +108,12 @@ def recommended(
         How many items of it at the most.
     explain
         Whether reasons are passed on.
-    admits
-        Tells by an item's id whether it may be in the answer; all of them where None.
+    among
+        Ids of the items that may be in the answer; None for all.
     """
     raws = _ITEMS.decode(found.items)
-    if admits is not None:
-        raws = [raw for raw in raws if admits(_BRIEF.decode(raw).item)]
+    if among is not None:
+        raws = [raw for raw in raws if _BRIEF.decode(raw).item in among]
     shown = raws[:n]
     items = shown if explain else [_BRIEF.decode(raw) for raw in shown]
     origin = "list" if user is not None else "trending"

@@ -29,7 +29,7 @@ async def ordered(service: Service, asked: Asked) -> Answer:
     """Return items best first; everybody is a stranger while Redis is away."""
     return await service.aside(
         service.loaded().rank,
-        list(dict.fromkeys(asked.items)),
+        asked.items,
         user=asked.user,
         session=asked.session,
         query=asked.query,
@@ -53,7 +53,7 @@ async def searched(service: Service, wish: RecommendIn, query: str) -> Answer:
         n=wish.top_n,
         items=wish.items,
         exclude=frozenset(wish.exclude),
-        where=wish.filter.where() if wish.filter else None,
+        where=wish.where(),
         explain=wish.explain,
     )
 
