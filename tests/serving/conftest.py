@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -83,7 +84,14 @@ def client(opened: Open) -> TestClient:
     return opened()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module", autouse=True)
+def left_to_the_collector() -> Iterator[None]:
+    """Collect what is left open while it is known whose it is, and not at pytest's end."""
+    yield
+    gc.collect()
+
+
+@pytest.fixture(scope="module")
 def searching(redis_url: str) -> Iterator[TestClient]:
     """A client of an application that searches and ranks."""
     settings = settings_of(redis_url)
