@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -28,6 +29,7 @@ LEFT_OPEN = pytest.mark.filterwarnings(
     "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
 )
 NOWHERE = "127.0.0.1:1"
+WITHIN_S = 60
 
 Open = Callable[..., TestClient]
 
@@ -123,6 +125,13 @@ def serving(redis_url: str, tmp_path: Path) -> Iterator[Callable[..., Serving]]:
     yield one
     for process in started:
         process.end()
+
+
+def eventually(what: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WITHIN_S
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def problem(answer: httpx2.Response, status: int, kind: str) -> dict[str, Any]:

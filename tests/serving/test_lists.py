@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -16,7 +15,7 @@ from stream.settings import load_settings
 from stream.store import Store
 from stream.writes import Plain
 from tests.own_redis import OwnRedis
-from tests.serving.conftest import Open, problem
+from tests.serving.conftest import Open, eventually, problem
 
 LIFE = 10_000_000
 
@@ -201,13 +200,6 @@ def test_pseudonyms_are_looked_up_and_not_shown(redis_url: str, store: Store, kn
     with TestClient(create_app(settings), "http://127.0.0.1") as client:
         assert recommend(client, user="alice")["user"] == "alice"
         assert client.get("/session/alice").json()["user"] == "alice"
-
-
-def eventually(what: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_without_redis_the_last_known_list_is_served_until_it_is_back(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pytest
 from stream.settings import load_settings
 from stream.store import Store
 from tests.own_redis import OwnRedis
-from tests.serving.conftest import NOWHERE, problem
+from tests.serving.conftest import NOWHERE, eventually, problem
 from tests.serving.process import Serving
 
 DEGRADED = "x-rillet-degraded"
@@ -34,13 +34,6 @@ def away(own_redis: OwnRedis, store: Store, tmp_path: Path) -> Iterator[httpx2.C
         eventually(lambda: bool(client.get("/ready").json()["search"]))
         yield client
     process.end()
-
-
-def eventually(what: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def asked(client: httpx2.Client, path: str, **body: Any) -> tuple[Any, str | None]:
