@@ -156,7 +156,7 @@ class Mirror:
 
 
 def _words(card: ItemCard, fields: tuple[str, ...]) -> list[str]:
-    """Return the words by which an item is found: of its title twice, it says most in least."""
+    """Return the words by which an item is found: of its title twice, which says most."""
     if card.withdrawn:
         return []
     return words_of_text(f"{card.title} {text_of(card, fields)} {card.brand}")
