@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from consumers.replay import Replay
@@ -20,6 +21,7 @@ from rillet.serving import mirror as mirror_module
 from rillet.serving import ranker as ranker_module
 from rillet.serving.answer import Ranked
 from rillet.serving.ranker import Ranker
+from rillet.serving.relevance import Relevance
 from rillet.serving.where import Where
 from stream.announcement import Announced, announce
 from stream.errors import NothingYetError, StoreError
@@ -124,6 +126,12 @@ def test_without_a_query_it_is_the_list_of_the_user(shop: Shop) -> None:
         assert answer is not None
         liked = set(CLUSTERS["kitchen"] if user == "user1" else CLUSTERS["cycling"])
         assert set(ids(shop.ranker.search("", user=user, n=4))) <= liked
+
+
+def test_what_words_and_vectors_both_find_comes_before_what_one_does() -> None:
+    words, vectors = np.array([0, 1, 2], np.int32), np.array([2, 3], np.int32)
+    found = Relevance(words, vectors, np.zeros(4, np.float32)).candidates()
+    assert found.tolist() == [2, 0, 1, 3]  # 1/63 + 1/61, 1/61, 1/62, 1/62
 
 
 def test_who_asks_changes_the_order_and_a_stranger_gets_an_answer(shop: Shop) -> None:
@@ -400,10 +408,14 @@ def test_without_redis_everybody_is_a_stranger(
         patch.setattr(other.store, "_patiently", gone)
         with pytest.raises(StoreError):
             other.ranker.refresh()
-        assert other.ranker.search("saddle", n=3, user="user7") == stranger
+        without = other.ranker.search("saddle", n=3, user="user7")
+        assert (without, without.degraded) == (stranger, True)
+        assert not other.ranker.search("saddle", n=3).degraded  # nobody was named
+        assert other.ranker.rank(["k1", "c2"], user="user7").degraded
         assert other.ranker.search("a new query", n=3, explain=True)
     other.ranker.refresh()
-    assert other.ranker.search("saddle", n=3, user="user7") == known
+    again = other.ranker.search("saddle", n=3, user="user7")
+    assert (again, again.degraded) == (known, False)
 
 
 def test_an_empty_shop_finds_nothing(tmp_path: Path, url: str, encoder: Encoder) -> None:
