@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 from msgspec import Raw, Struct
 
-from stream.errors import RilletError
+from rillet.serving.stored import stored
 
 __all__ = ["Brief", "Kept", "Recommended", "brief", "kept", "recommended"]
 
@@ -76,11 +76,7 @@ def kept(raw: bytes) -> Kept:
     RilletError
         It cannot be read.
     """
-    try:
-        return _KEPT.decode(raw)
-    except msgspec.MsgspecError as error:
-        message = f"the recommendations in Redis cannot be read: {error}"
-        raise RilletError(message, "were they written by another version of Rillet?") from error
+    return stored(raw, _KEPT, "the list")
 
 
 def brief(found: Kept) -> list[Brief]:

@@ -182,9 +182,17 @@ def test_a_list_of_another_version_is_an_error_that_shows_nothing(
     client: TestClient, store: Store
 ) -> None:
     store.write_plain([Plain(store.keys.recs("odd"), b'{"user": "secret-name"}', LIFE)])
-    answer = client.post("/recommend", json={"user": "odd"})
-    problem(answer, 500, "failed")
-    assert "secret-name" not in answer.text
+    for name in ("session", "neighbours"):
+        key = getattr(store.keys, name)("odd")
+        store.write_plain([Plain(key, b'{"secret-name": 1, "events": "x", "next": 1}', LIFE)])
+    answers = [client.post("/recommend", json={"user": "odd"})]
+    answers += [client.get(path) for path in ("/session/odd", "/similar/odd")]
+    store.write_plain([Plain(store.keys.neighbours("odd"), None, LIFE)])
+    store.write_plain([Plain(store.keys.session("odd"), None, LIFE)])
+    for answer in answers:
+        found = problem(answer, 500, "failed")
+        assert "another version" in found["mend"]
+        assert "secret-name" not in answer.text
 
 
 def test_pseudonyms_are_looked_up_and_not_shown(redis_url: str, store: Store, known: str) -> None:
