@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from fastapi import Response
 
-from features.card import decode_card
+from features.reader import read_card
 from rillet.serving.lists import Kept, kept
 from rillet.serving.service import Service
 from rillet.serving.where import Where
@@ -81,8 +81,11 @@ async def admitted(
         return left
     names = sorted(left)
     cards = await service.reader.get_many([service.reader.keys.item(one) for one in names])
-    fits = (raw is not None and where.admits(decode_card(raw)) for raw in cards)
-    return {one for one, fit in zip(names, fits, strict=True) if fit}
+    return {
+        one
+        for one, raw in zip(names, cards, strict=True)
+        if raw and (card := read_card(raw)) and where.admits(card)
+    }
 
 
 def json_answer(service: Service, body: bytes, *, degraded: bool) -> Response:

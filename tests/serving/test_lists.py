@@ -100,6 +100,18 @@ def test_a_filter_admits_by_what_is_known_of_items(
     assert ids(recommend(client, user=known, filter=wish, top_n=50)) == fits
 
 
+def test_an_item_whose_card_cannot_be_read_does_not_pass(
+    client: TestClient, store: Store, known: str
+) -> None:
+    first, *others = ids(recommend(client, user=known, top_n=50))
+    key = store.keys.item(first)
+    raw = store.get(key)
+    store.write_plain([Plain(key, b"{", LIFE)])
+    found = ids(recommend(client, user=known, filter={}, top_n=50))
+    store.write_plain([Plain(key, raw, LIFE)])
+    assert found == others
+
+
 @pytest.mark.parametrize(
     ("wish", "at"),
     [
