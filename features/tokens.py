@@ -10,10 +10,10 @@ anywhere; single characters are kept beside, so that a query of one character fi
 from __future__ import annotations
 
 import re
-import sys
 import unicodedata
 from collections.abc import Iterator
 from functools import cache
+from itertools import islice
 from typing import Final
 
 __all__ = ["MOST", "words_of_query", "words_of_text"]
@@ -40,7 +40,7 @@ def _runs() -> re.Pattern[str]:
     # `\w` has no vowel signs, without which a word of Hindi or Tamil falls to pieces
     marks = "".join(
         chr(code)
-        for code in range(0x300, min(sys.maxunicode, 0xFFFF))
+        for code in range(0x300, 0x10000)
         if unicodedata.category(chr(code)) in ("Mn", "Mc")
     )
     return re.compile(rf"([{UNSPACED}]+)|((?:(?![{UNSPACED}_])[\w{marks}])+)")
@@ -74,10 +74,6 @@ def _words(text: str, *, singles: bool) -> Iterator[str]:
             yield first + second
 
 
-def _first(words: Iterator[str]) -> list[str]:
-    return [word for word, _ in zip(words, range(MOST), strict=False)]
-
-
 def words_of_text(text: str) -> list[str]:
     """Return the words of a text that is to be found, in their order.
 
@@ -88,7 +84,7 @@ def words_of_text(text: str) -> list[str]:
     >>> words_of_text("東京タ iPhone用")
     ['東', '京', 'タ', '東京', '京タ', 'iphone', '用']
     """
-    return _first(_words(text, singles=True))
+    return list(islice(_words(text, singles=True), MOST))
 
 
 def words_of_query(text: str) -> list[str]:
@@ -101,4 +97,4 @@ def words_of_query(text: str) -> list[str]:
     >>> words_of_query("東京タ 用 cup CUP")
     ['東京', '京タ', '用', 'cup']
     """
-    return list(dict.fromkeys(_first(_words(text, singles=False))))
+    return list(dict.fromkeys(islice(_words(text, singles=False), MOST)))

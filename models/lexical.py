@@ -110,8 +110,7 @@ class _Laid:
     def places(self, marks: I32) -> I64:
         """Return where words stand among those laid out, -1 where they do not."""
         place = np.searchsorted(self.words, marks)
-        there = np.append(self.words, np.int32(0))[place] == marks
-        there &= place < len(self.words)
+        there = place < np.searchsorted(self.words, marks, "right")
         return np.where(there, place, -1)
 
     def scores(self, places: I64, size: int) -> F32:

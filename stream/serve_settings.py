@@ -15,7 +15,8 @@ __all__ = ["SCOPES", "ServeSettings"]
 SCOPES: Final = ("read", "write", "admin")
 """What a key may allow: reading lists, publishing events, having users forgotten."""
 
-_KEY: Final = re.compile(r"(read|write|admin)(\+(read|write|admin))*:[0-9a-f]{64}")
+_SCOPE: Final = f"({'|'.join(SCOPES)})"
+_KEY: Final = re.compile(rf"{_SCOPE}(\+{_SCOPE})*:[0-9a-f]{{64}}")
 
 
 class ServeSettings(Group):

@@ -7,6 +7,10 @@ import os
 import hypothesis
 import pytest
 
+from tests.own_redis import own_redis
+
+__all__ = ["own_redis"]
+
 # How long an example takes is for the benchmarks to say; here it depends on who else is busy.
 hypothesis.settings.register_profile("rillet", deadline=None)
 hypothesis.settings.load_profile("rillet")

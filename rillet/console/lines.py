@@ -9,7 +9,7 @@ from features.card import ItemCard
 from features.session import Session
 from models.answer import Answer, Listed
 from rillet.console.shelf import Shelf
-from rillet.serving.searching import Found
+from rillet.serving.answer import Ranked
 from rillet.words import in_words
 
 __all__ = ["SHOWN", "anchors", "by_source", "lines_of", "parts_of"]
@@ -71,7 +71,7 @@ def _moved(item: str, place: int, before: Mapping[str, int] | None) -> dict[str,
     )
 
 
-def parts_of(found: Found) -> list[dict[str, Any]]:
+def parts_of(found: Ranked) -> list[dict[str, Any]]:
     """Return what the sources and signals add to an item's score, the largest first."""
     parts = [(name, value) for name, value in found.parts.items() if name != BIAS and value]
     parts.sort(key=lambda one: -abs(one[1]))

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from consumers.embedded import Embedded
 from rillet.serving.edge import Edge
 from rillet.serving.openapi import document_of
 from rillet.serving.problems import add_problems
 from rillet.serving.readiness import Readiness
 from rillet.serving.routes import feedback, gorse, health, items, rank, recommend, users
-from rillet.serving.searching import Searching
 from rillet.serving.service import Service
 from stream.settings import Settings
+
+if TYPE_CHECKING:
+    from consumers.embedded import Embedded
+    from rillet.serving.ranker import Ranker
 
 __all__ = ["create_app"]
 
@@ -40,7 +42,7 @@ ROUTERS: Final = (
 
 
 def create_app(
-    settings: Settings, *, ranker: Searching | None = None, engine: Embedded | None = None
+    settings: Settings, *, ranker: Ranker | None = None, engine: Embedded | None = None
 ) -> FastAPI:
     """Return the application, which connects when it starts.
 

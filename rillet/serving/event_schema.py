@@ -13,13 +13,15 @@ __all__ = ["EVENT_BODY", "EVENT_SCHEMAS"]
 
 REF: Final = "#/components/schemas/{name}"
 
-TIME: Final[dict[str, Any]] = {
-    "description": "epoch milliseconds, also as a text, or ISO 8601; now where it is left out",
-    "anyOf": [
-        {"type": "integer", "minimum": 0, "maximum": MAX_TIME_MS},
-        {"type": "string", "format": "date-time"},
-        {"type": "string", "pattern": "^[0-9]{1,13}$"},
-    ],
+OWN_TYPES: Final[dict[type, dict[str, Any]]] = {
+    Millis: {
+        "description": "epoch milliseconds, also as a text, or ISO 8601; now where it is left out",
+        "anyOf": [
+            {"type": "integer", "minimum": 0, "maximum": MAX_TIME_MS},
+            {"type": "string", "format": "date-time"},
+            {"type": "string", "pattern": "^[0-9]{1,13}$"},
+        ],
+    }
 }
 
 _REF_LIKE: Final = ("user", "session", "anonymous", "item", "id", "ranking")
@@ -63,15 +65,11 @@ EXAMPLES: Final[dict[str, Any]] = {
 }
 
 
-def _hook(kind: type) -> dict[str, Any]:
-    if kind is Millis:
-        return TIME
-    raise NotImplementedError
-
-
 def _schemas() -> tuple[dict[str, Any], dict[str, Any]]:
     kinds = [kind for kind in get_args(Event) if kind is not Merge]
-    _, found = msgspec.json.schema_components(kinds, schema_hook=_hook, ref_template=REF)
+    _, found = msgspec.json.schema_components(
+        kinds, schema_hook=OWN_TYPES.__getitem__, ref_template=REF
+    )
     named = {f"Event{name}": _told(schema) for name, schema in found.items()}
     mapping = {kind.__struct_config__.tag: f"Event{kind.__name__}" for kind in kinds}
     one = {

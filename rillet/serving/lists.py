@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Container
 from typing import Final
 
 import msgspec
 from msgspec import Raw, Struct
 
-from stream.errors import RilletError
+from rillet.serving.stored import stored
 
 __all__ = ["Brief", "Kept", "Recommended", "brief", "kept", "recommended"]
 
@@ -76,11 +76,7 @@ def kept(raw: bytes) -> Kept:
     RilletError
         It cannot be read.
     """
-    try:
-        return _KEPT.decode(raw)
-    except msgspec.MsgspecError as error:
-        message = f"the recommendations in Redis cannot be read: {error}"
-        raise RilletError(message, "were they written by another version of Rillet?") from error
+    return stored(raw, _KEPT, "the list")
 
 
 def brief(found: Kept) -> list[Brief]:
@@ -94,7 +90,7 @@ def recommended(
     n: int,
     *,
     explain: bool,
-    admits: Callable[[str], bool] | None = None,
+    among: Container[str] | None = None,
 ) -> bytes:
     """Return the answer that a list is, as JSON.
 
@@ -108,12 +104,12 @@ def recommended(
         How many items of it at the most.
     explain
         Whether reasons are passed on.
-    admits
-        Tells by an item's id whether it may be in the answer; all of them where None.
+    among
+        Ids of the items that may be in the answer; None for all.
     """
     raws = _ITEMS.decode(found.items)
-    if admits is not None:
-        raws = [raw for raw in raws if admits(_BRIEF.decode(raw).item)]
+    if among is not None:
+        raws = [raw for raw in raws if _BRIEF.decode(raw).item in among]
     shown = raws[:n]
     items = shown if explain else [_BRIEF.decode(raw) for raw in shown]
     origin = "list" if user is not None else "trending"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
 
@@ -20,6 +19,7 @@ from models.beside import in_a_thread
 from models.engine import Engine
 from models.lexical import LexicalIndex
 from rillet.serving.heard import HeardLearners
+from rillet.serving.recent import Recent
 from rillet.serving.unwritten import Reads, unwritten_queries
 from stream.errors import StoreError
 from stream.settings import Settings
@@ -72,8 +72,7 @@ class Mirror:
         self.engine = Engine(settings, self.view.world)
         self.heard = HeardLearners(settings, store, self.engine)
         self._served = ServedModel(settings, store, self.engine, encoder.version)
-        self._cards: OrderedDict[str, ItemCard] = OrderedDict()
-        self._cards_lock = threading.Lock()
+        self._cards = Recent[ItemCard](CARDS)
 
     @property
     def version(self) -> str:
@@ -128,10 +127,7 @@ class Mirror:
         StoreError
             Redis is away, and some of them are not in memory.
         """
-        with self._cards_lock:
-            found = {item: self._cards[item] for item in items if item in self._cards}
-            for item in found:
-                self._cards.move_to_end(item)
+        found = self._cards.find(items)
         asked = [item for item in dict.fromkeys(items) if item not in found]
         if not asked:
             return found
@@ -139,10 +135,7 @@ class Mirror:
         read = {
             i: card for i, raw in zip(asked, raws, strict=True) if raw and (card := read_card(raw))
         }
-        with self._cards_lock:
-            self._cards.update(read)
-            while len(self._cards) > CARDS:
-                self._cards.popitem(last=False)
+        self._cards.put(read)
         return found | read
 
     def read(self, key: str) -> bytes | None:
@@ -159,13 +152,11 @@ class Mirror:
         """Take the words of cards that are new or have changed."""
         fields = self._settings.encoder.fields
         self.words.put(rows, [_words(card, fields) for card in cards])
-        with self._cards_lock:
-            for card in cards:
-                self._cards.pop(card.item, None)
+        self._cards.drop(card.item for card in cards)
 
 
 def _words(card: ItemCard, fields: tuple[str, ...]) -> list[str]:
-    """Return the words by which an item is found: of its title twice, it says most in least."""
+    """Return the words by which an item is found: of its title twice, which says most."""
     if card.withdrawn:
         return []
     return words_of_text(f"{card.title} {text_of(card, fields)} {card.brand}")

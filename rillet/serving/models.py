@@ -37,15 +37,16 @@ Ids = Annotated[list[Id], Field(max_length=MAX_SHOWN)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME)]
 Value = Annotated[str, StringConstraints(max_length=MAX_CHARS)] | bool | FiniteFloat
 
-Whole = Annotated[int, BeforeValidator(lambda n: int(n) if _is_whole(n) else n)]
+
+def _whole(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
 """An integer, also one that is written 5.0, which JSON Schema takes for one."""
 
 MOST: Final = 1000
 """Items in one answer."""
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, float) and value.is_integer()
 
 
 class _In(BaseModel):
@@ -97,6 +98,10 @@ class RecommendIn(_In):
     exclude: Ids = Field(default=[], description="these may not")
     filter: Filter | None = None
     explain: bool = Field(False, description="say why each item is there")
+
+    def where(self) -> Where | None:
+        """Return the conditions as the ranker takes them."""
+        return self.filter.where() if self.filter else None
 
 
 class RankIn(_In):

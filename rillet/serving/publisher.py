@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 
+from rillet.serving.batches import batches
 from rillet.serving.figures import Figures
 from stream.errors import BrokerError, NotTakenError, RilletError
 from stream.kafka import KafkaSink
@@ -32,7 +33,6 @@ MOST: Final = 256
 
 PAUSE_S: Final = 1.0
 """After a failure it is not tried again for so long; who comes meanwhile is told at once."""
-
 
 MOST_OFFERED: Final = 1000
 """Requests that may wait before records that nobody waits for are dropped."""
@@ -112,18 +112,7 @@ class Publisher:
         return self._failed if time.monotonic() < self._failed_at + PAUSE_S else None
 
     def _work(self) -> None:
-        going = True
-        while going and (first := self._given.get()) is not None:
-            batch = [first]
-            while len(batch) < MOST:
-                try:
-                    one = self._given.get_nowait()
-                except queue.Empty:
-                    break
-                if one is None:
-                    going = False
-                    break
-                batch.append(one)
+        for batch in batches(self._given, MOST):
             self._store(batch)
         if self._sink is not None:
             _close(self._sink)

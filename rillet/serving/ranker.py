@@ -8,7 +8,6 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 import numpy as np
-from msgspec import Struct
 from numpy.typing import NDArray
 
 from consumers.encoders import promoted_encoder
@@ -16,18 +15,19 @@ from features.card import ItemCard
 from features.session import Session
 from features.text import TextEncoder
 from models.answer import Reason
+from rillet.serving.answer import Answer, Ranked
 from rillet.serving.asking import Asker
 from rillet.serving.mirror import Mirror
 from rillet.serving.scoring import BIAS
-from rillet.serving.search import Search, Where, admitted
-from rillet.serving.searching import Answer
+from rillet.serving.search import Search, admitted
+from rillet.serving.where import Where
 from rillet.words import in_words
 from stream.announcement import announced
 from stream.errors import NothingYetError, RilletError, StoreError
 from stream.settings import Settings
 from stream.store import Store
 
-__all__ = ["Ranked", "Ranker"]
+__all__ = ["Ranker"]
 
 log = logging.getLogger(__name__)
 
@@ -37,32 +37,6 @@ ENCODER: Final = "encoder"
 
 FOLLOW_EVERY_S: Final = 1.0
 """Seconds between two looks at what has changed."""
-
-
-class Ranked(Struct, frozen=True):
-    """One item of an answer.
-
-    Attributes
-    ----------
-    item
-        Which.
-    score
-        Logarithm of the chance that the user takes this one of all that were compared.
-    parts
-        What each source or signal adds to the score, whose sum it is; the same for all is
-        ``bias``. Empty where nobody asked for an explanation.
-    reasons, words
-        The strongest of them, the strongest first, and the same in words.
-    known
-        Whether the catalogue has it, and it is not withdrawn; else it stands last.
-    """
-
-    item: str
-    score: float
-    parts: dict[str, float] = {}
-    reasons: list[Reason] = []
-    words: list[str] = []
-    known: bool = True
 
 
 class Ranker:
@@ -171,7 +145,7 @@ class Ranker:
         exclude: Collection[str] = (),
         where: Where | None = None,
         explain: bool = False,
-    ) -> Answer[Ranked]:
+    ) -> Answer:
         """Return what answers a query best, for a user, best first.
 
         Parameters
@@ -220,7 +194,7 @@ class Ranker:
         session: str | None = None,
         query: str = "",
         explain: bool = False,
-    ) -> Answer[Ranked]:
+    ) -> Answer:
         """Return items in the order in which a user is likely to take them.
 
         Parameters
@@ -239,7 +213,7 @@ class Ranker:
         mirror, query = self.mirror, query.strip()
         who = Asker(self._settings, mirror)
         known = who.session(user, session)
-        found = Answer[Ranked](degraded=who.degraded)
+        found = Answer(degraded=who.degraded)
         mirror.encode(query)
         search: Search | None = None
         with mirror.lock:
@@ -270,7 +244,7 @@ class Ranker:
 
     def _answer(
         self, search: Search, rows: I32, n: int, who: Asker, known: Session | None
-    ) -> Answer[Ranked]:
+    ) -> Answer:
         """Return the best n of the rows, explained where the user's state is given."""
         mirror = search.mirror
         with mirror.lock:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from rillet.serving.answer import Answer, Ranked
 from rillet.serving.guard import Caller
 from rillet.serving.models import RecommendIn
-from rillet.serving.searching import Answer, Found
 from rillet.serving.service import Service
 from stream.events import Millis, Search, encode
 from stream.routing import outgoing
@@ -25,11 +25,11 @@ class Asked(NamedTuple):
     explain: bool
 
 
-async def ordered(service: Service, asked: Asked) -> Answer[Any]:
+async def ordered(service: Service, asked: Asked) -> Answer:
     """Return items best first; everybody is a stranger while Redis is away."""
     return await service.aside(
         service.loaded().rank,
-        list(dict.fromkeys(asked.items)),
+        asked.items,
         user=asked.user,
         session=asked.session,
         query=asked.query,
@@ -37,7 +37,7 @@ async def ordered(service: Service, asked: Asked) -> Answer[Any]:
     )
 
 
-async def searched(service: Service, wish: RecommendIn, query: str) -> Answer[Any]:
+async def searched(service: Service, wish: RecommendIn, query: str) -> Answer:
     """Return the best items for a query.
 
     Raises
@@ -53,7 +53,7 @@ async def searched(service: Service, wish: RecommendIn, query: str) -> Answer[An
         n=wish.top_n,
         items=wish.items,
         exclude=frozenset(wish.exclude),
-        where=wish.filter.where() if wish.filter else None,
+        where=wish.where(),
         explain=wish.explain,
     )
 
@@ -67,7 +67,7 @@ def remember(service: Service, wish: RecommendIn, query: str, caller: Caller) ->
     service.publisher.offer([outgoing(encode(event), event, service.settings)])
 
 
-def as_json(found: Sequence[Found], *, explain: bool) -> list[dict[str, Any]]:
+def as_json(found: Sequence[Ranked], *, explain: bool) -> list[dict[str, Any]]:
     """Return ranked items as they are answered."""
     if not explain:
         return [{"item": one.item, "score": one.score} for one in found]

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 
+from rillet.serving.batches import batches
 from stream.errors import RilletError, StoreError
 from stream.keys import DEFAULT_USER, Keys
 from stream.settings import Settings
@@ -124,17 +125,7 @@ class Reader:
             self.default = raw
 
     def _work(self) -> None:
-        while (first := self._asked.get()) is not None:
-            batch = [first]
-            while len(batch) < MOST:
-                try:
-                    one = self._asked.get_nowait()
-                except queue.Empty:
-                    break
-                if one is None:
-                    self._asked.put(None)
-                    break
-                batch.append(one)
+        for batch in batches(self._asked, MOST):
             self._serve(batch)
 
     def _serve(self, batch: list[_Asked]) -> None:

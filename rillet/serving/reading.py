@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection
 from typing import Final, NamedTuple
 
 from fastapi import Response
 
-from features.card import decode_card
+from features.reader import read_card
 from rillet.serving.lists import Kept, kept
 from rillet.serving.service import Service
 from rillet.serving.where import Where
 from stream.errors import NothingYetError, StoreError
 from stream.keys import DEFAULT_USER
 
-__all__ = ["DEGRADED", "Listing", "admitting", "json_answer", "listing", "trending"]
+__all__ = ["DEGRADED", "Listing", "admitted", "json_answer", "listing", "trending"]
 
 DEGRADED: Final = "X-Rillet-Degraded"
 """Says which server an answer had to be made without."""
@@ -66,30 +66,26 @@ async def trending(service: Service) -> Listing:
     return Listing(kept(raw), None, away)
 
 
-async def admitting(
-    service: Service,
-    listed: Sequence[str],
-    items: Collection[str] | None,
-    exclude: Collection[str],
-    where: Where | None,
-) -> Callable[[str], bool] | None:
-    """Return what tells by its id whether an item may be in an answer; None where all may.
+async def admitted(
+    service: Service, items: Collection[str], exclude: Collection[str], where: Where | None
+) -> set[str]:
+    """Return those of the items that may be in an answer.
 
     Raises
     ------
     StoreError
         Redis, which knows the items, is away.
     """
-    if items is None and not exclude and where is None:
-        return None
-    allowed = set(listed) if items is None else set(listed).intersection(items)
-    allowed.difference_update(exclude)
-    if where is not None and allowed:
-        names = sorted(allowed)
-        cards = await service.reader.get_many([service.reader.keys.item(one) for one in names])
-        fits = (raw is not None and where.admits(decode_card(raw)) for raw in cards)
-        allowed = {one for one, fit in zip(names, fits, strict=True) if fit}
-    return allowed.__contains__
+    left = set(items).difference(exclude)
+    if where is None or not left:
+        return left
+    names = sorted(left)
+    cards = await service.reader.get_many([service.reader.keys.item(one) for one in names])
+    return {
+        one
+        for one, raw in zip(names, cards, strict=True)
+        if raw and (card := read_card(raw)) and where.admits(card)
+    }
 
 
 def json_answer(service: Service, body: bytes, *, degraded: bool) -> Response:

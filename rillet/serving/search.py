@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Final, Protocol, Self
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from features.card import ItemCard
 from features.contexts import Question
 from models.engine import Chunk
 from rillet.serving.mirror import Mirror
 from rillet.serving.relevance import Relevance
 from rillet.serving.scoring import Scored, look, scored
+from rillet.serving.where import Where
 
-__all__ = ["Search", "Where", "admitted"]
+__all__ = ["Search", "admitted"]
 
 I32 = NDArray[np.int32]
 
@@ -26,14 +26,6 @@ ADMITTED: Final = 200
 CARDS_AT_ONCE: Final = 500
 LOOKED_AT: Final = 10_000
 """Cards that are looked at before a rule is taken to admit no more."""
-
-
-class Where(Protocol):
-    """What an item must be like to be found."""
-
-    def admits(self, card: ItemCard) -> bool:
-        """Tell whether it is."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

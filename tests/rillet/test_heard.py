@@ -78,7 +78,7 @@ def test_parts_of_all_partitions_are_summed_and_followed(store: Store) -> None:
 
 def test_where_nothing_is_told_the_checkpoints_are_followed(store: Store) -> None:
     settings = Settings.model_validate({"blend": {"share": 0}})
-    one, heard = engine(), HeardLearners(settings, store, engine())
+    one = engine()
     heard = HeardLearners(settings, store, one)
     put(store, store.keys.learner(0), told(10, 0.5))
     heard.apply(heard.read())

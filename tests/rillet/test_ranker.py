@@ -10,16 +10,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from consumers.replay import Replay
-from features.card import ItemCard
 from features.text import Encoder, load_encoder
 from models.answer import decode_answer
 from models.signals import SEGMENTS
 from rillet.serving import mirror as mirror_module
 from rillet.serving import ranker as ranker_module
-from rillet.serving.ranker import Ranked, Ranker
+from rillet.serving.answer import Ranked
+from rillet.serving.ranker import Ranker
+from rillet.serving.relevance import Relevance
+from rillet.serving.where import Where
 from stream.announcement import Announced, announce
 from stream.errors import NothingYetError, StoreError
 from stream.events import Event
@@ -125,6 +128,12 @@ def test_without_a_query_it_is_the_list_of_the_user(shop: Shop) -> None:
         assert set(ids(shop.ranker.search("", user=user, n=4))) <= liked
 
 
+def test_what_words_and_vectors_both_find_comes_before_what_one_does() -> None:
+    words, vectors = np.array([0, 1, 2], np.int32), np.array([2, 3], np.int32)
+    found = Relevance(words, vectors, np.zeros(4, np.float32)).candidates()
+    assert found.tolist() == [2, 0, 1, 3]  # 1/63 + 1/61, 1/61, 1/62, 1/62
+
+
 def test_who_asks_changes_the_order_and_a_stranger_gets_an_answer(shop: Shop) -> None:
     cook, cyclist = (ids(shop.ranker.search("for the", user=u, n=8)) for u in ("user1", "user7"))
     assert sum(one in CLUSTERS["kitchen"] for one in cook) > 4
@@ -154,14 +163,9 @@ def test_only_and_all_but_some_items(shop: Shop) -> None:
     assert shop.ranker.search("saddle", n=0) == []
 
 
-class Kitchen:
-    def admits(self, card: ItemCard) -> bool:
-        return "kitchen" in card.categories
-
-
 def test_only_what_is_admitted(shop: Shop) -> None:
     for query in ("saddle", ""):
-        found = ids(shop.ranker.search(query, where=Kitchen(), n=50))
+        found = ids(shop.ranker.search(query, where=Where("kitchen"), n=50))
         assert found
         assert set(found) <= set(CLUSTERS["kitchen"]) - {WITHDRAWN}
 
@@ -353,7 +357,10 @@ def test_cards_that_were_asked_for_last_are_kept(
     mirror = other.ranker.mirror
     for items in (["k1"], ["k2"], ["k1"], ["k3"]):
         assert set(mirror.cards(items)) == set(items)
-    assert list(mirror._cards) == ["k1", "k3"]
+    mirror._reads.away = True  # only what is kept is there
+    assert set(mirror.cards(["k1", "k3"])) == {"k1", "k3"}
+    with pytest.raises(StoreError, match="away"):
+        mirror.cards(["k2"])
 
 
 def test_another_encoder_is_taken_over_once(other: Shop, tmp_path: Path) -> None:
@@ -401,10 +408,14 @@ def test_without_redis_everybody_is_a_stranger(
         patch.setattr(other.store, "_patiently", gone)
         with pytest.raises(StoreError):
             other.ranker.refresh()
-        assert other.ranker.search("saddle", n=3, user="user7") == stranger
+        without = other.ranker.search("saddle", n=3, user="user7")
+        assert (without, without.degraded) == (stranger, True)
+        assert not other.ranker.search("saddle", n=3).degraded  # nobody was named
+        assert other.ranker.rank(["k1", "c2"], user="user7").degraded
         assert other.ranker.search("a new query", n=3, explain=True)
     other.ranker.refresh()
-    assert other.ranker.search("saddle", n=3, user="user7") == known
+    again = other.ranker.search("saddle", n=3, user="user7")
+    assert (again, again.degraded) == (known, False)
 
 
 def test_an_empty_shop_finds_nothing(tmp_path: Path, url: str, encoder: Encoder) -> None:

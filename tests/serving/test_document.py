@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 from starlette.testclient import TestClient
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def document(searching: TestClient) -> dict[str, Any]:
     found: dict[str, Any] = searching.get("/openapi.json").json()
     return found

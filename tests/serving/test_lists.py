@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -15,7 +14,8 @@ from rillet.client import Client
 from stream.settings import load_settings
 from stream.store import Store
 from stream.writes import Plain
-from tests.serving.conftest import Open, OwnRedis, problem
+from tests.own_redis import OwnRedis
+from tests.serving.conftest import Open, eventually, problem
 
 LIFE = 10_000_000
 
@@ -100,6 +100,18 @@ def test_a_filter_admits_by_what_is_known_of_items(
     assert ids(recommend(client, user=known, filter=wish, top_n=50)) == fits
 
 
+def test_an_item_whose_card_cannot_be_read_does_not_pass(
+    client: TestClient, store: Store, known: str
+) -> None:
+    first, *others = ids(recommend(client, user=known, top_n=50))
+    key = store.keys.item(first)
+    raw = store.get(key)
+    store.write_plain([Plain(key, b"{", LIFE)])
+    found = ids(recommend(client, user=known, filter={}, top_n=50))
+    store.write_plain([Plain(key, raw, LIFE)])
+    assert found == others
+
+
 @pytest.mark.parametrize(
     ("wish", "at"),
     [
@@ -182,9 +194,17 @@ def test_a_list_of_another_version_is_an_error_that_shows_nothing(
     client: TestClient, store: Store
 ) -> None:
     store.write_plain([Plain(store.keys.recs("odd"), b'{"user": "secret-name"}', LIFE)])
-    answer = client.post("/recommend", json={"user": "odd"})
-    problem(answer, 500, "failed")
-    assert "secret-name" not in answer.text
+    for name in ("session", "neighbours"):
+        key = getattr(store.keys, name)("odd")
+        store.write_plain([Plain(key, b'{"secret-name": 1, "events": "x", "next": 1}', LIFE)])
+    answers = [client.post("/recommend", json={"user": "odd"})]
+    answers += [client.get(path) for path in ("/session/odd", "/similar/odd")]
+    store.write_plain([Plain(store.keys.neighbours("odd"), None, LIFE)])
+    store.write_plain([Plain(store.keys.session("odd"), None, LIFE)])
+    for answer in answers:
+        found = problem(answer, 500, "failed")
+        assert "another version" in found["mend"]
+        assert "secret-name" not in answer.text
 
 
 def test_pseudonyms_are_looked_up_and_not_shown(redis_url: str, store: Store, known: str) -> None:
@@ -200,13 +220,6 @@ def test_pseudonyms_are_looked_up_and_not_shown(redis_url: str, store: Store, kn
     with TestClient(create_app(settings), "http://127.0.0.1") as client:
         assert recommend(client, user="alice")["user"] == "alice"
         assert client.get("/session/alice").json()["user"] == "alice"
-
-
-def eventually(what: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_without_redis_the_last_known_list_is_served_until_it_is_back(
@@ -269,8 +282,6 @@ def test_a_service_may_be_started_before_its_redis(opened: Open, own_redis: OwnR
 def test_a_redis_that_hangs_is_waited_for_as_long_as_is_set(
     opened: Open, own_redis: OwnRedis, store: Store
 ) -> None:
-    import signal
-
     mine = Store(load_settings(redis={"url": own_redis.url}).redis)
     mine.write_plain(
         [Plain(mine.keys.recs("*default*"), store.get(store.keys.recs("*default*")) or b"", LIFE)]
@@ -278,13 +289,11 @@ def test_a_redis_that_hangs_is_waited_for_as_long_as_is_set(
     mine.close()
     client = opened(own_redis.url, redis_s=0.2)
     assert recommend(client)["items"]
-    server = own_redis.server._server
-    assert server is not None
-    server.send_signal(signal.SIGSTOP)
+    own_redis.hang()
     try:
         began = time.perf_counter()
         answer = client.post("/recommend", json={"user": "u"})
         assert answer.headers["x-rillet-degraded"] == "redis"
         assert time.perf_counter() - began < 3
     finally:
-        server.send_signal(signal.SIGCONT)
+        own_redis.go_on()

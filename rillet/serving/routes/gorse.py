@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import msgspec
 from fastapi import Header, Query, Request, Response
@@ -13,7 +13,7 @@ from rillet.serving.gorse import EXAMPLE, FeedbackIn, RowAffected
 from rillet.serving.guarded import router_for
 from rillet.serving.lists import brief
 from rillet.serving.paths import Count, User
-from rillet.serving.reading import admitting, json_answer, listing
+from rillet.serving.reading import admitted, json_answer, listing
 from rillet.serving.service import service_of
 from rillet.serving.where import Where
 from stream.events import BadRecord, Event, decode
@@ -23,13 +23,15 @@ __all__ = ["reading", "writing"]
 reading = router_for("read", "gorse")
 writing = router_for("write", "gorse")
 
-ANSWERS = {200: {"content": {"application/json": {"example": ["runner", "kilim"]}}}}
+ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"content": {"application/json": {"example": ["runner", "kilim"]}}}
+}
 
 
 @reading.get(
     "/api/recommend/{user:id}",
     response_model=list[str] | list[dict[str, str | float]],
-    responses={200: ANSWERS[200]},
+    responses=ANSWERS,
 )
 async def recommend(
     request: Request,
@@ -43,9 +45,8 @@ async def recommend(
     found, _, degraded = await listing(service, user)
     items = brief(found)
     if category:
-        names = [one.item for one in items]
-        admits = await admitting(service, names, None, (), Where(category))
-        items = [one for one in items if admits is None or admits(one.item)]
+        among = await admitted(service, [one.item for one in items], (), Where(category))
+        items = [one for one in items if one.item in among]
     if version == "2":
         body = msgspec.json.encode([{"Id": one.item, "Score": one.score} for one in items[:n]])
     else:

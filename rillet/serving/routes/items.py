@@ -13,7 +13,7 @@ from rillet.serving.models import Recommended, SimilarItems
 from rillet.serving.paths import Count, Item
 from rillet.serving.reading import json_answer, trending
 from rillet.serving.service import service_of
-from stream.errors import RilletError
+from rillet.serving.stored import stored
 
 __all__ = ["router"]
 
@@ -32,11 +32,7 @@ async def similar(request: Request, item: Item, n: Count = 10) -> Response:
     """Return what users take after an item, strongest first; nothing where nobody knows."""
     service = service_of(request)
     raw = await service.reader.get(service.reader.keys.neighbours(item))
-    try:
-        found = _FOLLOWERS.decode(raw) if raw else _Followers()
-    except msgspec.MsgspecError as error:
-        message = f"what follows the item cannot be read: {error}"
-        raise RilletError(message, "was it written by another version of Rillet?") from error
+    found = stored(raw, _FOLLOWERS, "what follows the item") if raw else _Followers()
     items = [{"item": one, "weight": weight} for one, weight in found.next[:n]]
     body = msgspec.json.encode({"item": item, "items": items})
     return json_answer(service, body, degraded=False)

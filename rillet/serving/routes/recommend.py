@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 from fastapi import Request, Response
 
+from rillet.serving.answer import Answer
 from rillet.serving.guard import Caller
 from rillet.serving.guarded import router_for
 from rillet.serving.lists import brief, recommended
 from rillet.serving.models import Recommended, RecommendIn
 from rillet.serving.ranking import Asked, as_json, ordered, remember, searched
-from rillet.serving.reading import admitting, json_answer, listing, trending
-from rillet.serving.searching import Answer
+from rillet.serving.reading import admitted, json_answer, listing, trending
 from rillet.serving.service import Service, service_of
 
 __all__ = ["router"]
@@ -40,12 +38,12 @@ async def recommend(request: Request, wish: RecommendIn) -> Response:
 async def _listed(service: Service, wish: RecommendIn) -> Response:
     who = wish.user or wish.session
     found, user, degraded = await (listing(service, who) if who else trending(service))
-    admits = None
+    among = None
     if wish.items is not None or wish.exclude or wish.filter:
-        where = wish.filter.where() if wish.filter else None
-        names = [one.item for one in brief(found)]
-        admits = await admitting(service, names, wish.items, wish.exclude, where)
-    body = recommended(found, user, wish.top_n, explain=wish.explain, admits=admits)
+        listed = {one.item for one in brief(found)}
+        wished = listed if wish.items is None else listed.intersection(wish.items)
+        among = await admitted(service, wished, wish.exclude, wish.where())
+    body = recommended(found, user, wish.top_n, explain=wish.explain, among=among)
     return json_answer(service, body, degraded=degraded)
 
 
@@ -59,11 +57,10 @@ async def _search(service: Service, wish: RecommendIn, query: str, caller: Calle
 
 async def _ranked(service: Service, wish: RecommendIn, items: list[str]) -> Response:
     """Put the items that may be in the answer in the user's order."""
-    where = wish.filter.where() if wish.filter else None
-    admits = await admitting(service, items, None, wish.exclude, where)
-    left = items if admits is None else list(filter(admits, items))
+    among = await admitted(service, items, wish.exclude, wish.where())
+    left = [one for one in items if one in among]
     asked = Asked(left, wish.user, wish.session, "", wish.explain)
-    found = await ordered(service, asked) if left else Answer[Any]()
+    found = await ordered(service, asked) if left else Answer()
     shown = as_json(found[: wish.top_n], explain=wish.explain)
     answer = {"user": wish.user or wish.session, "origin": "rank", "items": shown}
     return json_answer(service, msgspec.json.encode(answer), degraded=found.degraded)

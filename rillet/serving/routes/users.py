@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from fastapi import Request, Response
@@ -12,7 +12,8 @@ from rillet.serving.models import Forgotten, SessionOut
 from rillet.serving.paths import User
 from rillet.serving.reading import json_answer
 from rillet.serving.service import service_of
-from stream.errors import RefusedError, RilletError
+from rillet.serving.stored import stored
+from stream.errors import RefusedError
 from stream.events import Delete, Millis, encode
 from stream.keys import DEFAULT_USER
 from stream.routing import outgoing
@@ -28,6 +29,7 @@ class _Count(msgspec.Struct):
 
 
 _COUNT: Final = msgspec.json.Decoder(_Count)
+_FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 @reading.get("/session/{user:id}", response_model=SessionOut)
@@ -36,14 +38,10 @@ async def session(request: Request, user: User) -> Response:
     service = service_of(request)
     keys = [service.reader.keys.session(name) for name in service.names(user)]
     raw = next(filter(None, await service.reader.get_many(keys)), None)
-    try:
-        # Of who was forgotten there may be a state in which there is nothing.
-        if raw is None or not _COUNT.decode(raw).events:
-            raise RefusedError(404, "unknown-user", "nothing is known of this user")
-        fields = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
-    except msgspec.MsgspecError as error:
-        message = f"the session in Redis cannot be read: {error}"
-        raise RilletError(message, "was it written by another version of Rillet?") from error
+    # Of who was forgotten there may be a state in which there is nothing.
+    if raw is None or not stored(raw, _COUNT, "the session").events:
+        raise RefusedError(404, "unknown-user", "nothing is known of this user")
+    fields: dict[str, Any] = stored(raw, _FIELDS, "the session")
     body = msgspec.json.encode(fields | {"user": user})
     return json_answer(service, body, degraded=False)
 
