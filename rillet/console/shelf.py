@@ -18,7 +18,7 @@ from stream.keys import DEFAULT_USER
 from stream.settings import Settings
 from stream.store import Store
 
-__all__ = ["Shelf", "plain_card"]
+__all__ = ["Shelf"]
 
 MOST: Final = 2000
 """Cards to browse: who has more finds the others by searching. Of those as many are kept."""
@@ -135,29 +135,17 @@ class Shelf:
     def plain(self, item: str) -> dict[str, Any]:
         """Return what is shown of an item, as plain values."""
         card = self.cards.get(item)
-        plain = plain_card(item, card)
-        if card is not None and card.categories:
-            plain["hue"] = self._hues.get(card.categories[0], plain["hue"])
-        return plain
-
-
-def plain_card(item: str, card: ItemCard | None) -> dict[str, Any]:
-    """Return what is shown of an item, as plain values.
-
-    Examples
-    --------
-    >>> plain_card("sku-7", None)["letter"]
-    'S'
-    """
-    title = card.title if card and card.title else item
-    category = " / ".join(card.categories[:2]) if card else ""
-    price = "" if card is None or card.price is None else f"{card.price:,.2f}"
-    hue = zlib.crc32(item.encode()) % 360
-    letter = title[:1].upper()
-    return {
-        **{"item": item, "title": title, "category": category, "price": price},
-        **{"hue": hue, "letter": letter},
-    }
+        title = card.title if card and card.title else item
+        categories = card.categories if card else []
+        hue = self._hues.get(categories[0]) if categories else None
+        return {
+            "item": item,
+            "title": title,
+            "category": " / ".join(categories[:2]),
+            "price": "" if card is None or card.price is None else f"{card.price:,.2f}",
+            "hue": zlib.crc32(item.encode()) % 360 if hue is None else hue,
+            "letter": title[:1].upper(),
+        }
 
 
 def _text(card: ItemCard) -> str:

@@ -115,3 +115,14 @@ def test_a_single_day_is_a_dot_and_not_nothing() -> None:
     assert points[1] == points[2]
     assert "shown" not in drawn
     assert deeds_by_day(new_session("bob")) == {}
+
+
+def test_items_are_shown_by_what_is_known_of_them() -> None:
+    made = Shelf(Service(Settings(), None))
+    card = ItemCard(AT, "k", title="kilim", price=1250.0, categories=["home", "rugs", "wool"])
+    made.cards, made._hues = {"k": card}, {"home": 0}
+    shown = {"title": "kilim", "category": "home / rugs", "price": "1,250.00", "letter": "K"}
+    assert made.plain("k") == {"item": "k", "hue": 0} | shown
+    unknown = made.plain("sku-7")
+    assert (unknown["title"], unknown["letter"], unknown["price"]) == ("sku-7", "S", "")
+    assert 0 <= unknown["hue"] < 360
