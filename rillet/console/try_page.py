@@ -17,6 +17,7 @@ from rillet.console.frame import element, heading, text
 from rillet.console.gate import LOGGED_OUT, Admission
 from rillet.console.lines import anchors, by_source, lines_of, parts_of
 from rillet.console.style import STATIC
+from rillet.words import spoken
 from stream.errors import RilletError
 
 __all__ = ["TryPage"]
@@ -256,11 +257,11 @@ class TryPage:
     def _show_sources(self, answer: Answer) -> None:
         shares = by_source(answer)
         self._stack.content = stack(
-            [(name.replace("_", " "), value) for name, value in shares.items()],
+            [(spoken(name), value) for name, value in shares.items()],
             "The strongest sources of the first items",
         )
         self._bars.content = bars(
-            [(name.replace("_", " "), value, f"{value:.0%}") for name, value in shares.items()],
+            [(spoken(name), value, f"{value:.0%}") for name, value in shares.items()],
             "Share of each source in what put the first items there",
         )
         self._model.text = f"made by {answer.model}"
