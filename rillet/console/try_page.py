@@ -13,7 +13,7 @@ from nicegui.events import GenericEventArguments
 from models.answer import Answer
 from rillet.console.bars import bars, stack
 from rillet.console.desk import Desk, Done, Known
-from rillet.console.frame import element, heading, text
+from rillet.console.frame import element, heading, text, user_field
 from rillet.console.gate import LOGGED_OUT, Admission
 from rillet.console.lines import anchors, by_source, lines_of, parts_of
 from rillet.console.style import STATIC
@@ -87,12 +87,7 @@ class TryPage:
         with element("form", "bar-of", aria_label="Who you are").on(
             "submit.prevent", self._change_user, js_handler="(e) => emit(e.target.user.value)"
         ):
-            with element("div", "field"):
-                text("label", "You are the user", for_="user")
-                element("input", id="user", name="user", value=self.user, list="users")
-                with element("datalist", id="users"):
-                    for name in self.desk.shelf.users:
-                        element("option", value=name)
+            user_field("You are the user", self.user, self.desk.shelf.users)
             text("button", "Change", type="submit")
             text("button", "A new visitor", type="button").on("click", self._new_visitor)
 
