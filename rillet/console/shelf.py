@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
@@ -154,15 +155,12 @@ def _text(card: ItemCard) -> str:
 
 def _looked(settings: Settings, known: Sequence[str]) -> _Looked:
     """Read what there is, and the cards that are known, by a connection of its own."""
-    store = Store(settings.redis, retry_s=0.5, make=False)
-    try:
+    with closing(Store(settings.redis, retry_s=0.5, make=False)) as store:
         cards = {name: decode_card(raw) for name, raw in islice(store.scan("item"), MOST)}
         rest = [item for item in known if item not in cards]
         raws = store.get_many([store.keys.item(item) for item in rest])
         others = {item: decode_card(raw) for item, raw in zip(rest, raws, strict=True) if raw}
         found = list(islice(store.scan("session"), USERS))
-    finally:
-        store.close()
     kinds = {kind for _, raw in found[:SAMPLED] for kind in decode_session(raw).history.types}
     users = sorted(name for name, _ in found if name != DEFAULT_USER)
     return _Looked(cards, others, users, _buttons(settings, kinds))

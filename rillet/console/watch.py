@@ -6,6 +6,7 @@ import asyncio
 import math
 import time
 from collections import deque
+from contextlib import closing
 from typing import Final, NamedTuple
 
 from rillet.console.curves import Curve
@@ -70,11 +71,8 @@ class Watch:
 
     def _ask(self) -> Seen:
         settings, engine = self._service.settings, self._service.engine
-        store = Store(settings.redis, retry_s=0.5, make=False)
-        try:
+        with closing(Store(settings.redis, retry_s=0.5, make=False)) as store:
             state = look(settings, store, kafka=engine is None, heartbeats=self._heartbeats)
-        finally:
-            store.close()
         records = [] if engine is None else engine.letters()[-LETTERS:]
         return Seen(state, [letter_of(record) for record in reversed(records)])
 
