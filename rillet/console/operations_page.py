@@ -19,7 +19,7 @@ from rillet.console.gate import LOGGED_OUT, Admission
 from rillet.console.tables import facts, table
 from rillet.console.versions import Version, promote, rollback, versions
 from rillet.console.watch import Seen, Watch, percentile
-from rillet.state import DEAD, State
+from rillet.state import State
 from rillet.words import ago
 from stream.errors import RilletError
 from stream.metrics import Pulse
@@ -224,14 +224,7 @@ def _steps(state: State) -> str:
 
 def _letters(seen: Seen) -> str:
     state = seen.state
-    counters = [pulse.counters for pulse in state.processes]
-    dead: dict[str, int] = {}
-    for one in counters:
-        for name, count in one.items():
-            if name.startswith(DEAD):
-                reason = name.removeprefix(DEAD)
-                dead[reason] = max(dead.get(reason, 0), count)
-    drifts = max((one.get("drift", 0) for one in counters), default=0)
+    dead, drifts = state.set_aside(), state.counters().get("drift", 0)
     found = [("drift: times the loss rose", f"{drifts:,}")]
     if state.deadletters is not None:
         found.append(("letters on the topic", f"{state.deadletters:,}"))
