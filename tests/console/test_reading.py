@@ -16,14 +16,14 @@ import pytest
 from consumers.embedded import Embedded
 from features.card import AsOf, ItemCard, encode_card
 from features.stored import encode_session
-from models.answer import Answer
+from models.answer import Answer, encode_answer
 from rillet.console.desk import Desk
 from rillet.console.once import Once
 from rillet.console.watch import EVERY_S, Watch
 from rillet.heartbeats import Heartbeats
 from rillet.serving.service import Service
 from rillet.state import State, look
-from stream.errors import StoreError
+from stream.errors import RilletError, StoreError
 from stream.metrics import Heart
 from stream.records import TopicPartition
 from stream.settings import Settings, load_settings
@@ -264,3 +264,38 @@ def test_the_processes_of_a_consumer_are_one_curve(home: Path) -> None:
     both = sum(pulses["personalize", pid].events_per_s for pid in (1, 2))
     assert rates["personalize"].values[-1] == pytest.approx(both)
     assert both > pulses["personalize", 1].events_per_s > 0
+
+
+def test_a_list_counts_as_new_once_it_has_what_the_state_has(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rillet.console.desk.PATIENCE_S", 0.1)
+    settings = load_settings(redis={"url": f"embedded:{home}"})
+    engine = Embedded(settings)  # which is not begun: what follows is written here
+    store = Store(settings.redis, make=False)
+    view = interaction("a", user="ann")
+    session = folded([view, view], first=4)
+    session.recent_ids = ["click"]
+
+    def write(*place: int) -> None:
+        listed = Answer(AsOf(*place, 1), "ann", [], "blend-1", [], 1)
+        values = {store.keys.session("ann"): encode_session(session)}
+        values[store.keys.recs("ann")] = encode_answer(listed)
+        store.write_plain([Plain(key, raw, DAY_MS) for key, raw in values.items()])
+
+    async def acted() -> None:
+        async with desk_of(settings, engine) as desk:
+            for place in ((0, 4), (1, 5)):  # one from before the click, one of another partition
+                write(*place)
+                with pytest.raises(RilletError, match="there is no new list"):
+                    await desk.act("ann", "click", view)
+            write(0, 5)
+            with pytest.raises(RilletError, match="there is no new list"):
+                await desk.act("ann", "another click", view)
+            done = await desk.act("ann", "click", view)
+            assert done.known.answer is not None
+            assert done.known.answer.as_of.offset == 5
+            assert list(desk.took_ms) == [done.took_ms]
+
+    asyncio.run(acted())
+    store.close()
