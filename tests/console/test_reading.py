@@ -277,8 +277,8 @@ def test_a_list_counts_as_new_once_it_has_what_the_state_has(
     session = folded([view, view], first=4)
     session.recent_ids = ["click"]
 
-    def write(*place: int) -> None:
-        listed = Answer(AsOf(*place, 1), "ann", [], "blend-1", [], 1)
+    def write(partition: int, offset: int) -> None:
+        listed = Answer(AsOf(partition, offset, 1), "ann", [], "blend-1", [], 1)
         values = {store.keys.session("ann"): encode_session(session)}
         values[store.keys.recs("ann")] = encode_answer(listed)
         store.write_plain([Plain(key, raw, DAY_MS) for key, raw in values.items()])
