@@ -54,6 +54,7 @@ console: venv  ## open the demo's shop in a browser: click, and see the list fol
 
 test: check  ## check, then every test, with a real Kafka and a real Redis that it starts and stops
 	$(PYTHON) scripts/browser.py
+	$(PYTHON) scripts/promtool.py
 	$(SERVICES) run -- $(BIN)/python -m pytest -q $(SHARED)
 
 test-fast: venv  ## the tests that need no service

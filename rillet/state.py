@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -73,6 +74,19 @@ class State(Struct, frozen=True):
         plain: dict[str, Any] = msgspec.to_builtins(self)
         freshness = self.at - self.newest if self.newest is not None else None
         return plain | {"freshness_ms": freshness}
+
+    def counters(self) -> dict[str, int]:
+        """Return what all processes have counted; the consumers within one share its counters."""
+        newest = {(one.host, one.pid): one for one in sorted(self.processes, key=lambda p: p.at)}
+        found: Counter[str] = Counter()
+        for pulse in newest.values():
+            found.update(pulse.counters)
+        return dict(found)
+
+    def set_aside(self) -> dict[str, int]:
+        """Return how many records the running processes have set aside, by reason."""
+        counted = self.counters().items()
+        return {name.removeprefix(DEAD): n for name, n in counted if name.startswith(DEAD)}
 
 
 class _AsOf(Struct):

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from features.session import Session
     from models.answer import Reason
 
-__all__ = ["WORDS", "ago", "in_words", "title_of"]
+__all__ = ["WORDS", "ago", "in_words", "spoken", "title_of"]
 
 WORDS: Final = {
     "neighbours": "often follows {title}",
@@ -57,7 +57,18 @@ def in_words(
             return f"you took {title} {when}"
         return WORDS.get(reason.source, "follows from {title}").format(title=title)
     words = WORDS.get(reason.source, "")
-    return words if words and "{" not in words else reason.source.replace("_", " ")
+    return words if words and "{" not in words else spoken(reason.source)
+
+
+def spoken(name: str) -> str:
+    """Return a source's name as a person would say it.
+
+    Examples
+    --------
+    >>> spoken("trending_day")
+    'trending day'
+    """
+    return name.replace("_", " ")
 
 
 def _when(item: str, session: Session | None) -> str:

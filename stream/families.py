@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
+from stream import gauges
+
 __all__ = [
     "AGE",
     "BUILD",
@@ -106,24 +108,26 @@ FRESHNESS: Final = Family(
 )
 
 GAUGES: Final = (
-    Family("rillet_lag_records", "Records that wait.", ("topic", "partition"), "lag"),
+    Family("rillet_lag_records", "Records that wait.", ("topic", "partition"), gauges.LAG),
     Family(
         "rillet_last_beat_timestamp_seconds",
         "When the consumer's loop was last seen to turn, since the epoch.",
         (),
-        "beat",
+        gauges.BEAT,
     ),
     Family(
         "rillet_learner_examples",
         "Examples behind a partition's learner.",
         ("head", "partition"),
-        "examples",
+        gauges.EXAMPLES,
     ),
-    Family("rillet_catalogue_items", "Items that lists are made of.", (), "items"),
+    Family("rillet_catalogue_items", "Items that lists are made of.", (), gauges.ITEMS),
 )
 
-INFO: Final = Family("rillet_model_info", "1 for each model in use.", ("kind", "version"), "made")
-AGE: Final = Family("rillet_model_age_seconds", "Time since it was made.", ("kind",), "made")
+INFO: Final = Family(
+    "rillet_model_info", "1 for each model in use.", ("kind", "version"), gauges.MADE
+)
+AGE: Final = Family("rillet_model_age_seconds", "Time since it was made.", ("kind",), gauges.MADE)
 BUILD: Final = Family("rillet_build_info", "1; which version of Rillet runs.", ("version",))
 
 

@@ -32,6 +32,7 @@ __all__ = [
     "freshness",
     "listen",
     "note_busy",
+    "note_gone",
     "note_written",
     "reset",
     "snapshot",
@@ -73,9 +74,7 @@ class Histogram:
     __slots__ = ("_buckets", "count", "wall_ns")
 
     def __init__(self) -> None:
-        self.count = 0
-        self.wall_ns = 0
-        self._buckets = [0] * (64 * _SUB)
+        self.clear()
 
     def add(self, ns: int) -> None:
         """Count a duration in nanoseconds, which is not negative."""
@@ -93,10 +92,15 @@ class Histogram:
                 return _middle_ns(bucket) / 1000
         return 0.0
 
-    def summary(self) -> StepFigures:
-        """Return its figures; CPU time is not measured."""
+    @property
+    def cpu_ns(self) -> float:
+        """CPU time of all of them; 0 where it is not measured."""
+        return 0.0
+
+    def figures(self) -> StepFigures:
+        """Return its figures so far."""
         p50, p99 = self.percentile_us(0.5), self.percentile_us(0.99)
-        return StepFigures(self.count, self.wall_ns / 1000, 0.0, p50, p99)
+        return StepFigures(self.count, self.wall_ns / 1000, self.cpu_ns / 1000, p50, p99)
 
     def below(self, sizes: Sequence[int]) -> tuple[list[int], int]:
         """Return how many durations were below ``2**size`` nanoseconds, and how many in all.
@@ -172,16 +176,6 @@ class Step(Histogram):
             return float(self._cpu_ns)
         return self._cpu_early_ns + (self._cpu_ns - self._cpu_early_ns) * (
             (self.count - _CPU_EARLY) / later
-        )
-
-    def figures(self) -> StepFigures:
-        """Return the step's figures so far."""
-        return StepFigures(
-            count=self.count,
-            wall_us=self.wall_ns / 1000,
-            cpu_us=self.cpu_ns / 1000,
-            p50_us=self.percentile_us(0.5),
-            p99_us=self.percentile_us(0.99),
         )
 
 
@@ -384,7 +378,7 @@ class Heart:
             counters=counters(),
             steps=snapshot(),
             busy=busiest(),
-            fresh=_fresh.summary(),
+            fresh=_fresh.figures(),
         )
         return msgspec.json.encode(pulse)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from rillet.words import spoken
 from stream.errors import LogError
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def _curves(axes: Axes, panel: _Panel) -> None:
             color=panel.colour(name),
             linewidth=2.6 if strong else 1.3,
             alpha=1.0 if strong else 0.85,
-            label=name.replace("_", " "),
+            label=spoken(name),
             solid_capstyle="round",
         )
     axes.set_title(f"{panel.title}: {panel.metric} over time", loc="left", fontsize=11)
@@ -162,7 +163,7 @@ def _bars(axes: Axes, panel: _Panel) -> None:
     names = sorted(panel.means, key=lambda name: panel.means[name])
     values = [panel.means[name] for name in names]
     axes.barh(
-        [name.replace("_", " ") for name in names],
+        [spoken(name) for name in names],
         values,
         color=[panel.colour(name) for name in names],
         height=0.72,

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rillet.cli.options import AsJson, RedisUrl, SettingsFile, opened
-from rillet.state import DEAD, State, look
+from rillet.state import State, look
 from rillet.words import ago
 from stream.metrics import Pulse
 
@@ -132,7 +132,7 @@ def _facts(state: State) -> Table:
         table.add_row(f"lag of {name}", f"{lag:,}")
     if state.deadletters is not None:
         table.add_row("dead letters", f"{state.deadletters:,}{_reasons(state)}")
-    if drifts := sum(pulse.counters.get("drift", 0) for pulse in state.processes):
+    if drifts := state.counters().get("drift", 0):
         words = f"the blend's loss rose {drifts:,} times (since the start): users do otherwise"
         table.add_row("[yellow]drift[/]", words)
     for pulse in state.processes:
@@ -152,13 +152,8 @@ def _facts(state: State) -> Table:
 
 def _reasons(state: State) -> str:
     """Return what the running processes set aside, by reason."""
-    counts: dict[str, int] = {}
-    for pulse in state.processes:
-        for name, count in pulse.counters.items():
-            if name.startswith(DEAD):
-                reason = name.removeprefix(DEAD)
-                counts[reason] = counts.get(reason, 0) + count
-    shown = ", ".join(f"{count:,} {reason}" for reason, count in sorted(counts.items()))
+    counts = sorted(state.set_aside().items())
+    shown = ", ".join(f"{count:,} {reason}" for reason, count in counts)
     return f" (since the start: {shown})" if shown else ""
 
 

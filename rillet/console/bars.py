@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from typing import Final
+
+from rillet.console.curves import COLOURS, legend
 
 __all__ = ["bars", "stack"]
-
-COLOURS: Final = 6
 
 
 def bars(rows: Sequence[tuple[str, float, str]], label: str, *, main: str = "") -> str:
@@ -50,11 +49,5 @@ def stack(rows: Sequence[tuple[str, float]], label: str) -> str:
         f'<i class="k{at}" style="width:{share / total * 100:.1f}%"></i>'
         for at, (_, share) in enumerate(shown)
     )
-    names = "".join(
-        f'<li><i class="k{at}"></i>{escape(name)} {share:.0%}</li>'
-        for at, (name, share) in enumerate(shown)
-    )
-    return (
-        f'<div class="stack" aria-hidden="true">{parts}</div>'
-        f'<ul class="legend" aria-label="{escape(label, quote=True)}">{names}</ul>'
-    )
+    names = [f"{name} {share:.0%}" for name, share in shown]
+    return f'<div class="stack" aria-hidden="true">{parts}</div>{legend(names, label)}'

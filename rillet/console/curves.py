@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Final, NamedTuple
 
+from stream.store import DAY_MS
+
 __all__ = ["COLOURS", "Curve", "curves", "legend"]
 
 COLOURS: Final = 6
@@ -17,8 +19,6 @@ LEFT: Final = 64
 BOTTOM: Final = 32
 TOP: Final = 16
 RULES: Final = 4
-
-DAY_MS: Final = 86_400_000
 
 
 class Curve(NamedTuple):
@@ -77,12 +77,13 @@ def curves(
     )
 
 
-def legend(names: Sequence[str]) -> str:
-    """Return which colour is whose."""
+def legend(names: Sequence[str], label: str = "") -> str:
+    """Return which colour is whose, and of what where that is not said beside it."""
     lines = (
         f'<li><i class="k{number}"></i>{escape(name)}</li>' for number, name in enumerate(names)
     )
-    return f'<ul class="legend">{"".join(lines)}</ul>'
+    about = f' aria-label="{escape(label, quote=True)}"' if label else ""
+    return f'<ul class="legend"{about}>{"".join(lines)}</ul>'
 
 
 def _round(value: float) -> float:

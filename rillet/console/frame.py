@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final, TypeVar
 from urllib.parse import quote
@@ -12,7 +12,7 @@ from nicegui.elements.mixins.text_element import TextElement
 
 from rillet.console.style import CSS, THEME
 
-__all__ = ["MOUNT", "element", "frame", "heading", "panel", "text"]
+__all__ = ["MOUNT", "element", "frame", "heading", "panel", "text", "user_field"]
 
 Made = TypeVar("Made", bound=ui.element)
 
@@ -64,6 +64,26 @@ def panel(title: str, classes: str = "") -> Iterator[ui.element]:
     with element("section", f"panel {classes}", aria_label=title) as made:
         heading(title)
         yield made
+
+
+def user_field(words: str, user: str, users: Iterable[str]) -> None:
+    """Make the field of a form that names a user, with users to choose from.
+
+    Parameters
+    ----------
+    words
+        What it is called.
+    user
+        Who stands there.
+    users
+        Who is offered.
+    """
+    with element("div", "field"):
+        text("label", words, for_="user")
+        element("input", id="user", name="user", value=user, list="users")
+        with element("datalist", id="users"):
+            for name in users:
+                element("option", value=name)
 
 
 @contextmanager

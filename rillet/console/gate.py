@@ -71,7 +71,7 @@ class Gate:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
+        headers, send = Headers(scope=scope), _with_headers(send)
         method = scope["method"] if scope["type"] == "http" else "POST"
         try:
             self._guard.check_browser(method, headers)
@@ -88,7 +88,7 @@ class Gate:
             scope.setdefault("state", {})["admission"] = admission
             if scope["type"] == "websocket":
                 receive = _while_admitted(admission, receive)
-            await self._app(scope, receive, _with_headers(send))
+            await self._app(scope, receive, send)
 
     def caller(self, token: str) -> Caller | None:
         """Return whose session a token is of, None where that is over."""
@@ -115,7 +115,7 @@ class Gate:
             answer.delete_cookie(COOKIE, path=root or "/")
             return answer
         if request.method != "POST":
-            return HTMLResponse(login_page(), headers=HEADERS)
+            return HTMLResponse(login_page())
         try:
             async with request.form(max_files=0, max_fields=1) as form:
                 key = str(form.get("key", "")).strip()[:MAX_KEY]
@@ -126,7 +126,7 @@ class Gate:
         try:
             caller = await self._guard.admit("GET", Headers(host), address, "read")
         except RefusedError as error:
-            return HTMLResponse(login_page(escape(str(error))), error.status, headers=HEADERS)
+            return HTMLResponse(login_page(escape(str(error))), error.status)
         answer = RedirectResponse(f"{root}/", 303)
         answer.set_cookie(
             COOKIE,

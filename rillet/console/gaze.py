@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import closing
 from html import escape
 from typing import Final
 
@@ -86,11 +87,8 @@ def _promoted(settings: Settings) -> bool:
 
 def gaze_of(settings: Settings, session: Session) -> Looks:
     """Ask the current Transformer, by a connection of its own; see :func:`looks_of`."""
-    store = Store(settings.redis, retry_s=0.5, make=False)
-    try:
+    with closing(Store(settings.redis, retry_s=0.5, make=False)) as store:
         return looks_of(settings, store, session)
-    finally:
-        store.close()
 
 
 def gaze_html(looks: Looks) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from features.card import ItemCard
@@ -10,7 +10,7 @@ from features.session import Session
 from models.answer import Answer, Listed
 from rillet.console.shelf import Shelf
 from rillet.serving.answer import Ranked
-from rillet.words import in_words
+from rillet.words import in_words, spoken
 
 __all__ = ["SHOWN", "anchors", "by_source", "lines_of", "parts_of"]
 
@@ -78,7 +78,7 @@ def parts_of(found: Ranked) -> list[dict[str, Any]]:
     most = max((abs(value) for _, value in parts), default=1.0)
     return [
         {
-            "name": name.replace("_", " "),
+            "name": spoken(name),
             "width": round(abs(value) / most * 100, 1),
             "against": value < 0,
             "value": f"{value:+.2f}",
@@ -96,8 +96,4 @@ def by_source(answer: Answer) -> dict[str, float]:
     explained = [one for one in answer.items[:SHOWN] if one.reasons]
     for why in (why for one in explained for why in one.reasons):
         shares[why.source] = shares.get(why.source, 0.0) + why.share / len(explained)
-    return dict(_sorted(shares.items()))
-
-
-def _sorted(pairs: Iterable[tuple[str, float]]) -> list[tuple[str, float]]:
-    return sorted(pairs, key=lambda one: -one[1])
+    return dict(sorted(shares.items(), key=lambda one: -one[1]))

@@ -19,7 +19,7 @@ from rillet.console.gate import LOGGED_OUT, Admission
 from rillet.console.tables import facts, table
 from rillet.console.versions import Version, promote, rollback, versions
 from rillet.console.watch import Seen, Watch, percentile
-from rillet.state import DEAD, State
+from rillet.state import State
 from rillet.words import ago
 from stream.errors import RilletError
 from stream.metrics import Pulse
@@ -30,6 +30,7 @@ __all__ = ["OperationsPage"]
 EVERY_S: Final = 2.0
 MODELS_S: Final = 10.0
 STEPS: Final = 12
+MAKER: Final = "personalize"
 TONES: Final = {"current": "good", "before": "", "refused": "warn", "damaged": "bad"}
 
 
@@ -99,10 +100,10 @@ class OperationsPage:
         self._letters.content = _letters(seen)
 
     def _now(self, state: State) -> list[tuple[str, str]]:
-        now, rate = self.desk.service.now_ms(), _pulse(state)
+        now, making = self.desk.service.now_ms(), [p for p in state.processes if p.name == MAKER]
         newest = "" if state.newest is None else ago(max(0, now - state.newest))
         found = [
-            ("events a second", f"{rate.events_per_s:,.0f}" if rate else "no consumer"),
+            ("events a second", _rate(making) if making else "no consumer"),
             ("records that wait", f"{sum(pulse.lag for pulse in state.processes):,}"),
             ("newest event", newest or "none yet"),
             ("blend", state.model or "none yet"),
@@ -169,7 +170,11 @@ class OperationsPage:
 
 def _pulse(state: State) -> Pulse | None:
     """Return the heartbeat of a consumer that makes lists."""
-    return next((pulse for pulse in state.processes if pulse.name == "personalize"), None)
+    return next((pulse for pulse in state.processes if pulse.name == MAKER), None)
+
+
+def _rate(pulses: list[Pulse]) -> str:
+    return f"{sum(pulse.events_per_s for pulse in pulses):,.0f}"
 
 
 def _consumers(state: State) -> str:
@@ -224,14 +229,7 @@ def _steps(state: State) -> str:
 
 def _letters(seen: Seen) -> str:
     state = seen.state
-    counters = [pulse.counters for pulse in state.processes]
-    dead: dict[str, int] = {}
-    for one in counters:
-        for name, count in one.items():
-            if name.startswith(DEAD):
-                reason = name.removeprefix(DEAD)
-                dead[reason] = max(dead.get(reason, 0), count)
-    drifts = max((one.get("drift", 0) for one in counters), default=0)
+    dead, drifts = state.set_aside(), state.counters().get("drift", 0)
     found = [("drift: times the loss rose", f"{drifts:,}")]
     if state.deadletters is not None:
         found.append(("letters on the topic", f"{state.deadletters:,}"))

@@ -12,6 +12,7 @@ from rillet.console.bars import bars
 from rillet.console.curves import Curve, curves
 from rillet.console.frame import element, heading, panel, text
 from rillet.console.tables import facts, table
+from rillet.words import spoken
 
 __all__ = ["Figures", "QualityPage", "read_report"]
 
@@ -108,13 +109,13 @@ class QualityPage:
     def _over_time(self, mode: str) -> str:
         found = self.report.get("over_time", {}).get(mode, {})
         names = [name for name in self._ranked("hr@10") if name in found][:CURVES]
-        drawn = {_name(n): Curve(found[n]["at"], found[n]["value"]) for n in names}
+        drawn = {spoken(n): Curve(found[n]["at"], found[n]["value"]) for n in names}
         return curves(drawn, "HR@10 over time of the blend and the best sources")
 
     def _by_source(self, metric: str) -> str:
         means = self._means()
         rows = [
-            (_name(name), means[name].get(metric, 0.0), f"{means[name].get(metric, 0.0):.3f}")
+            (spoken(name), means[name].get(metric, 0.0), f"{means[name].get(metric, 0.0):.3f}")
             for name in self._ranked(metric)
         ]
         return bars(rows, f"{metric} by source", main=BLEND)
@@ -128,7 +129,7 @@ class QualityPage:
             best = max(alone, key=lambda name: alone[name], default="")
             other = f"{alone[best]:.4f}" if best else ""
             hits = f"{figures['hr@10']:.4f}"
-            rows.append((bucket, f"{figures['n']:,.0f}", hits, _name(best), other))
+            rows.append((bucket, f"{figures['n']:,.0f}", hits, spoken(best), other))
         head = ("interactions", "predictions", "blend", "best source", "of it")
         return table(head, rows, "HR@10 by length of history", numbers=(1, 2, 4))
 
@@ -158,7 +159,7 @@ class QualityPage:
         means, popular = self._means(), self._popular()
         rows = [
             (
-                _name(name),
+                spoken(name),
                 *(f"{means[name].get(one, 0.0):.4f}" for one in ("hr@10", "ndcg@10", "mrr")),
                 f"{means[name].get('coverage', 0.0):.1%}",
                 f"{popular[name]['novelty']:.1f}" if "novelty" in popular.get(name, {}) else "",
@@ -172,7 +173,3 @@ class QualityPage:
 
 def _tenth(at: int) -> str:
     return {0: "most popular", 9: "least popular"}.get(at, f"{at + 1}.")
-
-
-def _name(name: str) -> str:
-    return name.replace("_", " ")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
@@ -18,7 +19,7 @@ from stream.keys import DEFAULT_USER
 from stream.settings import Settings
 from stream.store import Store
 
-__all__ = ["Shelf", "plain_card"]
+__all__ = ["Shelf"]
 
 MOST: Final = 2000
 """Cards to browse: who has more finds the others by searching. Of those as many are kept."""
@@ -135,29 +136,17 @@ class Shelf:
     def plain(self, item: str) -> dict[str, Any]:
         """Return what is shown of an item, as plain values."""
         card = self.cards.get(item)
-        plain = plain_card(item, card)
-        if card is not None and card.categories:
-            plain["hue"] = self._hues.get(card.categories[0], plain["hue"])
-        return plain
-
-
-def plain_card(item: str, card: ItemCard | None) -> dict[str, Any]:
-    """Return what is shown of an item, as plain values.
-
-    Examples
-    --------
-    >>> plain_card("sku-7", None)["letter"]
-    'S'
-    """
-    title = card.title if card and card.title else item
-    category = " / ".join(card.categories[:2]) if card else ""
-    price = "" if card is None or card.price is None else f"{card.price:,.2f}"
-    hue = zlib.crc32(item.encode()) % 360
-    letter = title[:1].upper()
-    return {
-        **{"item": item, "title": title, "category": category, "price": price},
-        **{"hue": hue, "letter": letter},
-    }
+        title = card.title if card and card.title else item
+        categories = card.categories if card else []
+        hue = self._hues.get(categories[0]) if categories else None
+        return {
+            "item": item,
+            "title": title,
+            "category": " / ".join(categories[:2]),
+            "price": "" if card is None or card.price is None else f"{card.price:,.2f}",
+            "hue": zlib.crc32(item.encode()) % 360 if hue is None else hue,
+            "letter": title[:1].upper(),
+        }
 
 
 def _text(card: ItemCard) -> str:
@@ -166,15 +155,12 @@ def _text(card: ItemCard) -> str:
 
 def _looked(settings: Settings, known: Sequence[str]) -> _Looked:
     """Read what there is, and the cards that are known, by a connection of its own."""
-    store = Store(settings.redis, retry_s=0.5, make=False)
-    try:
+    with closing(Store(settings.redis, retry_s=0.5, make=False)) as store:
         cards = {name: decode_card(raw) for name, raw in islice(store.scan("item"), MOST)}
         rest = [item for item in known if item not in cards]
         raws = store.get_many([store.keys.item(item) for item in rest])
         others = {item: decode_card(raw) for item, raw in zip(rest, raws, strict=True) if raw}
         found = list(islice(store.scan("session"), USERS))
-    finally:
-        store.close()
     kinds = {kind for _, raw in found[:SAMPLED] for kind in decode_session(raw).history.types}
     users = sorted(name for name, _ in found if name != DEFAULT_USER)
     return _Looked(cards, others, users, _buttons(settings, kinds))

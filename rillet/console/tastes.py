@@ -9,6 +9,7 @@ from typing import Final
 from features.card import ItemCard
 from features.session import Session
 from rillet.console.curves import Curve
+from stream.store import DAY_MS
 
 __all__ = ["deeds_by_day", "tastes", "tastes_over_time"]
 
@@ -17,7 +18,6 @@ FADE: Final = 0.9
 
 CURVES: Final = 5
 UNKNOWN: Final = "unknown"
-DAY_MS: Final = 86_400_000
 KEPT: Final = 30
 
 

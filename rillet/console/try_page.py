@@ -13,10 +13,11 @@ from nicegui.events import GenericEventArguments
 from models.answer import Answer
 from rillet.console.bars import bars, stack
 from rillet.console.desk import Desk, Done, Known
-from rillet.console.frame import element, heading, text
+from rillet.console.frame import element, heading, text, user_field
 from rillet.console.gate import LOGGED_OUT, Admission
 from rillet.console.lines import anchors, by_source, lines_of, parts_of
 from rillet.console.style import STATIC
+from rillet.words import spoken
 from stream.errors import RilletError
 
 __all__ = ["TryPage"]
@@ -86,12 +87,7 @@ class TryPage:
         with element("form", "bar-of", aria_label="Who you are").on(
             "submit.prevent", self._change_user, js_handler="(e) => emit(e.target.user.value)"
         ):
-            with element("div", "field"):
-                text("label", "You are the user", for_="user")
-                element("input", id="user", name="user", value=self.user, list="users")
-                with element("datalist", id="users"):
-                    for name in self.desk.shelf.users:
-                        element("option", value=name)
+            user_field("You are the user", self.user, self.desk.shelf.users)
             text("button", "Change", type="submit")
             text("button", "A new visitor", type="button").on("click", self._new_visitor)
 
@@ -256,11 +252,11 @@ class TryPage:
     def _show_sources(self, answer: Answer) -> None:
         shares = by_source(answer)
         self._stack.content = stack(
-            [(name.replace("_", " "), value) for name, value in shares.items()],
+            [(spoken(name), value) for name, value in shares.items()],
             "The strongest sources of the first items",
         )
         self._bars.content = bars(
-            [(name.replace("_", " "), value, f"{value:.0%}") for name, value in shares.items()],
+            [(spoken(name), value, f"{value:.0%}") for name, value in shares.items()],
             "Share of each source in what put the first items there",
         )
         self._model.text = f"made by {answer.model}"

@@ -14,13 +14,14 @@ from features.session import Session
 from rillet.console.bars import bars
 from rillet.console.curves import curves
 from rillet.console.desk import Desk, Moment
-from rillet.console.frame import element, heading, panel, text
+from rillet.console.frame import element, heading, panel, text, user_field
 from rillet.console.gaze import GazePanel
 from rillet.console.lines import anchors
 from rillet.console.tables import facts, picture, table
 from rillet.console.tastes import deeds_by_day, tastes, tastes_over_time
 from rillet.words import ago
 from stream.errors import RilletError
+from stream.keys import DEFAULT_USER
 
 __all__ = ["UserPage"]
 
@@ -48,12 +49,7 @@ class UserPage:
         """Make the page."""
         heading(f"What is known of {self.user}", 1)
         with element("form", "bar-of head", method="get", aria_label="Which user"):
-            with element("div", "field"):
-                text("label", "Another user", for_="user")
-                element("input", id="user", name="user", value=self.user, list="users")
-                with element("datalist", id="users"):
-                    for name in self.desk.shelf.users:
-                        element("option", value=name)
+            user_field("Another user", self.user, self.desk.shelf.users)
             text("button", "Look", type="submit")
         self._told = text("p", "", "soft", role="status")
         with panel("Session"):
@@ -79,14 +75,14 @@ class UserPage:
         try:
             known = await self.desk.known(self.user)
         except RilletError as error:
-            self._told.text = f"{error}"
+            self._told.text = str(error)
             return
         if known.session is None:
             self._told.text = "Nothing is known of this user yet."
             return
         self._told.text = ""
         session, answer = known.session, known.answer
-        if answer is not None and answer.user != "*default*":
+        if answer is not None and answer.user != DEFAULT_USER:
             self.desk.note(self.user, "seen", None, answer)
         moments = self.desk.seen(self.user)
         state = (session.as_of, len(moments))

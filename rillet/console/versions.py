@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import NamedTuple
 
 from models.manifest import KINDS, Kind, Manifest
@@ -103,9 +104,6 @@ def rollback(settings: Settings, kind: Kind) -> str:
 
 def _tell(settings: Settings, registry: Registry, pointer: Pointer) -> str:
     current = pointer.current
-    store = Store(settings.redis, retry_s=1.0, make=False)
-    try:
+    with closing(Store(settings.redis, retry_s=1.0, make=False)) as store:
         announce(store, pointer.kind, Announced(current.version, registry.url, current.at))
-    finally:
-        store.close()
     return f"{current.version} is the current {pointer.kind} model; running consumers load it now"

@@ -6,6 +6,8 @@ import asyncio
 import math
 import time
 from collections import deque
+from collections.abc import Callable
+from contextlib import closing
 from typing import Final, NamedTuple
 
 from rillet.console.curves import Curve
@@ -30,6 +32,14 @@ class Seen(NamedTuple):
     letters: list[Letter]
 
 
+class _At(NamedTuple):
+    """What a consumer did at a time, epoch milliseconds: events a second, records that waited."""
+
+    time: float
+    rate: float
+    lag: float
+
+
 class Watch:
     """Asks no more than once a second, however many pages are open.
 
@@ -44,8 +54,7 @@ class Watch:
         self._asked_at = 0.0
         self._last: Seen | None = None
         self._once, self._heartbeats = Once(self._look), Heartbeats()
-        self._rates: dict[str, deque[tuple[float, float]]] = {}
-        self._lags: dict[str, deque[tuple[float, float]]] = {}
+        self._seen: dict[str, deque[_At]] = {}
 
     async def seen(self) -> Seen:
         """Return what is known now, at most a second old.
@@ -63,28 +72,29 @@ class Watch:
     async def _look(self) -> None:
         self._last = await asyncio.to_thread(self._ask)
         self._asked_at = time.monotonic()
-        for pulse in self._last.state.processes:
-            at = float(self._last.state.at)
-            _add(self._rates, pulse.name, at, pulse.events_per_s)
-            _add(self._lags, pulse.name, at, float(pulse.lag))
+        for name, now in _by_consumer(self._last.state).items():
+            self._seen.setdefault(name, deque(maxlen=KEPT)).append(now)
 
     def _ask(self) -> Seen:
         settings, engine = self._service.settings, self._service.engine
-        store = Store(settings.redis, retry_s=0.5, make=False)
-        try:
+        with closing(Store(settings.redis, retry_s=0.5, make=False)) as store:
             state = look(settings, store, kafka=engine is None, heartbeats=self._heartbeats)
-        finally:
-            store.close()
         records = [] if engine is None else engine.letters()[-LETTERS:]
         return Seen(state, [letter_of(record) for record in reversed(records)])
 
     def rates(self) -> dict[str, Curve]:
         """Return events a second by consumer, as far back as somebody watched."""
-        return _curves(self._rates)
+        return self._curves(lambda one: one.rate)
 
     def lags(self) -> dict[str, Curve]:
         """Return how many records waited, by consumer."""
-        return _curves(self._lags)
+        return self._curves(lambda one: one.lag)
+
+    def _curves(self, value: Callable[[_At], float]) -> dict[str, Curve]:
+        return {
+            name: Curve([one.time for one in seen], [value(one) for one in seen])
+            for name, seen in self._seen.items()
+        }
 
 
 def percentile(values: list[float], share: float) -> float:
@@ -98,12 +108,10 @@ def percentile(values: list[float], share: float) -> float:
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)] if values else 0.0
 
 
-def _add(kept: dict[str, deque[tuple[float, float]]], name: str, at: float, value: float) -> None:
-    kept.setdefault(name, deque(maxlen=KEPT)).append((at, value))
-
-
-def _curves(kept: dict[str, deque[tuple[float, float]]]) -> dict[str, Curve]:
-    return {
-        name: Curve([at for at, _ in values], [value for _, value in values])
-        for name, values in kept.items()
-    }
+def _by_consumer(state: State) -> dict[str, _At]:
+    """Return what the processes of each consumer do together."""
+    found: dict[str, _At] = {}
+    for pulse in state.processes:
+        rate, lag = found.get(pulse.name, (0.0, 0.0, 0.0))[1:]
+        found[pulse.name] = _At(float(state.at), rate + pulse.events_per_s, lag + pulse.lag)
+    return found

@@ -204,3 +204,32 @@ def apt_install(packages: Sequence[str], log: Path) -> bool:
             run_quietly([*environment, *command], f"install {package}", log, 600)
             return True
     return False
+
+
+def apt_extract(package: str, folder: Path, log: Path) -> bool:
+    """Unpack a package of the distribution into an empty folder, and install nothing.
+
+    Returns
+    -------
+    bool
+        False where there is no apt.
+
+    Raises
+    ------
+    ServiceError
+        It cannot be fetched or unpacked; with the end of the log.
+    """
+    if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
+        return False
+    say(f"fetching {package} with apt-get")
+    fetch = ["env", "-C", str(folder), "apt-get", "download", "-q", package]
+    try:
+        run_quietly(fetch, f"fetch {package}", log, 300)
+    except ServiceError:
+        if os.geteuid() != 0:
+            raise
+        run_quietly(["apt-get", "update", "-q"], "refresh apt's lists", log, 300)
+        run_quietly(fetch, f"fetch {package}", log, 300)
+    for archive in folder.glob("*.deb"):
+        run_quietly(["dpkg-deb", "-x", str(archive), str(folder)], f"unpack {package}", log, 60)
+    return True

@@ -68,9 +68,13 @@ def test_without_keys_this_machine_gets_in_and_no_other_name_or_site() -> None:
 
 
 def test_pages_may_fetch_from_nowhere_else_and_be_framed_by_nobody() -> None:
-    policy = client(ServeSettings()).get("/console/").headers["content-security-policy"]
-    assert policy.startswith("default-src 'self';")
-    assert "frame-ancestors 'none'" in policy
+    locked, _ = keyed("read")
+    wrong = locked.post("/console/login", data={"key": "rillet_no-such-key"})
+    pages = client(ServeSettings()).get("/console/"), locked.get("/console/login"), wrong
+    for page in pages:
+        policy = page.headers["content-security-policy"]
+        assert policy.startswith("default-src 'self';")
+        assert "frame-ancestors 'none'" in policy
 
 
 def test_with_keys_a_stranger_is_asked_for_one() -> None:

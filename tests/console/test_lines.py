@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,12 +13,17 @@ from features.card import AsOf, ItemCard
 from features.session import new_session
 from models.answer import Answer, Listed, Reason
 from rillet.console.curves import Curve, curves
-from rillet.console.lines import SHOWN, by_source, lines_of
-from rillet.console.quality_page import read_report
+from rillet.console.lines import SHOWN, by_source, lines_of, parts_of
+from rillet.console.operations_page import _letters
+from rillet.console.quality_page import QualityPage, read_report
 from rillet.console.shelf import Shelf
 from rillet.console.tables import table
 from rillet.console.tastes import deeds_by_day, tastes, tastes_over_time
+from rillet.console.watch import Seen
+from rillet.serving.answer import Ranked
 from rillet.serving.service import Service
+from rillet.state import State
+from stream.metrics import Pulse
 from stream.settings import Settings
 
 AT = AsOf(0, 1, 1_000_000)
@@ -115,3 +121,50 @@ def test_a_single_day_is_a_dot_and_not_nothing() -> None:
     assert points[1] == points[2]
     assert "shown" not in drawn
     assert deeds_by_day(new_session("bob")) == {}
+
+
+def test_items_are_shown_by_what_is_known_of_them() -> None:
+    made = Shelf(Service(Settings(), None))
+    card = ItemCard(AT, "k", title="kilim", price=1250.0, categories=["home", "rugs", "wool"])
+    made.cards, made._hues = {"k": card}, {"home": 0}
+    shown = {"title": "kilim", "category": "home / rugs", "price": "1,250.00", "letter": "K"}
+    assert made.plain("k") == {"item": "k", "hue": 0} | shown
+    unknown = made.plain("sku-7")
+    assert (unknown["title"], unknown["letter"], unknown["price"]) == ("sku-7", "S", "")
+    assert 0 <= unknown["hue"] < 360
+
+
+def test_the_parts_of_a_score_are_the_largest_first_for_and_against() -> None:
+    parts = {"bias": 3.0, "trending_day": 0.5, "content": -2.0, "new": 0.0}
+    found = parts_of(Ranked("a", 0.5, parts))
+    assert [(one["name"], one["value"]) for one in found] == [
+        ("content", "-2.00"),
+        ("trending day", "+0.50"),
+    ]
+    assert [(one["width"], one["against"]) for one in found] == [(100.0, True), (25.0, False)]
+
+
+def test_dead_letters_and_drift_are_told_with_their_counts() -> None:
+    counters = {"drift": 1234, "dead.future": 77}
+    said: dict[str, Any] = {"name": "personalize", "host": "h", "pid": 1, "group": "g"}
+    said |= {"started_at": 0, "at": 0, "events": 1, "events_per_s": 1.0, "lag": 0, "steps": {}}
+    alive = [Pulse(**said, partitions=[], counters=counters)]
+    told = _letters(Seen(State(0, alive, {}, 56, None, None, "", [], ""), []))
+    facts = dict(re.findall(r"<dt>(.*?)</dt><dd.*?>(.*?)</dd>", told))
+    assert facts == {
+        "drift: times the loss rose": "1,234",
+        "letters on the topic": "56",
+        "dead since the start: future": "77",
+    }
+
+
+def test_popularity_is_that_of_the_report() -> None:
+    listed, taken = [0.55, 0.18, *[0.03] * 9], [0.37, 0.2, *[0.05] * 9]
+    popular = {"blend": {"deciles": listed[:10]}, "taken": {"deciles": taken[:10]}}
+    report = {"next": {"strict": {"blend": {"n": 1}}}, "popularity": {"strict": popular}}
+    page = QualityPage(report, "")
+    words = re.findall(r'<span>([^<]*)</span>.*?<span class="val">(.*?)</span>', page._deciles())
+    assert words[:2] == [("most popular", "55%"), ("2.", "18%")]
+    assert words[-1] == ("least popular", "3%")
+    first = re.findall("<td.*?>(.*?)</td>", page._biases())[:8]
+    assert first == ["most popular", "55.0%", "37.0%", "+18.0%", "2.", "18.0%", "20.0%", "-2.0%"]

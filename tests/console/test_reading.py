@@ -8,6 +8,7 @@ import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,14 +16,16 @@ import pytest
 from consumers.embedded import Embedded
 from features.card import AsOf, ItemCard, encode_card
 from features.stored import encode_session
-from models.answer import Answer
+from models.answer import Answer, encode_answer
 from rillet.console.desk import Desk
 from rillet.console.once import Once
 from rillet.console.watch import EVERY_S, Watch
 from rillet.heartbeats import Heartbeats
 from rillet.serving.service import Service
 from rillet.state import State, look
-from stream.errors import StoreError
+from stream.errors import RilletError, StoreError
+from stream.metrics import Heart
+from stream.records import TopicPartition
 from stream.settings import Settings, load_settings
 from stream.store import Store
 from stream.writes import Plain
@@ -42,6 +45,14 @@ def store() -> Iterator[Store]:
 @pytest.fixture
 def settings(store: Store) -> Settings:
     return load_settings(redis={"url": store.url}, kafka={"bootstrap": "127.0.0.1:1"})
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    # A socket's path must be short, which pytest's folders are not everywhere.
+    made = Path(tempfile.mkdtemp(prefix="rillet-"))
+    yield made
+    shutil.rmtree(made)
 
 
 @pytest.fixture
@@ -174,10 +185,8 @@ def test_without_redis_what_was_read_is_gone_on_with(settings: Settings, store: 
 
 
 def test_operations_asks_once_for_all_pages(
-    scans: Counter[str],
-    monkeypatch: pytest.MonkeyPatch,
+    scans: Counter[str], monkeypatch: pytest.MonkeyPatch, home: Path
 ) -> None:
-    home = tempfile.mkdtemp(prefix="rillet-")  # a socket's path must be short
     settings = load_settings(redis={"url": f"embedded:{home}"})
     looks: Counter[str] = Counter()
 
@@ -196,7 +205,6 @@ def test_operations_asks_once_for_all_pages(
             await watch.seen()
 
     asyncio.run(opened())
-    shutil.rmtree(home)
     assert looks["look"] == 2
     assert (scans["process"], scans["learner"]) == (1, 0)
 
@@ -219,3 +227,75 @@ def test_a_page_that_is_closed_does_not_end_the_run_of_others() -> None:
 
     asyncio.run(pages())
     assert runs == ["begun", "done"]
+
+
+def test_the_processes_of_a_consumer_are_one_curve(home: Path) -> None:
+    settings = load_settings(redis={"url": f"embedded:{home}"})
+    engine = Embedded(settings)  # which is not begun: all heartbeats are these
+    store = Store(settings.redis, make=False)
+
+    def beat(name: str, pid: int, lag: int) -> None:
+        heart = Heart(name, "group")
+        heart.pid = pid
+        raw = heart.pulse(1000, {TopicPartition("events", 0): lag}, {})
+        store.write_plain([Plain(store.keys.heartbeat(heart.process), raw, Heart.LIFE_MS)])
+
+    for name, pid, lag in (("personalize", 1, 3), ("personalize", 2, 4), ("neighbours", 3, 5)):
+        beat(name, pid, lag)
+
+    async def opened() -> Watch:
+        async with desk_of(settings, engine) as desk:
+            watch = Watch(desk.service)
+            await watch.seen()
+            beat("neighbours", 3, 0)
+            watch._asked_at -= EVERY_S
+            await watch.seen()
+            return watch
+
+    watch = asyncio.run(opened())
+    store.close()
+    lags, rates = watch.lags(), watch.rates()
+    found = {name: list(one.values) for name, one in lags.items()}
+    assert found == {"neighbours": [5, 0], "personalize": [7, 7]}
+    assert all(one.times[0] < one.times[1] for one in (*lags.values(), *rates.values()))
+    pulses = (
+        {(one.name, one.pid): one for one in watch._last.state.processes} if watch._last else {}
+    )
+    both = sum(pulses["personalize", pid].events_per_s for pid in (1, 2))
+    assert rates["personalize"].values[-1] == pytest.approx(both)
+    assert both > pulses["personalize", 1].events_per_s > 0
+
+
+def test_a_list_counts_as_new_once_it_has_what_the_state_has(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rillet.console.desk.PATIENCE_S", 0.1)
+    settings = load_settings(redis={"url": f"embedded:{home}"})
+    engine = Embedded(settings)  # which is not begun: what follows is written here
+    store = Store(settings.redis, make=False)
+    view = interaction("a", user="ann")
+    session = folded([view, view], first=4)
+    session.recent_ids = ["click"]
+
+    def write(partition: int, offset: int) -> None:
+        listed = Answer(AsOf(partition, offset, 1), "ann", [], "blend-1", [], 1)
+        values = {store.keys.session("ann"): encode_session(session)}
+        values[store.keys.recs("ann")] = encode_answer(listed)
+        store.write_plain([Plain(key, raw, DAY_MS) for key, raw in values.items()])
+
+    async def acted() -> None:
+        async with desk_of(settings, engine) as desk:
+            for place in ((0, 4), (1, 5)):  # one from before the click, one of another partition
+                write(*place)
+                with pytest.raises(RilletError, match="there is no new list"):
+                    await desk.act("ann", "click", view)
+            write(0, 5)
+            with pytest.raises(RilletError, match="there is no new list"):
+                await desk.act("ann", "another click", view)
+            done = await desk.act("ann", "click", view)
+            assert done.known.answer is not None
+            assert done.known.answer.as_of.offset == 5
+            assert list(desk.took_ms) == [done.took_ms]
+
+    asyncio.run(acted())
+    store.close()
