@@ -13,7 +13,16 @@ from rillet.serving.edge import Edge
 from rillet.serving.openapi import document_of
 from rillet.serving.problems import add_problems
 from rillet.serving.readiness import Readiness
-from rillet.serving.routes import feedback, gorse, health, items, rank, recommend, users
+from rillet.serving.routes import (
+    feedback,
+    gorse,
+    health,
+    items,
+    metarank,
+    rank,
+    recommend,
+    users,
+)
 from rillet.serving.service import Service
 from stream.settings import Settings
 
@@ -36,7 +45,14 @@ header `X-Rillet-Degraded: redis`.
 
 ROUTERS: Final = (
     *(recommend.router, rank.router, items.router, users.reading, users.admin),
-    *(feedback.router, gorse.reading, gorse.writing, health.open_router, health.router),
+    *(
+        feedback.router,
+        metarank.router,
+        gorse.reading,
+        gorse.writing,
+        health.open_router,
+        health.router,
+    ),
 )
 """In the order of the documentation."""
 

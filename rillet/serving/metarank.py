@@ -6,11 +6,11 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from rillet.serving.models import Id, Text
+from rillet.serving.models import MOST, Id, Ids, Text, Whole
 from rillet.serving.ranking import Asked
 from stream.limits import MAX_CHARS, MAX_SHOWN
 
-__all__ = ["EXAMPLE", "MetarankItems", "RankingIn"]
+__all__ = ["EXAMPLE", "MetarankItems", "RankingIn", "SeedsIn"]
 
 EXAMPLE: Final[dict[str, Any]] = {
     "id": "id1",
@@ -61,6 +61,19 @@ class RankingIn(_In):
         query = next((one for one in queries if isinstance(one, str)), "")
         items = [one.id for one in self.items]
         return Asked(items, self.user, self.session, query[:MAX_CHARS], explain)
+
+
+class SeedsIn(_In):
+    """What is to be recommended; what else it has is passed over."""
+
+    model_config = ConfigDict(
+        strict=True,
+        json_schema_extra={"examples": [{"count": 10, "user": "alice", "items": ["runner"]}]},
+    )
+
+    count: Whole = Field(10, ge=1, le=MOST, description="how many items at the most")
+    user: Id | None = Field(None, description="whose list it is where there are no `items`")
+    items: Ids = Field(default=[], description="what was taken; others that follow it are found")
 
 
 class FeatureOut(BaseModel):

@@ -15,6 +15,7 @@ __all__ = [
     "Filter",
     "Forgotten",
     "Id",
+    "Ids",
     "Price",
     "Problem",
     "Ranked",
@@ -26,6 +27,7 @@ __all__ = [
     "SessionOut",
     "SimilarItems",
     "Text",
+    "Whole",
 ]
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID)]

@@ -131,7 +131,7 @@ class Publisher:
             counter.inc(len(one.records))
         if refused:
             count = sum(len(batch[place].records) for place in refused)
-            log.warning("%d events refused: %s", count, next(iter(refused.values())))
+            log.warning("%d events refused: %s", count, str(next(iter(refused.values()))))
         with suppress(RuntimeError):  # the loop has ended: nobody waits
             batch[0].loop.call_soon_threadsafe(_tell, batch, refused)
 
@@ -182,9 +182,12 @@ class Publisher:
 
 
 def _told(error: Exception) -> BrokerError:
-    """Return what those who wait are told; an error that is none of Kafka's is logged in full."""
+    """Return what those who wait are told; an error that is none of Kafka's is logged in full.
+
+    It is one of its own: the frames of the other hold sockets, and it is kept.
+    """
     if isinstance(error, BrokerError):
-        return error
+        return BrokerError(str(error), error.mend)
     log.error("events could not be sent", exc_info=error)
     if isinstance(error, RilletError):
         return BrokerError(str(error), error.mend)

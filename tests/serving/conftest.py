@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -88,8 +89,17 @@ def client(opened: Open) -> TestClient:
 
 @pytest.fixture(scope="module", autouse=True)
 def left_to_the_collector() -> Iterator[None]:
-    """Collect what is left open while it is known whose it is, and not at pytest's end."""
+    """Collect what is left open while it is known whose it is, and not in another's tests.
+
+    A service freezes what is loaded, and with it what it has left open; and pytest would keep
+    what kafka-python logs of its errors, whose frames hold sockets.
+    """
+    logger = logging.getLogger("kafka")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
     yield
+    logger.setLevel(level)
+    gc.unfreeze()
     gc.collect()
 
 

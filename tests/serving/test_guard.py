@@ -20,6 +20,7 @@ ASKED: list[tuple[str, str, str]] = [
     ("POST", "/recommend", "read"),
     ("POST", "/rank", "read"),
     ("POST", "/rank/xgboost", "read"),
+    ("POST", "/recommend/xgboost", "read"),
     ("GET", "/similar/i1", "read"),
     ("GET", "/trending", "read"),
     ("GET", "/session/u", "read"),

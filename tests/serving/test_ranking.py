@@ -124,6 +124,42 @@ def test_metaranks_quickstart_request_is_answered_in_its_shape(searching: TestCl
     assert all(set(one) == {"item", "score"} for one in found["items"])
 
 
+def test_metaranks_recommendations_follow_the_items(searching: TestClient, store: Store) -> None:
+    seeds = sorted(name for name, raw in store.scan("neighbours") if b'"next":[[' in raw)[:2]
+    each = [searching.get(f"/similar/{one}?n=1000").json()["items"] for one in seeds]
+    weights: dict[str, float] = {}
+    for one in (*each[0], *each[1]):
+        weights[one["item"]] = weights.get(one["item"], 0.0) + one["weight"]
+    left = {item: weight for item, weight in weights.items() if item not in seeds}
+    assert each[0]
+    assert each[1]
+    answer = curl(searching, "/recommend/similar", {"count": 1000, "user": "a", "items": seeds})
+    found = answer.json()
+    assert set(found) == {"took", "items"}
+    scores = [one["score"] for one in found["items"]]
+    assert {one["item"]: one["score"] for one in found["items"]} == pytest.approx(left)
+    assert scores == sorted(scores, reverse=True)
+    short = curl(searching, "/recommend/similar", {"count": 1, "items": seeds}).json()["items"]
+    assert short == found["items"][:1]
+
+
+def test_metaranks_recommendations_are_a_list_where_nothing_follows(
+    searching: TestClient, known: str
+) -> None:
+    """A user's, less the items that were given; everybody's where nobody is named."""
+    listed = posted(searching, "/recommend", user=known, top_n=4)["items"]
+    trending = searching.get("/trending?n=4").json()["items"]
+    wishes: list[tuple[dict[str, Any], Any]] = [({"user": known}, listed), ({}, trending)]
+    for wish, items in wishes:
+        found = curl(searching, "/recommend/trending", {"count": 4} | wish).json()["items"]
+        assert [one["item"] for one in found] == [one["item"] for one in items]
+        assert found[0]["score"] == items[0]["score"]
+    unknown = {"user": known, "items": ["no-such"], "count": 3}
+    found = curl(searching, "/recommend/als", unknown).json()["items"]
+    assert [one["item"] for one in found] == [one["item"] for one in listed[:3]]
+    problem(searching.post("/recommend/als", json={"count": 0}), 422, "invalid")
+
+
 def test_metaranks_explain_has_features(searching: TestClient, items: list[str]) -> None:
     event = METARANKS | {
         "items": [{"id": one, "fields": [{"name": "relevancy", "value": 1.0}]} for one in items],

@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import msgspec
 from fastapi import Request, Response
 
+from rillet.serving.followers import followers
 from rillet.serving.guarded import router_for
 from rillet.serving.lists import recommended
 from rillet.serving.models import Recommended, SimilarItems
 from rillet.serving.paths import Count, Item
 from rillet.serving.reading import json_answer, trending
 from rillet.serving.service import service_of
-from rillet.serving.stored import stored
 
 __all__ = ["router"]
 
 router = router_for("read", "recommendations")
 
 
-class _Followers(msgspec.Struct):
-    next: list[tuple[str, float]] = []
-
-
-_FOLLOWERS: Final = msgspec.json.Decoder(_Followers)
-
-
 @router.get("/similar/{item:id}", response_model=SimilarItems)
 async def similar(request: Request, item: Item, n: Count = 10) -> Response:
     """Return what users take after an item, strongest first; nothing where nobody knows."""
     service = service_of(request)
-    raw = await service.reader.get(service.reader.keys.neighbours(item))
-    found = stored(raw, _FOLLOWERS, "what follows the item") if raw else _Followers()
-    items = [{"item": one, "weight": weight} for one, weight in found.next[:n]]
+    found = await followers(service, [item])
+    items = [{"item": one, "weight": weight} for one, weight in found[:n]]
     body = msgspec.json.encode({"item": item, "items": items})
     return json_answer(service, body, degraded=False)
 
