@@ -89,8 +89,8 @@ def test_what_was_accepted_around_an_outage_of_kafka_is_stored_once(
     eventually(lambda: not client.get("/ready").json()["kafka"], lambda: "/ready says it is there")
     assert client.get("/health").status_code == 200
     own_kafka.start()
-    number = count()
-    eventually(lambda: send(f"again{next(number)}").status_code == 200, lambda: "still away")
+    tries = count()
+    eventually(lambda: send(f"again{next(tries)}").status_code == 200, lambda: "still away")
     eventually(lambda: client.get("/ready").json()["kafka"], lambda: client.get("/ready").text)
     assert send("after").status_code == 200
     times = stored(own_kafka.address, variables["RILLET_KAFKA__EVENTS"])
