@@ -24,7 +24,7 @@ WORDS: Final = {
     "trending_day": "trending today",
     "trending_week": "trending this week",
     "trending_month": "trending this month",
-    "trending_category": "popular in a category you like",
+    "trending_category": "trending in {category}",
     "repeat": "you took it before",
     "factors": "taken by people like you",
     "transformer": "what usually comes next",
@@ -56,8 +56,14 @@ def in_words(
         if when:
             return f"you took {title} {when}"
         return WORDS.get(reason.source, "follows from {title}").format(title=title)
-    words = WORDS.get(reason.source, "")
+    words = WORDS.get(reason.source, "").replace("{category}", _category(item, cards))
     return words if words and "{" not in words else spoken(reason.source)
+
+
+def _category(item: str, cards: Mapping[str, ItemCard]) -> str:
+    """Return the item's first category, "its category" where it is not known."""
+    card = cards.get(item)
+    return card.categories[0] if card and card.categories else "its category"
 
 
 def spoken(name: str) -> str:

@@ -193,7 +193,7 @@ def _consumers(state: State) -> str:
         for pulse in state.processes
     ]
     head = ("consumer", "process", "up", "records", "a second", "waiting", "partitions")
-    return table(head, rows, "Running consumers", numbers=(3, 4, 5, 6))
+    return table(head, rows, "Running consumers", numbers=range(2, 7))
 
 
 def _freshness(took: list[float], state: State) -> str:
