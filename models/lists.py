@@ -55,6 +55,10 @@ PRIOR: Final = {"list.strength": 1.0, "list.taste": 0.25, "list.depth": -0.15}
 STRENGTH: Final = 5.0
 """Imagined showings, at the mean rate, in an item's rate."""
 
+PRIOR_TAKEN: Final = 1.0
+PRIOR_SHOWN: Final = 5.0
+"""Imagined items that were taken, and shown."""
+
 SEEN: Final = 500
 """Items of a list that are learned from, the first: nobody looks further, and what is learned
 of the items together grows with the cube of their number."""
@@ -70,14 +74,14 @@ class Counts:
     shown, taken, expected
         By catalogue row; ``expected`` sums the rates of the lists it stood in.
     total
-        Taken and shown in all, with a prior of 1 in 5.
+        Taken and shown in all, with those imagined.
     """
 
     def __init__(self) -> None:
         self.shown = Column(np.float64, fill=0)
         self.taken = Column(np.float64, fill=0)
         self.expected = Column(np.float64, fill=0)
-        self.total: F64 = np.array([1.0, 5.0])
+        self.total: F64 = np.array([PRIOR_TAKEN, PRIOR_SHOWN])
 
     def grow(self, rows: I32 | I64) -> None:
         """Make room for these rows."""
@@ -172,6 +176,11 @@ class ListModel:
         self._strength = ItemStrength()
         self._differences = Differences()
         self._counts = Counts()
+
+    @property
+    def clicks(self) -> float:
+        """How many items of shown lists were taken, of those that have closed."""
+        return float(self._counts.total[0] - PRIOR_TAKEN)
 
     def features(self, shown: Sequence[tuple[I32, ShownBefore]]) -> F32:
         """Return the features of lists, centred within each.

@@ -37,6 +37,8 @@ WORDS: Final = {
     "category": "in a category you like",
     "brand": "by a maker you like",
     "rate": "often taken when shown",
+    "worth": "often taken from lists like this",
+    "choices": "like what you chose from lists",
 }
 """What a source's word for an item is; a source without one is called by its name."""
 

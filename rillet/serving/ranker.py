@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from consumers.encoders import promoted_encoder
 from features.card import ItemCard
 from features.session import Session
+from features.shown import shown_before
 from features.text import TextEncoder
 from models.answer import Reason
 from rillet.serving.answer import Answer, Ranked
@@ -34,6 +36,10 @@ log = logging.getLogger(__name__)
 I32 = NDArray[np.int32]
 
 ENCODER: Final = "encoder"
+
+ENOUGH: Final = 200
+"""Clicks on shown lists from which on they tell better how items are to be ordered than what is
+taken next does; measured, see docs/search.md."""
 
 FOLLOW_EVERY_S: Final = 1.0
 """Seconds between two looks at what has changed."""
@@ -197,6 +203,9 @@ class Ranker:
     ) -> Answer:
         """Return items in the order in which a user is likely to take them.
 
+        Without a query, and where enough of what was shown was clicked, they are compared as
+        a list that he is shown; else as what he takes next.
+
         Parameters
         ----------
         items
@@ -219,6 +228,9 @@ class Ranker:
         with mirror.lock:
             if len(mirror.catalogue):
                 search = Search.of(mirror, who.question(known, query), query, whole=True)
+                if not query and mirror.engine.lists.clicks >= ENOUGH:
+                    before = shown_before(known, mirror.catalogue)
+                    search = replace(search, before=before)
                 rows = search.among(items)
         if search is not None:
             found = self._answer(search, rows, len(rows), who, known if explain else None)

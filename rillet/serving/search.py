@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.contexts import Question
+from features.shown import ShownBefore
 from models.engine import Chunk
 from rillet.serving.mirror import Mirror
 from rillet.serving.relevance import Relevance
-from rillet.serving.scoring import Scored, look, scored
+from rillet.serving.scoring import Scored, look, scored, scored_as_list
 from rillet.serving.where import Where
 
 __all__ = ["Search", "admitted"]
@@ -42,11 +43,15 @@ class Search:
         The question.
     relevance
         What the query says of the catalogue; None without one.
+    before
+        What the user was shown before, where the items are compared as a list that is shown;
+        None where they are as what is taken next.
     """
 
     mirror: Mirror
     chunk: Chunk
     relevance: Relevance | None
+    before: ShownBefore | None = None
 
     @classmethod
     def of(cls, mirror: Mirror, question: Question, query: str, *, whole: bool = False) -> Self:
@@ -89,6 +94,8 @@ class Search:
 
     def score(self, rows: I32) -> Scored:
         """Return items best first."""
+        if self.before is not None and len(rows):
+            return scored_as_list(self.mirror.engine, self.chunk, rows, self.before)
         return scored(self.mirror.engine, self.chunk, rows, self.relevance)
 
 

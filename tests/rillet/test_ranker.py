@@ -13,48 +13,32 @@ from typing import Any
 import numpy as np
 import pytest
 
-from consumers.replay import Replay
 from features.text import Encoder, load_encoder
 from models.answer import decode_answer
 from models.signals import SEGMENTS
 from rillet.serving import mirror as mirror_module
 from rillet.serving import ranker as ranker_module
-from rillet.serving.answer import Ranked
 from rillet.serving.ranker import Ranker
 from rillet.serving.relevance import Relevance
 from rillet.serving.where import Where
 from stream.announcement import Announced, announce
 from stream.errors import NothingYetError, StoreError
-from stream.events import Event
 from stream.settings import Settings
 from stream.store import Store
-from tests.builders import DAY, MINUTE, NOON, forget, interaction, item, search, withdraw, write_log
+from tests.builders import (
+    DAY,
+    MINUTE,
+    NOON,
+    forget,
+    interaction,
+    item,
+    search,
+    withdraw,
+)
 from tests.consumers.small_log import CLUSTERS, WITHDRAWN, the_log
+from tests.rillet.searched import FOREIGN, Shop, ids
 
 LATER = NOON + 5 * 60 * MINUTE + DAY
-FOREIGN: list[Event] = [
-    item("ja1", NOON - DAY, title="東京タワーの写真集", category="本"),
-    item("ja2", NOON - DAY, title="京都の地図", category="本"),
-    item("zh1", NOON - DAY, title="智能手表 运动版", category="手表"),
-    item("mix", NOON - DAY, title="iPhone15用ケース", category="ケース"),
-]
-
-
-class Shop:
-    """An engine that can be fed, and a ranker that reads it."""
-
-    def __init__(self, folder: Path, url: str, encoder: Encoder, prefix: str) -> None:
-        self.folder = folder
-        self.settings = Settings.model_validate({"redis": {"url": url, "prefix": prefix}})
-        self.store = Store(self.settings.redis, retry_s=0.0)
-        self.replay = Replay(self.settings, self.store, encoder)
-        self.ranker = Ranker(self.settings, self.store, encoder=encoder)
-
-    def feed(self, *events: Event) -> None:
-        self.replay.run(write_log(self.folder / "events.jsonl", events))
-
-    def written(self) -> dict[bytes, bytes]:
-        return {key: self.store._redis.dump(key) for key in self.store._redis.keys("*")}
 
 
 @pytest.fixture(scope="module")
@@ -86,10 +70,6 @@ def other(tmp_path: Path, url: str, encoder: Encoder) -> Iterator[Shop]:
     yield one
     one.ranker.close()
     one.store.close()
-
-
-def ids(found: list[Ranked]) -> list[str]:
-    return [one.item for one in found]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,89 @@
+"""Items that are ordered as a list, by what users took of lists that they were shown."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from features.text import load_encoder
+from rillet.serving.ranker import ENOUGH
+from stream.events import Event
+from stream.settings import Settings
+from stream.store import Store
+from tests.builders import DAY, MINUTE, NOON, interaction, ranking
+from tests.consumers.small_log import the_log
+from tests.rillet.searched import Shop, ids
+
+AT_ONCE = 10
+SHOWN = ["k0", "c1", "c3"]
+
+
+@pytest.fixture(scope="module")
+def shop() -> Iterator[Shop]:
+    """A shop in which c3 is taken of each list that has it, and k0 is bought unseen."""
+    with closing(Store(Settings.model_validate({"redis": {"url": "embedded:"}}).redis)) as server:
+        with tempfile.TemporaryDirectory() as folder:
+            one = Shop(Path(folder), server.url, load_encoder(Settings().encoder), "shop")
+            one.feed(*the_log(visits=10))
+            one.ranker.load()
+            one.ranker.mirror.heard.models_every_s = 0
+            yield one
+            one.ranker.close()
+            one.store.close()
+
+
+def lists(numbers: range) -> Iterator[Event]:
+    for n in numbers:
+        user, at = f"v{n % 40}", NOON + 2 * DAY + n * 5 * MINUTE
+        turned = SHOWN[n % 3 :] + SHOWN[: n % 3]
+        yield ranking(turned, at, user, id=f"list{n}")
+        yield interaction("c3", at + 9000, user, ranking=f"list{n}")
+        for k in range(3):
+            yield interaction("k0", at + MINUTE + k, f"b{n}-{k}", type="purchase")
+
+
+def fed(shop: Shop, numbers: range) -> float:
+    """Feed lists, some at a time as a stream has them; return how many clicks the ranker knows."""
+    for first in numbers[::AT_ONCE]:
+        shop.feed(*lists(range(first, first + AT_ONCE)))
+    shop.ranker.refresh()
+    return shop.ranker.mirror.engine.lists.clicks
+
+
+def test_items_are_ordered_as_a_list_when_enough_was_clicked(shop: Shop) -> None:
+    items, ranker = [*SHOWN, "c5"], shop.ranker
+    assert fed(shop, range(ENOUGH - 50)) < ENOUGH
+    assert ids(ranker.rank(items))[0] == "k0"
+    assert fed(shop, range(ENOUGH - 50, ENOUGH + 30)) >= ENOUGH
+    found = ranker.rank(items, explain=True)
+    assert ids(found)[0] == "c3"
+    assert "often taken from lists like this" in found[0].words
+    plain = ranker.rank(items[::-1])  # their order says nothing
+    assert [(one.item, one.score) for one in plain] == [(one.item, one.score) for one in found]
+
+
+def test_scores_of_such_a_list_are_chances_and_their_parts_add_up(shop: Shop) -> None:
+    fed(shop, range(ENOUGH + 30, ENOUGH + 40))
+    found = shop.ranker.rank([*SHOWN, "c5"], user="v1", explain=True)
+    assert sum(math.exp(one.score) for one in found) == pytest.approx(1)
+    for one in found:
+        assert sum(one.parts.values()) == pytest.approx(one.score, abs=1e-4)
+        assert one.parts["worth"]
+
+
+def test_items_of_such_a_list_that_nobody_knows_come_last(shop: Shop) -> None:
+    fed(shop, range(ENOUGH + 40, ENOUGH + 50))
+    assert ids(shop.ranker.rank(["zz", "k0"])) == ["k0", "zz"]
+    assert ids(shop.ranker.rank(["zz"])) == ["zz"]
+
+
+def test_a_query_is_answered_by_what_is_taken_next(shop: Shop) -> None:
+    fed(shop, range(ENOUGH + 50, ENOUGH + 60))
+    found = shop.ranker.rank([*SHOWN, "c5"], query="lamp for the bicycle", explain=True)
+    assert ids(found)[0] == "c5"
+    assert all("worth" not in one.parts for one in found)
