@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from features.session import Session
     from models.answer import Reason
 
-__all__ = ["WORDS", "ago", "in_words", "spoken", "title_of"]
+__all__ = ["WORDS", "ago", "all_in_words", "in_words", "spoken", "title_of"]
 
 WORDS: Final = {
     "neighbours": "often follows {title}",
@@ -60,6 +60,13 @@ def in_words(
         return WORDS.get(reason.source, "follows from {title}").format(title=title)
     words = WORDS.get(reason.source, "").replace("{category}", _category(item, cards))
     return words if words and "{" not in words else spoken(reason.source)
+
+
+def all_in_words(
+    reasons: Sequence[Reason], cards: Mapping[str, ItemCard], session: Session | None, item: str
+) -> list[str]:
+    """Return the reasons for an item as a person would say them, each once."""
+    return list(dict.fromkeys(in_words(why, cards, session, item) for why in reasons))
 
 
 def _category(item: str, cards: Mapping[str, ItemCard]) -> str:

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from rillet.cli.options import AsJson, RedisUrl, SettingsFile, opened
-from rillet.words import ago, in_words, title_of
+from rillet.words import ago, all_in_words, in_words, title_of
 
 if TYPE_CHECKING:
     from features.card import ItemCard
@@ -80,8 +80,7 @@ def _table(answer: Answer, cards: Mapping[str, ItemCard], session: Session | Non
     table.add_column("chance", justify="right")
     table.add_column("because")
     for place, listed in enumerate(answer.items, 1):
-        words = [in_words(why, cards, session, listed.item) for why in listed.reasons]
-        reasons = "; ".join(dict.fromkeys(words))
+        reasons = "; ".join(all_in_words(listed.reasons, cards, session, listed.item))
         row = (str(place), listed.item, title_of(listed.item, cards), f"{listed.score:.1%}")
         table.add_row(*map(escape, (*row, reasons)))
     return table

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from features.card import ItemCard
 from features.session import Session
-from models.answer import Answer, Listed
+from models.answer import Answer
 from rillet.console.shelf import Shelf
 from rillet.serving.answer import Ranked
-from rillet.words import in_words, spoken
+from rillet.words import all_in_words, spoken
 
 __all__ = ["SHOWN", "anchors", "by_source", "lines_of", "parts_of"]
 
@@ -46,14 +45,14 @@ def lines_of(
     places = None if before is None else {item: place for place, item in enumerate(before, 1)}
     return [
         shelf.plain(one.item)
-        | {"place": place, "chance": f"{one.score:.1%}", "why": _whys(one, shelf.cards, session)}
+        | {
+            "place": place,
+            "chance": f"{one.score:.1%}",
+            "why": all_in_words(one.reasons, shelf.cards, session, one.item),
+        }
         | _moved(one.item, place, places)
         for place, one in enumerate(answer.items[:SHOWN], 1)
     ]
-
-
-def _whys(one: Listed, cards: Mapping[str, ItemCard], session: Session | None) -> list[str]:
-    return list(dict.fromkeys(in_words(why, cards, session, one.item) for why in one.reasons))
 
 
 def _moved(item: str, place: int, before: Mapping[str, int] | None) -> dict[str, Any]:

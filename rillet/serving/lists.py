@@ -1,8 +1,8 @@
-"""Lists as they lie in Redis, cut and passed on as they are: reasons are not read to be written."""
+"""Lists as they lie in Redis, cut and passed on."""
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from typing import Final
 
 import msgspec
@@ -10,7 +10,7 @@ from msgspec import Raw, Struct
 
 from rillet.serving.stored import stored
 
-__all__ = ["Brief", "Kept", "Recommended", "brief", "kept", "recommended"]
+__all__ = ["Brief", "Kept", "Recommended", "brief", "chosen", "kept", "plain", "recommended"]
 
 
 class Brief(Struct, gc=False):
@@ -48,14 +48,14 @@ class Recommended(Struct, omit_defaults=True, gc=False):
     origin
         ``list``, ``trending``, ``search`` or ``rank``: what made it.
     items
-        Best first; JSON of each.
+        Best first.
     as_of, model, generated_at
         Of a list that lay in Redis: what it takes into account, what made it, and when.
     """
 
     user: str | None
     origin: str
-    items: list[Raw] | list[Brief]
+    items: Sequence[Struct]
     as_of: Raw | None = None
     model: str | None = None
     generated_at: int | None = None
@@ -84,14 +84,30 @@ def brief(found: Kept) -> list[Brief]:
     return _BRIEFS.decode(found.items)
 
 
-def recommended(
-    found: Kept,
-    user: str | None,
-    n: int,
-    *,
-    explain: bool,
-    among: Container[str] | None = None,
-) -> bytes:
+def chosen(found: Kept, n: int, among: Container[str] | None = None) -> list[Raw]:
+    """Return the first n items of a list, JSON of each.
+
+    Parameters
+    ----------
+    found
+        The list.
+    n
+        How many items of it at the most.
+    among
+        Ids of the items that may be in the answer; None for all.
+    """
+    raws = _ITEMS.decode(found.items)
+    if among is not None:
+        raws = [raw for raw in raws if _BRIEF.decode(raw).item in among]
+    return raws[:n]
+
+
+def plain(raws: Sequence[Raw]) -> list[Brief]:
+    """Return items without their reasons."""
+    return [_BRIEF.decode(raw) for raw in raws]
+
+
+def recommended(found: Kept, user: str | None, items: Sequence[Struct]) -> bytes:
     """Return the answer that a list is, as JSON.
 
     Parameters
@@ -100,18 +116,9 @@ def recommended(
         The list.
     user
         Whom it is for; None makes it one that is for everybody.
-    n
-        How many items of it at the most.
-    explain
-        Whether reasons are passed on.
-    among
-        Ids of the items that may be in the answer; None for all.
+    items
+        Those of its items that are shown.
     """
-    raws = _ITEMS.decode(found.items)
-    if among is not None:
-        raws = [raw for raw in raws if _BRIEF.decode(raw).item in among]
-    shown = raws[:n]
-    items = shown if explain else [_BRIEF.decode(raw) for raw in shown]
     origin = "list" if user is not None else "trending"
     return _ENCODER.encode(
         Recommended(user, origin, items, found.as_of, found.model, found.generated_at)

@@ -23,7 +23,7 @@ from rillet.serving.mirror import Mirror
 from rillet.serving.scoring import BIAS
 from rillet.serving.search import Search, admitted
 from rillet.serving.where import Where
-from rillet.words import in_words
+from rillet.words import all_in_words
 from stream.announcement import announced
 from stream.errors import NothingYetError, RilletError, StoreError
 from stream.settings import Settings
@@ -283,5 +283,4 @@ def _worded(  # noqa: PLR0913 - all there is of an item
     cards: dict[str, ItemCard],
     known: Session,
 ) -> Ranked:
-    words = dict.fromkeys(in_words(why, cards, known, item) for why in reasons)
-    return Ranked(item, score, parts, reasons, list(words))
+    return Ranked(item, score, parts, reasons, all_in_words(reasons, cards, known, item))

@@ -54,6 +54,35 @@ def test_reasons_come_when_asked_for(client: TestClient, known: str) -> None:
     assert "reasons" in recommend(client, user=known, explain=True)["items"][0]
 
 
+def test_reasons_are_said_in_words_with_titles(
+    client: TestClient, store: Store, known: str
+) -> None:
+    """Of a user's list with when he took what it follows from; of everybody's without."""
+    found = recommend(client, user=known, explain=True, top_n=50)["items"]
+    for one in found:
+        assert bool(one.get("words")) == bool(one.get("reasons"))
+    past = {why["item"] for one in found for why in one.get("reasons", []) if "item" in why}
+    titles = [decode_card(store.get(store.keys.item(item)) or b"").title for item in past]
+    said = [words for one in found for words in one.get("words", [])]
+    assert titles
+    assert any(f"you took {title} " in words for title in titles for words in said)
+    everybodys = client.get("/trending?explain=true").json()["items"]
+    assert all(one["words"] for one in everybodys)
+    assert "words" not in client.get("/trending").json()["items"][0]
+
+
+def test_words_do_without_a_state_that_cannot_be_read(
+    client: TestClient, store: Store, known: str
+) -> None:
+    key = store.keys.session(known)
+    raw = store.get(key)
+    store.write_plain([Plain(key, b"{", LIFE)])
+    found = recommend(client, user=known, explain=True)["items"]
+    store.write_plain([Plain(key, raw, LIFE)])
+    assert found[0]["words"]
+    assert not any("you took" in words for one in found for words in one["words"])
+
+
 def test_ten_items_are_the_default_and_top_n_is_obeyed(client: TestClient, known: str) -> None:
     assert len(ids(recommend(client, user=known))) == 10
     assert len(ids(recommend(client, user=known, top_n=3))) == 3

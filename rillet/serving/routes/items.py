@@ -7,11 +7,12 @@ from fastapi import Request, Response
 
 from rillet.serving.followers import followers
 from rillet.serving.guarded import router_for
-from rillet.serving.lists import recommended
+from rillet.serving.lists import chosen, plain, recommended
 from rillet.serving.models import Recommended, SimilarItems
 from rillet.serving.paths import Count, Item
 from rillet.serving.reading import json_answer, trending
 from rillet.serving.service import service_of
+from rillet.serving.told import told
 
 __all__ = ["router"]
 
@@ -33,5 +34,7 @@ async def everybodys(request: Request, n: Count = 10, explain: bool = False) -> 
     """Return what everybody is shown of whom nothing is known, best first."""
     service = service_of(request)
     found, _, degraded = await trending(service)
-    body = recommended(found, None, n, explain=explain)
+    raws = chosen(found, n)
+    items = await told(service, raws, None) if explain else plain(raws)
+    body = recommended(found, None, items)
     return json_answer(service, body, degraded=degraded)

@@ -8,11 +8,12 @@ from fastapi import Request, Response
 from rillet.serving.answer import Answer
 from rillet.serving.guard import Caller
 from rillet.serving.guarded import router_for
-from rillet.serving.lists import brief, recommended
+from rillet.serving.lists import brief, chosen, plain, recommended
 from rillet.serving.models import Recommended, RecommendIn
 from rillet.serving.ranking import Asked, as_json, ordered, remember, searched
 from rillet.serving.reading import admitted, json_answer, listing, trending
 from rillet.serving.service import Service, service_of
+from rillet.serving.told import told
 
 __all__ = ["router"]
 
@@ -43,7 +44,9 @@ async def _listed(service: Service, wish: RecommendIn) -> Response:
         listed = {one.item for one in brief(found)}
         wished = listed if wish.items is None else listed.intersection(wish.items)
         among = await admitted(service, wished, wish.exclude, wish.where())
-    body = recommended(found, user, wish.top_n, explain=wish.explain, among=among)
+    raws = chosen(found, wish.top_n, among)
+    items = await told(service, raws, user) if wish.explain else plain(raws)
+    body = recommended(found, user, items)
     return json_answer(service, body, degraded=degraded)
 
 
