@@ -65,6 +65,8 @@ def test_without_redis_who_is_known_counts_as_a_stranger_and_that_is_said(
     problem(away.post("/recommend", json=where), 503, "redis-away")
     assert asked(away, "/rank", items=items[:5], explain=True)[1] == "redis"
     everybodys = away.get("/trending").json()["items"]
+    told = away.get("/trending?explain=true").json()["items"]
+    assert all(one["words"] for one in told)  # with ids, as titles lie in Redis
     assert asked(away, "/recommend/similar", items=items[:1], user=known) == (everybodys, "redis")
     own_redis.go_on()
     eventually(lambda: asked(away, "/rank", items=items, user=known) == before[0])
