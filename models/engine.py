@@ -198,7 +198,12 @@ class Engine:
         return scores[np.arange(len(x)), chunk.segment[view.pairs.row]], x
 
     def score_lists(
-        self, x: F32, segment: I32, shown: Sequence[tuple[I32, ShownBefore]]
+        self,
+        x: F32,
+        segment: I32,
+        shown: Sequence[tuple[I32, ShownBefore]],
+        *,
+        placed: bool = True,
     ) -> tuple[F64, F32]:
         """Return the log-odds (N,) and the features (N, F) of the items of shown lists.
 
@@ -214,11 +219,13 @@ class Engine:
         shown
             L lists: the rows of each one's items in shown order, and what its user was
             shown before.
+        placed
+            Whether that order is known; else nobody has a place.
         """
         counts = np.array([len(rows) for rows, _ in shown])
         x = x - np.repeat(means(x, counts), counts, axis=0)
         constant = np.ones((len(x), 1), dtype=np.float32)
-        both = np.concatenate([x, constant, self.lists.features(shown)], axis=1)
+        both = np.concatenate([x, constant, self.lists.features(shown, placed=placed)], axis=1)
         odds = both.astype(np.float64) @ self.weights["shown"].T
         return odds[np.arange(len(x)), np.repeat(segment, counts)], both
 

@@ -63,13 +63,15 @@ class Laid:
         return np.concatenate([[0], self.ends[:-1]])
 
 
-def lay(shown: Sequence[tuple[I32, ShownBefore]]) -> Laid:
+def lay(shown: Sequence[tuple[I32, ShownBefore]], *, placed: bool = True) -> Laid:
     """Lay lists end to end.
 
     Parameters
     ----------
     shown
         At least one list: the rows of its items, at least one, and what was shown before it.
+    placed
+        Whether the order of the items says where they stand; else all stand in the first place.
     """
     sizes = np.array([(len(rows), len(before)) for rows, before in shown])
     parts = [part for rows, before in shown for part in (rows, before.rows)]
@@ -78,6 +80,8 @@ def lay(shown: Sequence[tuple[I32, ShownBefore]]) -> Laid:
     ends = np.cumsum(totals)
     now = np.repeat(np.tile([True, False], len(shown)), sizes.ravel())
     positions = np.arange(len(now)) - np.repeat(ends - totals, totals)
+    if not placed:
+        positions[now] = 0
     positions[~now] = np.concatenate([before.positions for _, before in shown])
     taken = np.zeros(len(now), dtype=np.bool_)
     taken[~now] = np.concatenate([before.taken for _, before in shown])

@@ -182,7 +182,7 @@ class ListModel:
         """How many items of shown lists were taken, of those that have closed."""
         return float(self._counts.total[0] - PRIOR_TAKEN)
 
-    def features(self, shown: Sequence[tuple[I32, ShownBefore]]) -> F32:
+    def features(self, shown: Sequence[tuple[I32, ShownBefore]], *, placed: bool = True) -> F32:
         """Return the features of lists, centred within each.
 
         Parameters
@@ -190,13 +190,16 @@ class ListModel:
         shown
             L lists, at least one: the rows of each one's items in shown order, at least one,
             and what its user was shown before.
+        placed
+            Whether that order is known; else all stand in one place, which tells none of them
+            from another.
 
         Returns
         -------
         x
             (N, F) of all items, list by list; those of a list of one item are all 0.
         """
-        laid = lay(shown)
+        laid = lay(shown, placed=placed)
         items = self._space.describe(laid.rows)
         f, tastes = self._tastes(laid, items)
         place, here = laid.positions[laid.now], laid.places[laid.now]
@@ -205,7 +208,7 @@ class ListModel:
             f[here],
             np.log1p(place),
             1 / (1 + place),
-            place == np.repeat(laid.counts, laid.counts) - 1,
+            placed & (place == np.repeat(laid.counts, laid.counts) - 1),
             tastes.retaken,
             tastes.reignored,
             tastes.taste,

@@ -58,8 +58,10 @@ def in_words(
         if when:
             return f"you took {title} {when}"
         return WORDS.get(reason.source, "follows from {title}").format(title=title)
-    words = WORDS.get(reason.source, "").replace("{category}", _category(item, cards))
-    return words if words and "{" not in words else spoken(reason.source)
+    words = WORDS.get(reason.source, "")
+    if not words or "{title}" in words:
+        return spoken(reason.source)
+    return words.replace("{category}", _category(item, cards))
 
 
 def all_in_words(
@@ -70,9 +72,9 @@ def all_in_words(
 
 
 def _category(item: str, cards: Mapping[str, ItemCard]) -> str:
-    """Return the item's first category, "its category" where it is not known."""
+    """Return the item's category, and of one that has several, or none, no name."""
     card = cards.get(item)
-    return card.categories[0] if card and card.categories else "its category"
+    return card.categories[0] if card and len(card.categories) == 1 else "one of its categories"
 
 
 def spoken(name: str) -> str:

@@ -33,7 +33,7 @@ LISTED: Final = {
     "choices": ("list.taste", "list.retaken", "list.reignored"),
 }
 """What lists that were shown say of an item: how it does in them, and what the user did with his.
-Where it stood is left out, as nobody has been shown anything yet."""
+What else is known of a list is where its items stand, and here they have no places yet."""
 
 
 def look(engine: Engine, question: Question) -> Chunk:
@@ -76,7 +76,7 @@ class Scored:
         total = given.sum(axis=1) + sum(beside.values(), np.zeros(len(given)))
         order = np.argsort(-total, kind="stable")
         best = total[order]
-        bias = -float(best[0] + np.log(np.exp(best - best[0]).sum())) if len(best) else 0.0
+        bias = 0.0 - float(best[0] + np.log(np.exp(best - best[0]).sum())) if len(best) else 0.0
         return cls(
             view.pairs.item[order],
             best + bias,
@@ -98,7 +98,9 @@ class Scored:
     ) -> tuple[list[dict[str, float]], list[list[Reason]]]:
         """Return what each score is made of, whose sum it is, and the strongest of that."""
         part = engine.signals.credit(self.view, chunk.segment, self.given.astype(np.float32))
-        beside = np.array(list(self.beside.values())).reshape(-1, len(part)).T.tolist()
+        beside = (
+            np.array(list(self.beside.values())).reshape(len(self.beside), len(part)).T.tolist()
+        )
         names = (*engine.signals.owners, *self.beside)
         parts = [
             {name: value for name, value in zip(names, (*row, *more), strict=True) if value}
@@ -157,14 +159,13 @@ def scored_as_list(engine: Engine, chunk: Chunk, rows: I32, before: ShownBefore)
     engine, chunk
         Who scores, and the question.
     rows
-        (n,) distinct catalogue rows, at least one.
+        (n,) distinct catalogue rows, at least one; their order says nothing.
     before
         What the user was shown before.
     """
-    rows = np.sort(rows)  # so that their order says nothing
     view = _seen(chunk, rows)
     x = engine.signals.of(chunk.retrieval, view, chunk.segment)
-    _, both = engine.score_lists(x, chunk.segment, [(rows, before)])
+    _, both = engine.score_lists(x, chunk.segment, [(rows, before)], placed=False)
     given = both * engine.weights["shown"][chunk.segment[0]]
     places = {name: place for place, name in enumerate(engine.list_names)}
     beside = {

@@ -13,6 +13,7 @@ from features.reader import read_card
 from features.session import Session, decode_session
 from models.answer import Reason
 from rillet.serving.service import Service
+from rillet.serving.stored import stored
 from rillet.words import all_in_words
 from stream.errors import StoreError
 
@@ -31,8 +32,8 @@ class Told(Struct, omit_defaults=True, gc=False):
 _TOLD: Final = msgspec.json.Decoder(Told)
 
 
-async def told(service: Service, raws: Sequence[Raw], user: str | None) -> list[Told]:
-    """Return items with their reasons in words.
+async def told(service: Service, raws: Sequence[Raw], user: str | None) -> tuple[list[Told], bool]:
+    """Return items with their reasons in words, and whether Redis was away for that.
 
     Without Redis, which knows what they are called, the words have the items' ids.
 
@@ -44,27 +45,33 @@ async def told(service: Service, raws: Sequence[Raw], user: str | None) -> list[
         JSON of each item.
     user
         Whose list it is; None where it is everybody's.
+
+    Raises
+    ------
+    RilletError
+        An item cannot be read.
     """
-    items = [_TOLD.decode(raw) for raw in raws]
+    items = [stored(bytes(raw), _TOLD, "the list") for raw in raws]
     named = dict.fromkeys(one.item for one in items if one.reasons)
     named |= dict.fromkeys(why.item for one in items for why in one.reasons if why.item)
-    cards, session = await _known(service, list(named), user)
+    try:
+        cards, session = await _known(service, list(named), user)
+        degraded = False
+    except StoreError:
+        cards, session, degraded = {}, None, True
     for one in items:
         one.words = all_in_words(one.reasons, cards, session, one.item)
-    return items
+    return items, degraded
 
 
 async def _known(
     service: Service, items: list[str], user: str | None
 ) -> tuple[dict[str, ItemCard], Session | None]:
-    """Return the items' cards, and the user's state, as far as Redis has them."""
+    """Return the items' cards, and the user's state, as far as there are any."""
     keys = service.reader.keys
     names = service.names(user) if user is not None else []
     asked = [*map(keys.item, items), *map(keys.session, names)]
-    try:
-        raws = await service.reader.get_many(asked)
-    except StoreError:
-        return {}, None
+    raws = await service.reader.get_many(asked)
     cards = {
         item: card
         for item, raw in zip(items, raws, strict=False)

@@ -106,6 +106,26 @@ def test_many_lists_at_once_are_as_each_alone(lists: int) -> None:
     assert np.ptp(together[:, NAMES.index("list.taste")]) > 0
 
 
+def test_without_places_the_order_says_nothing() -> None:
+    """Users differ by where they look, too, once there were so many lists."""
+    model, chance = ListModel(world()), np.random.default_rng(11)
+    for _ in range(START):
+        rows = chance.choice(30, 10, replace=False).astype(np.int32)
+        taken = np.arange(10) < (2 if chance.random() < 0.5 else 0)
+        taken |= chance.random(10) < 0.1
+        before = shown(chance.choice(30, 10, replace=False).astype(np.int32), taken)
+        teach(model, [Closed(rows, taken, before)])
+    rows = np.arange(20, dtype=np.int32)
+    before = shown(np.arange(20, 30, dtype=np.int32), np.arange(10) < 2)
+    turned = model.features([(rows[::-1].copy(), before)], placed=False)[::-1]
+    assert model.features([(rows, before)], placed=False) == pytest.approx(turned, abs=1e-5)
+    placed = model.features([(rows[::-1].copy(), before)])[::-1]
+    taste = NAMES.index("list.taste")
+    assert np.abs(model.features([(rows, before)])[:, taste] - placed[:, taste]).max() > 1e-2
+    for name in ("list.depth", "list.top", "list.end"):
+        assert not turned[:, NAMES.index(name)].any()
+
+
 def test_lists_that_close_together_teach_as_one_after_the_other() -> None:
     together, alone, chance = ListModel(world()), ListModel(world()), np.random.default_rng(9)
     for _ in range(START // 7 + 2):  # the directions are found amid a batch, and again

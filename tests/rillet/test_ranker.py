@@ -139,8 +139,12 @@ def test_only_and_all_but_some_items(shop: Shop) -> None:
     found = shop.ranker.search("saddle", items=["k1", "c2", "zz", WITHDRAWN, "c2"], n=9)
     assert ids(found) == ["c2", "k1"]
     assert "c2" not in ids(shop.ranker.search("saddle", exclude=["c2", "zz"], n=9))
-    assert shop.ranker.search("saddle", items=[]) == []
-    assert shop.ranker.search("saddle", n=0) == []
+    for explain in (False, True):
+        assert shop.ranker.search("saddle", items=[], explain=explain) == []
+        assert shop.ranker.search("saddle", n=0, explain=explain) == []
+        assert shop.ranker.rank([], explain=explain) == []
+        (one,) = shop.ranker.rank([WITHDRAWN], explain=explain)
+        assert not one.known
 
 
 def test_only_what_is_admitted(shop: Shop) -> None:

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from features.text import load_encoder
+from models.lists import NAMES
 from rillet.serving.ranker import ENOUGH
+from rillet.serving.scoring import LISTED
 from stream.events import Event
 from stream.settings import Settings
 from stream.store import Store
@@ -32,6 +34,8 @@ def shop() -> Iterator[Shop]:
             one.feed(*the_log(visits=10))
             one.ranker.load()
             one.ranker.mirror.heard.models_every_s = 0
+            feed(one, range(ENOUGH))
+            assert one.ranker.mirror.engine.lists.clicks >= ENOUGH
             yield one
             one.ranker.close()
             one.store.close()
@@ -47,28 +51,36 @@ def lists(numbers: range) -> Iterator[Event]:
             yield interaction("k0", at + MINUTE + k, f"b{n}-{k}", type="purchase")
 
 
-def fed(shop: Shop, numbers: range) -> float:
-    """Feed lists, some at a time as a stream has them; return how many clicks the ranker knows."""
+def feed(shop: Shop, numbers: range) -> None:
+    """Feed lists, some at a time as a stream has them."""
     for first in numbers[::AT_ONCE]:
         shop.feed(*lists(range(first, first + AT_ONCE)))
     shop.ranker.refresh()
-    return shop.ranker.mirror.engine.lists.clicks
 
 
-def test_items_are_ordered_as_a_list_when_enough_was_clicked(shop: Shop) -> None:
+def test_items_are_ordered_as_a_list(shop: Shop) -> None:
     items, ranker = [*SHOWN, "c5"], shop.ranker
-    assert fed(shop, range(ENOUGH - 50)) < ENOUGH
-    assert ids(ranker.rank(items))[0] == "k0"
-    assert fed(shop, range(ENOUGH - 50, ENOUGH + 30)) >= ENOUGH
     found = ranker.rank(items, explain=True)
     assert ids(found)[0] == "c3"
     assert "often taken from lists like this" in found[0].words
-    plain = ranker.rank(items[::-1])  # their order says nothing
+    plain = ranker.rank(items)
     assert [(one.item, one.score) for one in plain] == [(one.item, one.score) for one in found]
+    turned = {one.item: one.score for one in ranker.rank(items[::-1], user="v1")}
+    assert turned == pytest.approx(
+        {one.item: one.score for one in ranker.rank(items, user="v1")}, abs=1e-4
+    )
+
+
+def test_before_enough_was_clicked_what_is_taken_next_decides(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rillet.serving.ranker.ENOUGH", math.inf)
+    found = shop.ranker.rank([*SHOWN, "c5"], explain=True)
+    assert ids(found)[0] == "k0"
+    assert all("worth" not in one.parts for one in found)
 
 
 def test_scores_of_such_a_list_are_chances_and_their_parts_add_up(shop: Shop) -> None:
-    fed(shop, range(ENOUGH + 30, ENOUGH + 40))
     found = shop.ranker.rank([*SHOWN, "c5"], user="v1", explain=True)
     assert sum(math.exp(one.score) for one in found) == pytest.approx(1)
     for one in found:
@@ -76,14 +88,20 @@ def test_scores_of_such_a_list_are_chances_and_their_parts_add_up(shop: Shop) ->
         assert one.parts["worth"]
 
 
-def test_items_of_such_a_list_that_nobody_knows_come_last(shop: Shop) -> None:
-    fed(shop, range(ENOUGH + 40, ENOUGH + 50))
-    assert ids(shop.ranker.rank(["zz", "k0"])) == ["k0", "zz"]
-    assert ids(shop.ranker.rank(["zz"])) == ["zz"]
+@pytest.mark.parametrize("explain", [False, True])
+def test_items_of_such_a_list_that_nobody_knows_come_last(shop: Shop, explain: bool) -> None:
+    assert ids(shop.ranker.rank(["zz", "k0"], explain=explain)) == ["k0", "zz"]
+    assert ids(shop.ranker.rank(["zz"], explain=explain)) == ["zz"]
+    (one,) = shop.ranker.rank(["k0"], explain=explain)
+    assert one.score == 0
 
 
 def test_a_query_is_answered_by_what_is_taken_next(shop: Shop) -> None:
-    fed(shop, range(ENOUGH + 50, ENOUGH + 60))
     found = shop.ranker.rank([*SHOWN, "c5"], query="lamp for the bicycle", explain=True)
     assert ids(found)[0] == "c5"
     assert all("worth" not in one.parts for one in found)
+
+
+def test_all_that_is_known_of_lists_counts_but_places() -> None:
+    counted = [name for names in LISTED.values() for name in names]
+    assert sorted([*counted, "list.depth", "list.top", "list.end"]) == sorted(NAMES)

@@ -13,7 +13,12 @@ AT = AsOf(0, 1, 1_000_000)
 
 @pytest.mark.parametrize(
     ("categories", "words"),
-    [(["Comedy", "Drama"], "trending in Comedy"), ([], "trending in its category")],
+    [
+        (["Comedy"], "trending in Comedy"),
+        (["{title}"], "trending in {title}"),
+        (["Adventure", "Comedy"], "trending in one of its categories"),
+        ([], "trending in one of its categories"),
+    ],
 )
 def test_what_is_trending_is_said_with_the_items_category(
     categories: list[str], words: str
@@ -21,7 +26,7 @@ def test_what_is_trending_is_said_with_the_items_category(
     cards = {"film": ItemCard(AT, "film", categories=categories)}
     assert in_words(Reason("trending_category", 0.5), cards, None, "film") == words
     assert in_words(Reason("trending_category", 0.5), {}, None, "film") == (
-        "trending in its category"
+        "trending in one of its categories"
     )
 
 

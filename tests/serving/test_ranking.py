@@ -6,12 +6,16 @@ import json
 from typing import Any
 
 import httpx2
+import msgspec
 import pytest
 from starlette.testclient import TestClient
 
 from features.card import decode_card
 from stream.store import Store
+from stream.writes import Plain
 from tests.serving.conftest import problem
+
+LIFE = 10_000_000
 
 METARANKS = {
     "event": "ranking",
@@ -108,6 +112,20 @@ def test_a_users_items_alone_are_ranked(
     assert nothing["items"] == []
 
 
+def test_answers_without_an_item_can_be_explained(searching: TestClient, known: str) -> None:
+    nothing = {"category": "no such category"}
+    for wish in (
+        {"query": "blue", "filter": nothing, "explain": True},
+        {"query": "blue", "items": ["no-such"], "explain": True},
+        {"user": known, "filter": nothing, "explain": True},
+    ):
+        assert posted(searching, "/recommend", **wish)["items"] == []
+    (one,) = posted(searching, "/rank", items=["no-such"], explain=True)["items"]
+    assert one["item"] == "no-such"
+    metaranks = curl(searching, "/rank/m?explain=true", {"items": [{"id": "no-such"}]})
+    assert [one["item"] for one in metaranks.json()["items"]] == ["no-such"]
+
+
 @pytest.mark.parametrize("body", [{"items": []}, {"items": [""]}, {}, {"items": ["i"] * 1001}])
 def test_bad_items_are_told(searching: TestClient, body: dict[str, Any]) -> None:
     found = problem(searching.post("/rank", json=body), 422, "invalid")
@@ -141,6 +159,24 @@ def test_metaranks_recommendations_follow_the_items(searching: TestClient, store
     assert scores == sorted(scores, reverse=True)
     short = curl(searching, "/recommend/similar", {"count": 1, "items": seeds}).json()["items"]
     assert short == found["items"][:1]
+
+
+def test_metaranks_recommendations_leave_out_what_is_withdrawn(
+    searching: TestClient, store: Store, items: list[str]
+) -> None:
+    gone = next(
+        name for name, raw in store.scan("item") if name not in items and decode_card(raw).title
+    )
+    card = store.get(store.keys.item(gone)) or b""
+    withdrawn = msgspec.json.encode(msgspec.json.decode(card) | {"withdrawn": True})
+    seed = store.keys.neighbours("seed")
+    follows = msgspec.json.encode({"next": [["no-such", 3.0], [gone, 2.0], [items[0], 1.0]]})
+    for found in ([gone, items[0]], [items[0]]):
+        store.write_plain([Plain(seed, follows, LIFE)])
+        answer = curl(searching, "/recommend/similar", {"items": ["seed"]})
+        store.write_plain([Plain(seed, None), Plain(store.keys.item(gone), withdrawn, LIFE)])
+        assert [one["item"] for one in answer.json()["items"]] == found
+    store.write_plain([Plain(store.keys.item(gone), card, LIFE)])
 
 
 def test_metaranks_recommendations_are_a_list_where_nothing_follows(

@@ -35,6 +35,6 @@ async def everybodys(request: Request, n: Count = 10, explain: bool = False) -> 
     service = service_of(request)
     found, _, degraded = await trending(service)
     raws = chosen(found, n)
-    items = await told(service, raws, None) if explain else plain(raws)
+    items, away = await told(service, raws, None) if explain else (plain(raws), False)
     body = recommended(found, None, items)
-    return json_answer(service, body, degraded=degraded)
+    return json_answer(service, body, degraded=degraded or away)

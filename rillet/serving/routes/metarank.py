@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from typing import Annotated, Any
 
 import msgspec
@@ -14,8 +13,9 @@ from rillet.serving.guarded import router_for
 from rillet.serving.lists import brief
 from rillet.serving.metarank import MetarankItems, RankingIn, SeedsIn
 from rillet.serving.ranking import ordered
-from rillet.serving.reading import json_answer, listing, trending
+from rillet.serving.reading import admitted, json_answer, listing, trending
 from rillet.serving.service import Service, service_of
+from rillet.serving.where import Where
 from stream.errors import StoreError
 
 __all__ = ["router"]
@@ -58,11 +58,16 @@ async def recommend_from(request: Request, wish: SeedsIn, model: Model) -> Respo
     service = service_of(request)
     pairs: list[tuple[str, float]] = []
     degraded = False
-    with suppress(StoreError):  # then it is what the list for everybody was
-        pairs = await followers(service, wish.items)
+    try:
+        found = await followers(service, wish.items)
+        among = await admitted(service, [item for item, _ in found], (), Where())
+        pairs = [one for one in found if one[0] in among]
+    except StoreError:
+        degraded = True  # then it is what the list for everybody was
     if not pairs:
-        found, _, degraded = await (listing(service, wish.user) if wish.user else trending(service))
-        pairs = [(one.item, one.score) for one in brief(found) if one.item not in wish.items]
+        kept, _, away = await (listing(service, wish.user) if wish.user else trending(service))
+        pairs = [(one.item, one.score) for one in brief(kept) if one.item not in wish.items]
+        degraded = degraded or away
     items = [{"item": item, "score": score} for item, score in pairs[: wish.count]]
     return _answered(service, began, items, degraded=degraded)
 

@@ -45,9 +45,9 @@ async def _listed(service: Service, wish: RecommendIn) -> Response:
         wished = listed if wish.items is None else listed.intersection(wish.items)
         among = await admitted(service, wished, wish.exclude, wish.where())
     raws = chosen(found, wish.top_n, among)
-    items = await told(service, raws, user) if wish.explain else plain(raws)
+    items, away = await told(service, raws, user) if wish.explain else (plain(raws), False)
     body = recommended(found, user, items)
-    return json_answer(service, body, degraded=degraded)
+    return json_answer(service, body, degraded=degraded or away)
 
 
 async def _search(service: Service, wish: RecommendIn, query: str, caller: Caller) -> Response:
