@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from consumers.encoders import promoted_encoder
@@ -19,6 +20,7 @@ from features.text import TextEncoder
 from models.answer import decode_answer
 from stream.clock import Clock, ShiftedClock, SystemClock
 from stream.errors import BrokerError, RilletError, SettingsError
+from stream.folder_lock import FolderLock
 from stream.keys import DEFAULT_USER
 from stream.loop import Loop
 from stream.memory import MemoryBroker, MemorySink
@@ -62,7 +64,7 @@ class Embedded:
     Raises
     ------
     SettingsError
-        ``redis.url`` names no folder of an embedded Redis.
+        ``redis.url`` names no folder of an embedded Redis, or one that another engine works on.
     StoreError
         The embedded Redis does not start.
     """
@@ -77,6 +79,11 @@ class Embedded:
         self.settings = settings
         self.failed: RilletError | None = None
         self._store = Store(settings.redis)
+        try:
+            self._lock = FolderLock(Path(url.removeprefix("embedded:")))
+        except BaseException:
+            self._store.close()
+            raise
         self.encoder: TextEncoder = promoted_encoder(settings).encoder
         newest = _newest(self._store) if resume_clock else None
         self.clock: Clock = SystemClock() if newest is None else ShiftedClock(newest)
@@ -98,6 +105,7 @@ class Embedded:
         if self._thread.is_alive():
             self._thread.join()
         self._store.close()
+        self._lock.close()
 
     def sink(self, _: KafkaSettings) -> Sink:
         """Return the way in for events; it takes none that nobody would handle.

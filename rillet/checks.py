@@ -111,7 +111,7 @@ def _kafka(settings: Settings) -> Iterator[Line]:
     from stream.topics import describe
 
     brokers = describe(_impatient(settings).kafka).brokers
-    yield OK, f"{len(brokers)} brokers: {', '.join(sorted(brokers))}", ""
+    yield OK, f"{len(brokers)} broker{'s' * (len(brokers) > 1)}: {', '.join(sorted(brokers))}", ""
     if len(brokers) < settings.kafka.replication:
         mend = "lower kafka.replication, or start more brokers"
         yield FAIL, f"{settings.kafka.replication} replicas are set, there are fewer brokers", mend

@@ -173,8 +173,10 @@ def _why_not(client: Client, user: str, item: str, listed: list[Listed]) -> list
     if session is not None and item in session.ignored.items:
         times = session.ignored.items[item][0]
         reasons.append(f"shown {times} times and not taken")
-    lowest = f", below the last one's chance of {listed[-1].score:.1%}" if listed else ""
-    return [*reasons, f"other items had a better chance{lowest}"]
+    if len(listed) >= client.settings.recommend.length:
+        lowest = f"below the last one's chance of {listed[-1].score:.1%}"
+        return [*reasons, f"other items had a better chance, {lowest}"]
+    return reasons or ["no source proposed it"]
 
 
 def _show_why(

@@ -159,7 +159,8 @@ def _tell(url: str, settings: Settings, as_json: bool) -> None:
         typer.echo(json.dumps({"url": url}))
         return
     keys = len(settings.serve.keys)
-    who = f"to holders of {keys} keys" if keys else "to everybody on this machine"
+    holders = "to who has the key" if keys == 1 else f"to who has one of {keys} keys"
+    who = holders if keys else "to everybody on this machine"
     typer.echo(f"serving {who}: {url}; {url}/docs says how; Ctrl-C ends it", err=True)
 
 

@@ -107,7 +107,10 @@ def _too_long(record: Outgoing, most: int) -> str:
 def _decoded(raw: bytes, settings: Settings, now_ms: int) -> tuple[bytes, Event | BadRecord]:
     event = decode(raw, max_bytes=settings.batch.max_bytes)
     if isinstance(event, BadRecord) and event.field == "timestamp" and "missing" in event.message:
-        raw = _dated(raw, now_ms)
+        try:
+            raw = _dated(raw, now_ms)
+        except msgspec.DecodeError as error:
+            return raw, BadRecord("malformed", "", f"not JSON: {error}", raw)
         event = decode(raw, max_bytes=settings.batch.max_bytes)
     return raw, event
 

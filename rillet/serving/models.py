@@ -140,6 +140,9 @@ class Ranked(BaseModel):
     )
     reasons: list[Reason] | None = None
     words: list[str] | None = Field(None, description="the reasons as a person would say them")
+    known: bool = Field(
+        True, description="false where the catalogue lacks the item, which then stands last"
+    )
 
 
 class RankedItems(BaseModel):

@@ -10,7 +10,7 @@ from starlette.convertors import Convertor, register_url_convertor
 from rillet.serving.models import MOST
 from stream.limits import MAX_ID
 
-__all__ = ["Count", "Item", "User"]
+__all__ = ["Count", "Item", "Name", "User"]
 
 
 class _Id(Convertor[str]):
@@ -29,4 +29,5 @@ register_url_convertor("id", _Id())
 
 User = Annotated[str, Path(min_length=1, max_length=MAX_ID, description="the user's id")]
 Item = Annotated[str, Path(min_length=1, max_length=MAX_ID, description="the item's id")]
+Name = Annotated[str, Path(min_length=1, max_length=MAX_ID, description="a category")]
 Count = Annotated[int, Query(ge=1, le=MOST, description="how many at the most")]

@@ -127,14 +127,16 @@ async def _invalid(_: Request, error: Exception) -> Response:
     found = [_fault(one) for one in error.errors()]
     if any(one["type"] == "json_invalid" for one in error.errors()):
         return problem(400, "malformed", "the body is no JSON", more={"errors": found})
-    first = f"{found[0]['at']}: {found[0]['message']}" if found else "it is not as documented"
+    first = (
+        f"{found[0]['at']}: {found[0]['message']}" if found else "the request is not as documented"
+    )
     return problem(422, "invalid", first, more={"errors": found})
 
 
 def _fault(error: Mapping[str, Any]) -> dict[str, str]:
     """Return where and why a request is invalid; the value itself is not repeated."""
     place, *path = error["loc"]
-    at = ".".join(map(str, path)) or "it"
+    at = ".".join(map(str, path)) or f"the {place}"
     return {"in": str(place), "at": at, "message": str(error["msg"])}
 
 

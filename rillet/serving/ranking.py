@@ -69,7 +69,8 @@ def remember(service: Service, wish: RecommendIn, query: str, caller: Caller) ->
 
 def as_json(found: Sequence[Ranked], *, explain: bool) -> list[dict[str, Any]]:
     """Return ranked items as they are answered."""
-    if not explain:
-        return [{"item": one.item, "score": one.score} for one in found]
-    names = ("item", "score", "parts", "reasons", "words")
-    return [{name: getattr(one, name) for name in names} for one in found]
+    names = ("item", "score", *(("parts", "reasons", "words") if explain else ()))
+    return [
+        {name: getattr(one, name) for name in names} | ({} if one.known else {"known": False})
+        for one in found
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import threading
@@ -179,6 +180,17 @@ def test_who_was_told_to_end_takes_nothing_more(settings: Settings) -> None:
     engine.close()
     with pytest.raises(BrokerError, match="the engine ends, or has ended"):
         send(engine, *shop(NOON))
+
+
+def test_two_do_not_work_on_one_folder(settings: Settings) -> None:
+    one = Embedded(settings)
+    one.start()
+    with pytest.raises(SettingsError, match=f"process {os.getpid()}"):
+        Embedded(settings)
+    send(one, *shop(NOON), interaction("red-kilim", NOON, "ann"))
+    assert listed(settings, "ann", 1).items  # who was refused has broken nothing
+    one.close()
+    Embedded(settings).close()
 
 
 @pytest.mark.parametrize("url", ["embedded:", "redis://127.0.0.1:6379/0"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from kafka.record.default_records import (  # type: ignore[import-untyped]
@@ -11,12 +12,14 @@ from kafka.record.default_records import (  # type: ignore[import-untyped]
 )
 from starlette.testclient import TestClient
 
+from features.card import decode_card
 from rillet.serving.events import records_of
 from rillet.serving.gorse import FeedbackIn
 from rillet.serving.guard import ALL, Caller
 from stream.errors import BadEventError
 from stream.events import Interaction, decode
 from stream.settings import Settings
+from stream.store import Store
 from tests.serving.conftest import problem
 
 ANYBODY = Caller("address 127.0.0.1", ALL)
@@ -58,7 +61,22 @@ def test_a_list_that_does_not_end_is_no_json(client: TestClient, body: bytes) ->
     problem(client.post("/feedback", content=body), 400, "malformed")
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"7", b"null", b"\xff", b'{"event": '])
+UNDATED = b'{"event":"interaction","type":"click","user":"a","item":"i1"}'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"7",
+        b"null",
+        b"\xff",
+        b'{"event": ',
+        UNDATED + b" more",
+        UNDATED + b"\n" + UNDATED,
+    ],
+)
 def test_what_is_nothing_is_a_bad_event(client: TestClient, body: bytes) -> None:
     problem(client.post("/feedback", content=body), 422, "bad-event")
 
@@ -202,3 +220,17 @@ def test_gorses_list_may_be_of_a_category(client: TestClient, known: str) -> Non
     none = client.get(f"/api/recommend/{known}", params={"category": "no-such"}).json()
     assert none == []
     assert len(whole) == 50
+
+
+def test_gorses_category_may_stand_in_the_path(
+    client: TestClient, store: Store, known: str
+) -> None:
+    whole = client.get(f"/api/recommend/{known}", params={"n": 50}).json()
+    first = decode_card(store.get(store.keys.item(whole[0])) or b"").categories[0]
+    asked = client.get(f"/api/recommend/{known}", params={"n": 50, "category": first}).json()
+    assert 0 < len(asked) < 50
+    path = f"/api/recommend/{known}/{quote(first, safe='')}"
+    assert client.get(path, params={"n": 50}).json() == asked
+    assert client.get(f"/api/recommend/{known}/no-such").json() == []
+    # an id may have a slash, which then is written %2F
+    assert len(client.get("/api/recommend/stranger%2Fno-such").json()) == 10

@@ -158,7 +158,7 @@ def test_an_item_whose_card_cannot_be_read_does_not_pass(
         ({"exclude": [""]}, "exclude.0"),
         ({"filter": {"price": {"min": "a"}}}, "filter.price.min"),
         ({"query": ""}, "query"),
-        ([], "it"),
+        ([], "the body"),
     ],
 )
 def test_a_bad_wish_is_told_where(client: TestClient, wish: Any, at: str) -> None:

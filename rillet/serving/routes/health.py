@@ -26,12 +26,14 @@ open_router = APIRouter(tags=["operations"])
 router = router_for("read", "operations")
 
 
+@open_router.head("/health", include_in_schema=False)
 @open_router.get("/health")
 async def health() -> dict[str, str]:
     """Tell that the process lives; needs no key."""
     return {"status": "ok"}
 
 
+@open_router.head("/ready", include_in_schema=False)
 @open_router.get("/ready", response_model=Ready, responses=NOT_READY)
 async def ready(request: Request) -> Response:
     """Tell whether Redis and Kafka answer; needs no key."""
