@@ -118,7 +118,7 @@ class Store:
         self.wait: Callable[[float], None] = time.sleep
         self.restarts = Restarts(redis.ConnectionError, redis.ResponseError)
         self._retry_s = settings.retry_s if retry_s is None else retry_s
-        self._outages = 0
+        self._outages, self._told_away = 0, False
         self._embedded: EmbeddedRedis | None = None
         url = settings.url.get_secret_value()
         if url.startswith("embedded:"):
@@ -330,6 +330,7 @@ class Store:
                 with self._server.following():
                     answer = action()
                 self.restarts.tell()
+                self._told_away = False
                 return answer
             except redis.AuthenticationError as error:
                 raise self._error(verb, error, "check redis.username and redis.password") from error
@@ -339,7 +340,8 @@ class Store:
                 if not passes(error) or now >= deadline:
                     advice = mend(error, self.url.startswith("rediss"))
                     raise self._error(verb, error, advice) from error
-                if delay >= FIRST_WAIT_S and delay < FIRST_WAIT_S * 2:
+                if delay >= FIRST_WAIT_S and not self._told_away:
+                    self._told_away = True  # and not again by who asks anew while it is away
                     log.warning("Redis at %s is away (%s); waiting for it", self.url, error)
             if delay:
                 self.wait(delay)

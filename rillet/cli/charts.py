@@ -22,6 +22,9 @@ __all__ = ["draw_replay"]
 
 BLEND: Final = "blend"
 SHOWN: Final = "shown"
+FEATURE: Final = "list."
+"""Begins the names of features of shown lists, which are no sources."""
+
 CURVES: Final = 4
 """Sources drawn beside the blend: more lines than that nobody can tell apart."""
 
@@ -102,7 +105,12 @@ def _panels(evaluation: Evaluation, report: dict[str, Any]) -> list[_Panel]:
             panels.append(_Panel(title, "HR@10", evaluation.next[mode], means))
     figures = report.get("rerank", {})
     if BLEND in figures:
-        means = {name: one["ndcg@10"] for name, one in figures.items()}
+        as_shown = figures[SHOWN]
+        means = {
+            name: one["ndcg@10"]
+            for name, one in figures.items()  # without who says nothing and changes no order
+            if name in (BLEND, SHOWN) or (not name.startswith(FEATURE) and one != as_shown)
+        }
         panels.append(_Panel("Shown lists, reordered", "NDCG@10", evaluation.rerank, means))
     return panels
 

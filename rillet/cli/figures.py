@@ -84,7 +84,8 @@ def _rerank(found: dict[str, dict[str, float]]) -> tuple[str, Table]:
     for name, figures in found.items():
         cells = [_cell(figures, metric, best[metric], name) for metric in metrics]
         table.add_row(escape(name), *cells)
-    return f"rerank: {lists:,.0f} shown lists that got a positive", table
+    what = f"rerank: {lists:,.0f} shown lists that got a positive"
+    return f"{what} (who says nothing: as shown)", table
 
 
 def _next(

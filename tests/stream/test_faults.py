@@ -319,3 +319,18 @@ def test_an_outage_that_outlasts_the_patience_ends_the_consumer(own_redis: OwnRe
         loop.run(threading.Event())
     assert broker.waiting("group") == RECORDS
     store.close()
+
+
+def test_that_redis_is_away_is_told_once_each_time(
+    own_redis: OwnRedis, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Store(RedisSettings(url=SecretStr(own_redis.url)), retry_s=0.3)
+    for outage in (1, 2):
+        own_redis.stop()
+        for _ in range(3):
+            with pytest.raises(StoreError):
+                store.get("any")
+        assert sum("waiting for it" in line for line in caplog.messages) == outage
+        own_redis.start()
+        assert store.get("any") is None
+    store.close()
