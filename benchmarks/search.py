@@ -25,7 +25,7 @@ from stream.events import Event, Search, encode
 from stream.log import LogWriter
 from stream.settings import Settings
 
-__all__ = ["RANKERS", "measure", "ndcg_of"]
+__all__ = ["RANKERS", "catch_up", "measure", "ndcg_of", "shop", "spread"]
 
 Say = Callable[[str], None]
 F64 = NDArray[np.float64]
@@ -66,7 +66,7 @@ def measure(world: World, skip: float, most: int, known: Vectors, say: Say) -> d
     measured = _drawn(world, skip, most)
     found: dict[str, list[float]] = {name: [] for name in RANKERS}
     lengths, cpu = list[int](), list[float]()
-    with _shop(known) as (settings, replay, ranker):
+    with shop(known) as (settings, replay, ranker):
         for number, (event, moment) in enumerate(_played(world, measured, replay, ranker)):
             before = time.thread_time()
             answer = ranker.search(event.query, user=event.user, session=event.session, n=TOP)
@@ -84,7 +84,7 @@ def measure(world: World, skip: float, most: int, known: Vectors, say: Say) -> d
     return {
         "shop": f"{plan.users:,} users, {plan.items:,} items, {plan.days:g} days, seed {plan.seed}",
         "searches": len(lengths),
-        "ndcg@10": {name: _spread(values) for name, values in found.items()},
+        "ndcg@10": {name: spread(values) for name, values in found.items()},
         "cpu_ms": {"p50": float(np.median(cpu)), "p99": float(np.quantile(cpu, 0.99))},
     }
 
@@ -106,7 +106,7 @@ def ndcg_of(gains: F64, ranked: Sequence[int], k: int = TOP) -> float:
     return float((got * discount[: len(got)]).sum() / (ideal * discount[: len(ideal)]).sum())
 
 
-def _spread(values: Sequence[float]) -> dict[str, float]:
+def spread(values: Sequence[float]) -> dict[str, float]:
     """Return the mean, and the half-width of its 95 % interval."""
     one = np.array(values)
     return {"mean": float(one.mean()), "pm": float(1.96 * one.std() / len(one) ** 0.5)}
@@ -127,7 +127,7 @@ def _drawn(world: World, skip: float, most: int) -> set[str]:
 
 
 @contextmanager
-def _shop(known: Vectors) -> Iterator[tuple[Settings, Replay, Ranker]]:
+def shop(known: Vectors) -> Iterator[tuple[Settings, Replay, Ranker]]:
     """Lend an engine without events, and what reads it."""
     with embedded() as (settings, store):
         unshelve(store, known)
@@ -155,12 +155,12 @@ def _played(
                         log.write(encode(one))
                 waiting = []
                 replay.run(path)
-                _catch_up(ranker)
+                catch_up(ranker)
                 yield event, step.moment
             waiting.append(event)
 
 
-def _catch_up(ranker: Ranker) -> None:
+def catch_up(ranker: Ranker) -> None:
     """Take over all that the engine has learned: a replay's minute is shorter than a clock's."""
     if ranker.ready:
         ranker.refresh()
