@@ -34,6 +34,7 @@ from stream.kafka_client import (
     explained,
     mend,
     ours,
+    waiting,
 )
 from stream.kafka_settings import KafkaSettings
 from stream.records import Listener, Outgoing, Record, TopicPartition
@@ -117,7 +118,7 @@ class KafkaSource:
             "partition_assignment_strategy": [self._sharing],
             "metrics_enabled": False,
         }
-        with explained(settings, f"read {', '.join(topics)}", "Read"):
+        with explained(settings, f"read {', '.join(topics)}", "Read"), waiting(settings):
             self._consumer = KafkaConsumer(**connection(settings), **options)
             self._consumer.subscribe(list(topics), listener=_Rebalance(self))
             # Asking for offsets waits until the topics are known. A member that joins before,
@@ -308,7 +309,7 @@ class KafkaSink:
             "allow_auto_create_topics": False,
             "metrics_enabled": False,
         }
-        with explained(settings, "connect a producer"):
+        with explained(settings, "connect a producer"), waiting(settings):
             # Until it is connected it works in the thread that makes it, and swallows interrupts.
             make = partial(KafkaProducer, **connection(settings), **options)
             self._producer: Any = aside(make)

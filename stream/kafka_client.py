@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
@@ -37,10 +38,16 @@ __all__ = [
     "explained",
     "mend",
     "ours",
+    "waiting",
     "when_settled",
 ]
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+SILENT_S: Final = 3.0
+"""How long nothing is said of a Kafka that does not answer."""
 
 FOREIGN: Final = (kafka_errors.KafkaError, AssertionError, ValueError)
 """What kafka-python raises; its checks of arguments and settings are the last two."""
@@ -223,10 +230,29 @@ def when_settled(ask: Callable[[], T], within_s: float = 15.0) -> T:
 
 
 @contextlib.contextmanager
+def waiting(settings: KafkaSettings) -> Iterator[None]:
+    """Say that Kafka is waited for where a connection takes longer than people are patient."""
+    if settings.timeout_s <= SILENT_S:
+        yield
+        return
+    said = "Kafka at %s does not answer yet; waiting for it, %g seconds at the most"
+    timer = threading.Timer(
+        SILENT_S, log.warning, (said, settings.bootstrap, settings.timeout_s - SILENT_S)
+    )
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+@contextlib.contextmanager
 def admin(settings: KafkaSettings, what: str, right: str = "Describe") -> Iterator[Any]:
     """Lend an admin client; its errors come out as ours, saying ``what`` failed."""
     with explained(settings, what, right):
-        client = KafkaAdminClient(**connection(settings))
+        with waiting(settings):
+            client = KafkaAdminClient(**connection(settings))
         try:
             yield client
         finally:
