@@ -26,7 +26,7 @@ def main() -> int:
     """Find or fetch it; return 0, as it is no error to do without."""
     try:
         found = find() or fetch()
-    except ServiceError as error:
+    except (ServiceError, OSError) as error:
         say(str(error))
         found = ""
     say(f"promtool: {found}" if found else "no promtool: install Prometheus to check alert rules")
