@@ -173,5 +173,5 @@ def _new_key(scopes: str, as_json: bool) -> None:
         typer.echo(json.dumps({"key": key, "setting": line}))
         return
     typer.echo(key)
-    where = f"RILLET_SERVE__KEYS={line}, or add it to serve.keys of the settings file"
-    typer.echo(f"to let it in, set {where}; the key itself is kept nowhere", err=True)
+    where = f'set RILLET_SERVE__KEYS={line}, or add "{line}" to serve.keys of the settings file'
+    typer.echo(f"to let it in, {where}; the key itself is kept nowhere", err=True)
