@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from stream.errors import StoreError
+from stream.folder_lock import FolderLock
 from stream.settings import Settings
 
 if TYPE_CHECKING:
@@ -23,11 +25,22 @@ STATE_KINDS: Final = (
 
 @contextmanager
 def emptied(settings: Settings, fresh: bool) -> Iterator[Store]:
-    """Open the Redis for the state; it must hold none, or lose it."""
+    """Open the Redis for the state; it must hold none, or lose it.
+
+    Raises
+    ------
+    StoreError
+        It holds state that is not to be lost.
+    SettingsError
+        It lies in a folder that an engine works on.
+    """
     from stream.store import Store
 
     store = Store(settings.redis, retry_s=5)
+    lock = None
     try:
+        if folder := settings.redis.url.get_secret_value().partition("embedded:")[2]:
+            lock = FolderLock(Path(folder))
         held = [kind for kind in STATE_KINDS if next(store.scan(kind), None) is not None]
         if held and not fresh:
             raise StoreError(
@@ -40,6 +53,8 @@ def emptied(settings: Settings, fresh: bool) -> Iterator[Store]:
         yield store
     finally:
         store.close()
+        if lock is not None:
+            lock.close()
 
 
 def _drop(store: Store) -> None:

@@ -16,6 +16,8 @@ import pytest
 from rich.console import Console
 
 from rillet.cli.figures import best_source, show_replay
+from rillet.client import Client
+from stream.folder_lock import FolderLock
 
 
 def test_the_report_has_the_promised_form(kept: Any) -> None:
@@ -68,6 +70,16 @@ def test_state_is_not_mixed_with_older_state(kept: Any, command: Any) -> None:
     done = command("replay", str(kept.log), "--state", str(kept.state))
     assert done.returncode == 2
     assert "--fresh" in done.stderr
+
+
+def test_a_folder_that_an_engine_works_on_is_left_alone(kept: Any, command: Any) -> None:
+    lock = FolderLock(kept.state)
+    done = command("replay", str(kept.log), "--state", str(kept.state), "--fresh")
+    lock.close()
+    assert done.returncode == 2
+    assert f"process {os.getpid()}" in done.stderr
+    with Client(kept.settings) as client:
+        assert client.trending()
 
 
 def test_json_to_standard_output_is_one_line_and_repeats(small_log: Path, command: Any) -> None:
