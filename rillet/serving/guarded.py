@@ -34,6 +34,7 @@ class GuardedRoute(APIRoute):
             address = request.client.host if request.client else ""
             caller = await service.guard.admit(request.method, request.headers, address, needed)
             request.state.caller = caller
+            _demand_single(request)
             limit = service.settings.serve.timeout_s
             try:
                 async with asyncio.timeout(limit):
@@ -43,6 +44,14 @@ class GuardedRoute(APIRoute):
                 raise RefusedError(503, "too-slow", late, wait_s=1) from None
 
         return handle
+
+
+def _demand_single(request: Request) -> None:
+    """Refuse a parameter that is given twice: which of them counts, nobody could tell."""
+    names = [name for name, _ in request.query_params.multi_items()]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise RefusedError(422, "invalid", f"{twice}: is given more than once", "give it once")
 
 
 def _as_json(request: Request) -> Request:

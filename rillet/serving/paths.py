@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import Path, Query
+from pydantic import BeforeValidator
 from starlette.convertors import Convertor, register_url_convertor
 
 from rillet.serving.models import MOST
@@ -25,9 +26,18 @@ class _Id(Convertor[str]):
         return value
 
 
+def _digits(value: object) -> object:
+    """Refuse what Python takes for an integer and JSON Schema does not, such as " 7" or "1_0"."""
+    if isinstance(value, str) and not (value.isascii() and value.lstrip("-").isdigit()):
+        raise ValueError("is no integer")
+    return value
+
+
 register_url_convertor("id", _Id())
 
 User = Annotated[str, Path(min_length=1, max_length=MAX_ID, description="the user's id")]
 Item = Annotated[str, Path(min_length=1, max_length=MAX_ID, description="the item's id")]
 Name = Annotated[str, Path(min_length=1, max_length=MAX_ID, description="a category")]
-Count = Annotated[int, Query(ge=1, le=MOST, description="how many at the most")]
+Count = Annotated[
+    int, BeforeValidator(_digits), Query(ge=1, le=MOST, description="how many at the most")
+]

@@ -166,6 +166,15 @@ def test_a_bad_wish_is_told_where(client: TestClient, wish: Any, at: str) -> Non
     assert found["errors"][0]["at"] == at
 
 
+@pytest.mark.parametrize(
+    "query", ["n=x&n=7", "n=3&n=3", "n=%C2%A07", "n=+7", "n=%D9%A3", "n=1_0", "n=", "n=0", "n=-1"]
+)
+def test_a_count_is_one_integer(client: TestClient, known: str, query: str) -> None:
+    for path in ("/trending", "/similar/i", f"/api/recommend/{known}/c"):
+        problem(client.get(f"{path}?{query}"), 422, "invalid")
+    assert len(client.get("/trending?n=07").json()["items"]) == 7
+
+
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"user": "\xff"}', b"nul", b'"\\ud800'])
 def test_what_is_no_json_is_told(client: TestClient, body: bytes) -> None:
     answer = client.post("/recommend", content=body)
