@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from typing import Annotated, Final
 
 from fastapi import Path, Query
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 from starlette.convertors import Convertor, register_url_convertor
 
 from rillet.serving.models import MOST
@@ -26,9 +27,12 @@ class _Id(Convertor[str]):
         return value
 
 
+_INTEGER: Final = re.compile(r"-?[0-9]+(\.0+)?")
+
+
 def _digits(value: object) -> object:
     """Refuse what Python takes for an integer and JSON Schema does not, such as " 7" or "1_0"."""
-    if isinstance(value, str) and not (value.isascii() and value.lstrip("-").isdigit()):
+    if isinstance(value, str) and not _INTEGER.fullmatch(value):
         raise ValueError("is no integer")
     return value
 
@@ -39,5 +43,6 @@ User = Annotated[str, Path(min_length=1, max_length=MAX_ID, description="the use
 Item = Annotated[str, Path(min_length=1, max_length=MAX_ID, description="the item's id")]
 Name = Annotated[str, Path(min_length=1, max_length=MAX_ID, description="a category")]
 Count = Annotated[
-    int, BeforeValidator(_digits), Query(ge=1, le=MOST, description="how many at the most")
+    Annotated[int, Field(ge=1, le=MOST), BeforeValidator(_digits)],
+    Query(description="how many at the most"),
 ]

@@ -34,6 +34,20 @@ def test_every_operation_is_described_with_its_problems(document: dict[str, Any]
     assert len(names) == sum(map(len, document["paths"].values()))
 
 
+def test_counts_are_documented_with_their_bounds(document: dict[str, Any]) -> None:
+    found = [
+        parameter["schema"]
+        for methods in document["paths"].values()
+        for operation in methods.values()
+        for parameter in operation.get("parameters", [])
+        if parameter["name"] == "n"
+    ]
+    assert len(found) >= 4
+    assert {(one["type"], one["minimum"], one["maximum"]) for one in found} == {
+        ("integer", 1, 1000)
+    }
+
+
 def test_its_schemas_are_schemas(document: dict[str, Any]) -> None:
     for schema in document["components"]["schemas"].values():
         Draft202012Validator.check_schema(schema)
