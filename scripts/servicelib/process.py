@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -16,6 +17,9 @@ from pathlib import Path
 from servicelib.errors import ServiceError
 
 HOST = "127.0.0.1"
+USUAL = 32768
+"""The first port that Linux lends to connections, where nobody has set it otherwise."""
+SPREAD, TRIES = 5000, 10_000
 _STATE_FIELD, _START_FIELD = 0, 19  # of /proc/PID/stat, counted after the command's name
 
 
@@ -146,15 +150,34 @@ def choose_port(name: str, wanted: int, *, insist: bool) -> int:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports of loopback that nobody has now."""
-    probes = [socket.socket() for _ in range(count)]
+    """Return ports of loopback that nobody has now.
+
+    They lie below those that the system lends to connections: one of these might be gone before
+    a server takes it, or while it is started anew. Neighbours are not among them, as Kafka's
+    controller takes the next one.
+
+    Raises
+    ------
+    ServiceError
+        So many are not to be found.
+    """
+    lent, found = _first_lent(), list[int]()
+    for _ in range(TRIES):
+        port = lent - 2 * (1 + secrets.randbelow(SPREAD))
+        if port not in found and port_is_free(port) and port_is_free(port + 1):
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise ServiceError(f"no {count} ports are free below {lent}; end what has them")
+
+
+def _first_lent() -> int:
+    """Return the first port that the system lends to connections by itself."""
     try:
-        for probe in probes:
-            probe.bind((HOST, 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
+        first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        first = USUAL
+    return first if first > 2 * SPREAD + 1024 else USUAL
 
 
 def say(message: str) -> None:
