@@ -11,24 +11,20 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from benchmarks.search import catch_up, ndcg_of, shop, spread
-from consumers.replay import Replay
+from benchmarks.search import ndcg_of, shop, spread, stops
 from features.shown import shown_before
 from rillet.serving.asking import Asker
 from rillet.serving.ranker import Ranker
 from rillet.serving.search import Search
 from stream.errors import LogError
-from stream.events import BadRecord, Event, Interaction, Ranking, decode, encode
-from stream.log import LogWriter, read_log
+from stream.events import BadRecord, Event, Interaction, Ranking, decode
+from stream.log import read_log
 from stream.settings import Settings
 
 WAYS: Final = ("shown", "next", "list")
@@ -86,7 +82,7 @@ def measure(events: Sequence[Event], start: float, most: int) -> dict[str, Any]:
     found: dict[str, list[float]] = {way: [] for way in WAYS}
     cpu: dict[str, list[float]] = {way: [] for way in WAYS[1:]}
     with shop({}) as (settings, replay, ranker):
-        for number, one in enumerate(_played(events, measured, replay, ranker)):
+        for number, one in enumerate(stops(events, Ranking, measured, replay, ranker)):
             for way, items, took in _orders(ranker, settings, one):
                 gains = np.array([item in clicked[str(one.id)] for item in items], dtype=float)
                 found[way].append(ndcg_of(gains, range(len(items))))
@@ -112,25 +108,6 @@ def _clicked(events: Sequence[Event]) -> dict[str, set[str]]:
     return found
 
 
-def _played(
-    events: Sequence[Event], measured: set[str], replay: Replay, ranker: Ranker
-) -> Iterator[Ranking]:
-    """Let a log pass; stop before each list that is measured."""
-    waiting: list[Event] = []
-    with tempfile.TemporaryDirectory(prefix="rillet-bench-") as folder:
-        path = Path(folder, "part.jsonl")
-        for event in events:
-            if isinstance(event, Ranking) and event.id in measured:
-                with LogWriter(path) as log:
-                    for one in waiting:
-                        log.write(encode(one))
-                waiting = []
-                replay.run(path)
-                catch_up(ranker)
-                yield event
-            waiting.append(event)
-
-
 def _orders(
     ranker: Ranker, settings: Settings, shown: Ranking
 ) -> Iterator[tuple[str, list[str], float]]:
@@ -143,8 +120,8 @@ def _orders(
         before = shown_before(known, mirror.catalogue)
         for way, past in (("next", None), ("list", before)):
             began = time.thread_time()
-            search = Search.of(mirror, asker.question(known, ""), "", whole=True)
-            scored = replace(search, before=past).score(search.among(items))
+            search = Search.of(mirror, asker.question(known, ""), "", whole=True, before=past)
+            scored = search.score(search.among(items))
             took = 1000 * (time.thread_time() - began)
             ranked = [mirror.catalogue.ids[row] for row in scored.rows.tolist()]
             yield way, ranked + [one for one in items if one not in ranked], took

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,14 +21,15 @@ from rillet.serving.search import Search as Asked
 from rillet.simulate import World, oracle_scores
 from rillet.simulate.truth import Moment
 from stream.errors import LogError
-from stream.events import Event, Search, encode
+from stream.events import Event, Ranking, Search, encode
 from stream.log import LogWriter
 from stream.settings import Settings
 
-__all__ = ["RANKERS", "catch_up", "measure", "ndcg_of", "shop", "spread"]
+__all__ = ["RANKERS", "measure", "ndcg_of", "shop", "spread", "stops"]
 
 Say = Callable[[str], None]
 F64 = NDArray[np.float64]
+E = TypeVar("E", Search, Ranking)
 
 TOP: Final = 10
 
@@ -144,23 +145,48 @@ def _played(
     world: World, measured: set[str], replay: Replay, ranker: Ranker
 ) -> Iterator[tuple[Search, Moment]]:
     """Let a shop's log pass; stop before each search that is measured."""
+    moments = dict[str, Moment]()
+
+    def events() -> Iterator[Event]:
+        for step in world.steps():
+            if isinstance(step.event, Search) and step.moment is not None:
+                moments[str(step.event.id)] = step.moment
+            yield step.event
+
+    for event in stops(events(), Search, measured, replay, ranker):
+        yield event, moments.pop(str(event.id))
+
+
+def stops(
+    events: Iterable[Event], kind: type[E], measured: set[str], replay: Replay, ranker: Ranker
+) -> Iterator[E]:
+    """Let events pass; yield what is measured before it does, when all that came earlier is known.
+
+    Parameters
+    ----------
+    events
+        A log, in its order.
+    kind, measured
+        Which events are yielded, and their ids.
+    replay, ranker
+        Who learns from the events, and who follows.
+    """
     waiting: list[Event] = []
     with tempfile.TemporaryDirectory(prefix="rillet-bench-") as folder:
         path = Path(folder, "part.jsonl")
-        for step in world.steps():
-            event = step.event
-            if isinstance(event, Search) and event.id in measured and step.moment is not None:
+        for event in events:
+            if isinstance(event, kind) and event.id in measured:
                 with LogWriter(path) as log:
                     for one in waiting:
                         log.write(encode(one))
                 waiting = []
                 replay.run(path)
-                catch_up(ranker)
-                yield event, step.moment
+                _catch_up(ranker)
+                yield event
             waiting.append(event)
 
 
-def catch_up(ranker: Ranker) -> None:
+def _catch_up(ranker: Ranker) -> None:
     """Take over all that the engine has learned: a replay's minute is shorter than a clock's."""
     if ranker.ready:
         ranker.refresh()

@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 from consumers.encoders import promoted_encoder
@@ -20,7 +19,6 @@ from features.text import TextEncoder
 from models.answer import decode_answer
 from stream.clock import Clock, ShiftedClock, SystemClock
 from stream.errors import BrokerError, RilletError, SettingsError
-from stream.folder_lock import FolderLock
 from stream.keys import DEFAULT_USER
 from stream.loop import Loop
 from stream.memory import MemoryBroker, MemorySink
@@ -80,8 +78,8 @@ class Embedded:
         self.failed: RilletError | None = None
         self._store = Store(settings.redis)
         try:
-            self._lock = FolderLock(Path(url.removeprefix("embedded:")))
-        except BaseException:
+            self._store.claim()
+        except SettingsError:
             self._store.close()
             raise
         self.encoder: TextEncoder = promoted_encoder(settings).encoder
@@ -105,7 +103,6 @@ class Embedded:
         if self._thread.is_alive():
             self._thread.join()
         self._store.close()
-        self._lock.close()
 
     def sink(self, _: KafkaSettings) -> Sink:
         """Return the way in for events; it takes none that nobody would handle.

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from stream.errors import StoreError
+from stream.folder_lock import FolderLock
 
 __all__ = ["EmbeddedRedis"]
 
@@ -61,6 +62,7 @@ class EmbeddedRedis:
         _demand_folder(self.home, make)
         self.socket = self.home / "redis.sock"
         self._server: subprocess.Popen[bytes] | None = None
+        self._lock: FolderLock | None = None
         if len(str(self.socket).encode()) > MAX_SOCKET_PATH:
             raise StoreError(f"{self.socket} is too long for a socket's path", "use a shorter one")
         if not self._answers():
@@ -97,6 +99,17 @@ class EmbeddedRedis:
             except OSError:
                 return False
 
+    def claim(self) -> None:
+        """Keep other engines off a named folder until the end.
+
+        Raises
+        ------
+        SettingsError
+            Another engine works on it.
+        """
+        if self._temporary is None and self._lock is None:
+            self._lock = FolderLock(self.home)
+
     def close(self) -> None:
         """End the server if this object started it; SIGTERM makes it save first."""
         if self._server is not None:
@@ -110,3 +123,6 @@ class EmbeddedRedis:
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
             self._temporary = None
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None

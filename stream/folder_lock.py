@@ -43,7 +43,5 @@ class FolderLock:
         os.pwrite(self._file, f"{os.getpid()}\n".encode("ascii"), 0)
 
     def close(self) -> None:
-        """Let go of it; more than once does no harm."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        """Let go of it."""
+        os.close(self._file)

@@ -351,6 +351,11 @@ class Store:
     def _error(self, verb: str, error: Exception, mend: str) -> StoreError:
         return StoreError(f"cannot {verb} at {self.url}: {error}", mend)
 
+    def claim(self) -> None:
+        """Keep other engines off the folder of an embedded server, or raise SettingsError."""
+        if self._embedded is not None:
+            self._embedded.claim()
+
     def close(self) -> None:
         """Disconnect, and end the embedded server if there is one."""
         self._server.close()

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from stream.errors import StoreError
-from stream.folder_lock import FolderLock
 from stream.settings import Settings
 
 if TYPE_CHECKING:
@@ -37,10 +35,8 @@ def emptied(settings: Settings, fresh: bool) -> Iterator[Store]:
     from stream.store import Store
 
     store = Store(settings.redis, retry_s=5)
-    lock = None
     try:
-        if folder := settings.redis.url.get_secret_value().partition("embedded:")[2]:
-            lock = FolderLock(Path(folder))
+        store.claim()
         held = [kind for kind in STATE_KINDS if next(store.scan(kind), None) is not None]
         if held and not fresh:
             raise StoreError(
@@ -53,8 +49,6 @@ def emptied(settings: Settings, fresh: bool) -> Iterator[Store]:
         yield store
     finally:
         store.close()
-        if lock is not None:
-            lock.close()
 
 
 def _drop(store: Store) -> None:

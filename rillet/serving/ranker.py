@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -227,10 +226,10 @@ class Ranker:
         search: Search | None = None
         with mirror.lock:
             if len(mirror.catalogue):
-                search = Search.of(mirror, who.question(known, query), query, whole=True)
-                if not query and mirror.engine.lists.clicks >= ENOUGH:
-                    before = shown_before(known, mirror.catalogue)
-                    search = replace(search, before=before)
+                listed = not query and mirror.engine.lists.clicks >= ENOUGH
+                before = shown_before(known, mirror.catalogue) if listed else None
+                question = who.question(known, query)
+                search = Search.of(mirror, question, query, whole=True, before=before)
                 rows = search.among(items)
         if search is not None:
             found = self._answer(search, rows, len(rows), who, known if explain else None)

@@ -54,7 +54,15 @@ class Search:
     before: ShownBefore | None = None
 
     @classmethod
-    def of(cls, mirror: Mirror, question: Question, query: str, *, whole: bool = False) -> Self:
+    def of(
+        cls,
+        mirror: Mirror,
+        question: Question,
+        query: str,
+        *,
+        whole: bool = False,
+        before: ShownBefore | None = None,
+    ) -> Self:
         """Ask the sources; there is at least one item.
 
         Parameters
@@ -68,13 +76,15 @@ class Search:
         whole
             Whether to ask about what is not recommended too, such as what was bought before.
             Who has a query is always told of it.
+        before
+            What the user was shown before, to compare items as a list.
         """
         if not query and not whole:
             (chunk,) = mirror.engine.look([question])
             return cls(mirror, chunk, None)
         chunk = look(mirror.engine, question)
         relevance = Relevance.of(mirror, query, chunk.retrieval) if query else None
-        return cls(mirror, chunk, relevance)
+        return cls(mirror, chunk, relevance, before)
 
     def found(self) -> I32:
         """Return the rows of all items that the query finds, or the sources, best first."""

@@ -1,26 +1,29 @@
-"""Items of a list with their reasons in words."""
+"""Lists as answers, with their reasons in words where somebody asks for them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Final
 
 import msgspec
+from fastapi import Response
 from msgspec import Raw, Struct
 
 from features.card import ItemCard
 from features.reader import read_card
 from features.session import Session, decode_session
 from models.answer import Reason
+from rillet.serving.lists import chosen, plain, recommended
+from rillet.serving.reading import Listing, json_answer
 from rillet.serving.service import Service
 from rillet.serving.stored import stored
 from rillet.words import all_in_words
 from stream.errors import StoreError
 
-__all__ = ["Told", "told"]
+__all__ = ["list_answer"]
 
 
-class Told(Struct, omit_defaults=True, gc=False):
+class _Told(Struct, omit_defaults=True, gc=False):
     """An item of a list, why it is there, and that as a person would say it."""
 
     item: str
@@ -29,10 +32,39 @@ class Told(Struct, omit_defaults=True, gc=False):
     words: list[str] = []
 
 
-_TOLD: Final = msgspec.json.Decoder(Told)
+_TOLD: Final = msgspec.json.Decoder(_Told)
 
 
-async def told(service: Service, raws: Sequence[Raw], user: str | None) -> tuple[list[Told], bool]:
+async def list_answer(
+    service: Service,
+    listed: Listing,
+    n: int,
+    *,
+    explain: bool,
+    among: Container[str] | None = None,
+) -> Response:
+    """Return the first n items of a list as an answer, where asked for with reasons in words.
+
+    Parameters
+    ----------
+    service
+        Reads Redis.
+    listed
+        The list.
+    n, among
+        How many items at the most, and which may be among them; None for all.
+    explain
+        Whether reasons are told.
+    """
+    found, user, degraded = listed
+    raws = chosen(found, n, among)
+    items, away = await _told(service, raws, user) if explain else (plain(raws), False)
+    return json_answer(service, recommended(found, user, items), degraded=degraded or away)
+
+
+async def _told(
+    service: Service, raws: Sequence[Raw], user: str | None
+) -> tuple[list[_Told], bool]:
     """Return items with their reasons in words, and whether Redis was away for that.
 
     Without Redis, which knows what they are called, the words have the items' ids.

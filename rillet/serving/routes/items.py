@@ -7,12 +7,11 @@ from fastapi import Request, Response
 
 from rillet.serving.followers import followers
 from rillet.serving.guarded import router_for
-from rillet.serving.lists import chosen, plain, recommended
 from rillet.serving.models import Recommended, SimilarItems
 from rillet.serving.paths import Count, Item
 from rillet.serving.reading import json_answer, trending
 from rillet.serving.service import service_of
-from rillet.serving.told import told
+from rillet.serving.told import list_answer
 
 __all__ = ["router"]
 
@@ -33,8 +32,4 @@ async def similar(request: Request, item: Item, n: Count = 10) -> Response:
 async def everybodys(request: Request, n: Count = 10, explain: bool = False) -> Response:
     """Return what everybody is shown of whom nothing is known, best first."""
     service = service_of(request)
-    found, _, degraded = await trending(service)
-    raws = chosen(found, n)
-    items, away = await told(service, raws, None) if explain else (plain(raws), False)
-    body = recommended(found, None, items)
-    return json_answer(service, body, degraded=degraded or away)
+    return await list_answer(service, await trending(service), n, explain=explain)

@@ -8,12 +8,12 @@ from fastapi import Request, Response
 from rillet.serving.answer import Answer
 from rillet.serving.guard import Caller
 from rillet.serving.guarded import router_for
-from rillet.serving.lists import brief, chosen, plain, recommended
+from rillet.serving.lists import brief
 from rillet.serving.models import Recommended, RecommendIn
 from rillet.serving.ranking import Asked, as_json, ordered, remember, searched
 from rillet.serving.reading import admitted, json_answer, listing, trending
 from rillet.serving.service import Service, service_of
-from rillet.serving.told import told
+from rillet.serving.told import list_answer
 
 __all__ = ["router"]
 
@@ -38,16 +38,13 @@ async def recommend(request: Request, wish: RecommendIn) -> Response:
 
 async def _listed(service: Service, wish: RecommendIn) -> Response:
     who = wish.user or wish.session
-    found, user, degraded = await (listing(service, who) if who else trending(service))
+    listed = await (listing(service, who) if who else trending(service))
     among = None
     if wish.items is not None or wish.exclude or wish.filter:
-        listed = {one.item for one in brief(found)}
-        wished = listed if wish.items is None else listed.intersection(wish.items)
+        there = {one.item for one in brief(listed.found)}
+        wished = there if wish.items is None else there.intersection(wish.items)
         among = await admitted(service, wished, wish.exclude, wish.where())
-    raws = chosen(found, wish.top_n, among)
-    items, away = await told(service, raws, user) if wish.explain else (plain(raws), False)
-    body = recommended(found, user, items)
-    return json_answer(service, body, degraded=degraded or away)
+    return await list_answer(service, listed, wish.top_n, explain=wish.explain, among=among)
 
 
 async def _search(service: Service, wish: RecommendIn, query: str, caller: Caller) -> Response:
