@@ -9,6 +9,7 @@ import pytest
 from rillet import Client
 from rillet.words import ago
 from stream.settings import Settings
+from tests.rillet.conftest import rillet
 
 
 @pytest.fixture
@@ -94,6 +95,17 @@ def test_an_item_that_is_not_listed_says_why_not(kept: Any, known: str, command:
     done = command("explain", known, left, "--json", "--redis", kept.redis)
     assert done.returncode == 1
     assert "other items had a better chance" in json.loads(done.stdout)["why_not"][-1]
+
+
+def test_where_a_list_is_short_no_other_item_had_a_better_chance(kept: Any, known: str) -> None:
+    longer = {"RILLET_RECOMMEND__LENGTH": "1000"}
+    with Client(kept.settings) as client:
+        listed = {one.item for one in client.recommend(known, 1000).items}
+        items = sorted(name for name, _ in client.store.scan("item"))
+    left = next(item for item in items if item not in listed)
+    done = rillet("explain", known, left, "--json", "--redis", kept.redis, **longer)
+    (*_, last) = json.loads(done.stdout)["why_not"]
+    assert "better chance" not in last
 
 
 @pytest.mark.parametrize(

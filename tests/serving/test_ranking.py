@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx2
@@ -121,7 +122,7 @@ def test_answers_without_an_item_can_be_explained(searching: TestClient, known: 
     ):
         assert posted(searching, "/recommend", **wish)["items"] == []
     (one,) = posted(searching, "/rank", items=["no-such"], explain=True)["items"]
-    assert one["item"] == "no-such"
+    assert (one["item"], one["known"]) == ("no-such", False)
     metaranks = curl(searching, "/rank/m?explain=true", {"items": [{"id": "no-such"}]})
     assert [one["item"] for one in metaranks.json()["items"]] == ["no-such"]
 
@@ -159,6 +160,40 @@ def test_metaranks_recommendations_follow_the_items(searching: TestClient, store
     assert scores == sorted(scores, reverse=True)
     short = curl(searching, "/recommend/similar", {"count": 1, "items": seeds}).json()["items"]
     assert short == found["items"][:1]
+
+
+@pytest.fixture
+def follows(store: Store) -> Iterator[Callable[..., None]]:
+    """Says what follows an item, until the test ends."""
+    before: dict[str, bytes | None] = {}
+
+    def one(item: str, *pairs: tuple[str, float]) -> None:
+        key = store.keys.neighbours(item)
+        before.setdefault(key, store.get(key))
+        store.write_plain([Plain(key, msgspec.json.encode({"next": pairs}), LIFE)])
+
+    yield one
+    store.write_plain([Plain(key, raw, LIFE) for key, raw in before.items()])
+
+
+def test_what_follows_several_items_counts_together_and_they_are_left_out(
+    searching: TestClient, items: list[str], follows: Callable[..., None]
+) -> None:
+    first, second, third, fourth = items[:4]
+    follows(first, (second, 9.0), (third, 2.0), (fourth, 1.5))
+    follows(second, (first, 9.0), (fourth, 1.0))
+    found = curl(searching, "/recommend/similar", {"items": [first, second]}).json()["items"]
+    assert found == [{"item": fourth, "score": 2.5}, {"item": third, "score": 2.0}]
+
+
+def test_a_list_instead_of_what_follows_has_not_the_items_that_were_given(
+    searching: TestClient, known: str, follows: Callable[..., None]
+) -> None:
+    listed = [one["item"] for one in posted(searching, "/recommend", user=known)["items"]]
+    follows(listed[0])
+    wish = {"user": known, "items": listed[:1], "count": 3}
+    found = curl(searching, "/recommend/als", wish).json()["items"]
+    assert [one["item"] for one in found] == listed[1:4]
 
 
 def test_metaranks_recommendations_leave_out_what_is_withdrawn(
