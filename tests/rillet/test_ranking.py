@@ -34,7 +34,11 @@ def shop() -> Iterator[Shop]:
             one.feed(*the_log(visits=10))
             one.ranker.load()
             one.ranker.mirror.heard.models_every_s = 0
-            feed(one, range(ENOUGH))
+            with (
+                pytest.MonkeyPatch.context() as patch
+            ):  # users differ soon, in where they look, too
+                patch.setattr("models.differences.START", ENOUGH // 2)
+                feed(one, range(ENOUGH))
             assert one.ranker.mirror.engine.lists.clicks >= ENOUGH
             yield one
             one.ranker.close()
